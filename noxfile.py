@@ -1,0 +1,240 @@
+# /// script
+# dependencies = ["nox[uv]>=2026.10"]
+# ///
+"""Everything that is checked. `nox` runs it all, `nox -s NAME` one session."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.10"
+nox.options.default_venv_backend = "uv"
+# A Python that is not here is a failure that says so, never a quiet skip, and never a
+# download behind the user's back.
+nox.options.error_on_missing_interpreters = True
+nox.options.download_python = "never"
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+TEST = nox.project.dependency_groups(PYPROJECT, "test")
+TYPING = nox.project.dependency_groups(PYPROJECT, "typing")
+LINT = nox.project.dependency_groups(PYPROJECT, "lint")
+# Every extra that the code has a use for by now.
+PACKAGE = ".[fastapi,hypercorn,trio,uvloop]"
+
+
+def put_pyenv_first() -> None:
+    """Put the Pythons that pyenv keeps on PATH, before its shims.
+
+    A shim answers only for the versions that are switched on, and fails for the others.
+    """
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for wanted in PYTHONS:
+        patches = [
+            (int(match[1]), path / "bin")
+            for path in root.glob(f"{wanted}.*")
+            if (match := re.fullmatch(rf"{re.escape(wanted)}\.(\d+)", path.name))
+        ]
+        if patches:
+            os.environ["PATH"] = f"{max(patches)[1]}{os.pathsep}{os.environ['PATH']}"
+
+
+put_pyenv_first()
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format and style."""
+    session.install(*LINT)
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session(python=PYTHONS[-1])
+def types(session: nox.Session) -> None:
+    """Check the types, and that the public interface is completely typed."""
+    session.install(PACKAGE, *TYPING)
+    session.run("mypy")
+    # Outside the checkout, so that the installed package is what is looked at.
+    session.chdir(session.create_tmp())
+    session.run("pyright", "--verifytypes", "anyws", "--ignoreexternal")
+
+
+@nox.session(python=PYTHONS[0])
+def build(session: nox.Session) -> None:
+    """Build wheel and sdist, check what is in them, import with no extra installed."""
+    dist = Path(session.create_tmp()).resolve()
+    for old in dist.glob("anyws*"):
+        old.unlink()
+    session.run("uv", "build", "--quiet", "--out-dir", str(dist), external=True)
+    (wheel,) = dist.glob("*.whl")
+    (sdist,) = dist.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as archive:
+        check_contents(
+            session,
+            archive.namelist(),
+            allowed=r"anyws/.+\.py|anyws/py\.typed|anyws_websockets-[^/]+\.dist-info/.+",
+            required=("anyws/__init__.py", "anyws/py.typed", "licenses/LICENSE"),
+        )
+    with tarfile.open(sdist) as archive:
+        check_contents(
+            session,
+            [name.partition("/")[2] for name in archive.getnames()],
+            allowed=r"(anyws|benchmarks|examples|tests)/.+|[A-Z-]+|[A-Z]+\.md"
+            r"|noxfile\.py|pyproject\.toml|\.gitignore",
+            required=("anyws/py.typed", "tests/conftest.py", "README.md", "LICENSE"),
+        )
+    session.install(str(wheel))
+    session.chdir(dist)
+    session.run("python", "-W", "error", "-c", "import anyws; print(anyws.__file__)")
+
+
+def check_contents(
+    session: nox.Session, names: list[str], allowed: str, required: tuple[str, ...]
+) -> None:
+    """Fail when an archive holds what it should not, or lacks what it should hold."""
+    extra = [name for name in names if not re.fullmatch(allowed, name)]
+    missing = [end for end in required if not any(n.endswith(end) for n in names)]
+    if extra or missing:
+        session.error(f"not meant to be in it: {extra}; missing: {missing}")
+    session.log(f"{len(names)} files, as they should be")
+
+
+# What is tested, and what the tests import.
+CONFORMANCE_PROJECTS = {"starlette": "starlette==1.10.0", "fastapi": "fastapi==0.165.0"}
+CONFORMANCE_NEEDS = (
+    *CONFORMANCE_PROJECTS.values(),
+    "httpx>=0.28,<1",
+    "httpx2[zstd]>=2",  # two tests compare the headers, zstd among them
+    "inline-snapshot>=0.21",
+    "opentelemetry-sdk>=1.44",
+    "opentelemetry-exporter-otlp-proto-http>=1.44",
+    "python-multipart>=0.0.18",
+    "pytest>=9,<9.2",  # FastAPI's own bound
+    "pytest-timeout>=2.4",  # FastAPI's configuration sets its limit
+    "pytest-xdist>=3",  # the marker xdist_group
+)
+CONFORMANCE = {
+    "starlette": (
+        "tests/test_applications.py",
+        "tests/test_authentication.py",
+        "tests/test_endpoints.py",
+        "tests/test_exceptions.py",
+        "tests/test_responses.py",
+        "tests/test_routing.py",
+        "tests/test_testclient.py",
+        "tests/test_websockets.py",
+        "tests/middleware/test_base.py",
+        "tests/middleware/test_errors.py",
+        "tests/middleware/test_opentelemetry.py",
+    ),
+    # Every file that opens a WebSocket, but for test_telemetry/test_integrations.py and
+    # test_native_integrations.py: they test other products (Logfire, Sentry), in
+    # processes of their own, where the class would be Starlette's again.
+    "fastapi": (
+        "tests/test_async_dependency_cleanup.py",
+        "tests/test_dependency_after_yield_websockets.py",
+        "tests/test_dependency_concurrency.py",
+        "tests/test_dependency_yield_scope_websockets.py",
+        "tests/test_frontend.py",
+        "tests/test_http_connection_injection.py",
+        "tests/test_multiple_parameter_models.py",
+        "tests/test_parameter_extraction.py",
+        "tests/test_path_alias_choices.py",
+        "tests/test_query_optional_models.py",
+        "tests/test_request_body_limits.py",
+        "tests/test_route_scope.py",
+        "tests/test_router_include_context.py",
+        "tests/test_security_http_base_optional.py",
+        "tests/test_security_http_bearer.py",
+        "tests/test_security_websockets.py",
+        "tests/test_telemetry/test_data.py",
+        "tests/test_telemetry/test_tracer.py",
+        "tests/test_telemetry/test_websockets.py",
+        "tests/test_tutorial/test_testing/test_tutorial002.py",
+        "tests/test_tutorial/test_websockets",
+        "tests/test_validation_error_context.py",
+        "tests/test_ws_dependencies.py",
+        "tests/test_ws_router.py",
+    ),
+}
+
+
+@nox.session(python=PYTHONS[-1])
+@nox.parametrize("project", list(CONFORMANCE), ids=list(CONFORMANCE))
+def conformance(session: nox.Session, project: str) -> None:
+    """Run the tests of Starlette and FastAPI with our class in the place of theirs."""
+    session.install("pip", PACKAGE, *CONFORMANCE_NEEDS)
+    plugin = Path("tests").resolve()
+    session.chdir(unpack_tests(session, CONFORMANCE_PROJECTS[project]))
+    session.run(
+        *("pytest", "-q", "-p", "conformance_plugin", *session.posargs),
+        *CONFORMANCE[project],
+        env={"PYTHONPATH": str(plugin), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+def unpack_tests(session: nox.Session, requirement: str) -> Path:
+    """Fetch a project's sdist; return a folder with its tests, and without its code."""
+    folder = Path(session.create_tmp()).resolve()
+    root = folder / requirement.replace("==", "-")
+    if not root.is_dir():
+        session.run(
+            *("python", "-m", "pip", "download", "--quiet", "--no-deps"),
+            *("--no-binary", ":all:", "--dest", str(folder), requirement),
+        )
+        with tarfile.open(f"{root}.tar.gz") as archive:
+            kept = [
+                member
+                for member in archive.getmembers()
+                if re.match(r"[^/]+/(tests/|docs_src/|pyproject\.toml$)", member.name)
+            ]
+            archive.extractall(folder, kept, filter="data")
+    return root
+
+
+@nox.session(python=PYTHONS[0])
+def minimums(session: nox.Session) -> None:
+    """Run the tests on the oldest Python with the oldest versions that are promised."""
+    session.install("--resolution=lowest-direct", PACKAGE, *TEST)
+    session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def examples(session: nox.Session) -> None:
+    """Run the examples with what a user has who followed the README."""
+    # pytest drives them, and websockets is the other end.
+    session.install(".[hypercorn,trio]", "pytest>=9.2", "websockets>=16")
+    session.run("pytest", "tests/test_examples.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS[-1])
+def coverage(session: nox.Session) -> None:
+    """Measure branch coverage, subprocesses included."""
+    session.install(PACKAGE, *TEST)
+    session.run("coverage", "erase")
+    # By its path, as `-m pytest` would import the working tree.
+    pytest = (f"{session.bin}/pytest", "-m", "not slow", *session.posargs)
+    session.run("coverage", "run", *pytest)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests against the installed wheel, on asyncio, uvloop and trio."""
+    session.install(PACKAGE, *TEST)
+    session.run("python", "--version")
+    # `pytest`, not `python -m pytest`: that would import the working tree.
+    session.run("pytest", *session.posargs)
+
+
+if __name__ == "__main__":
+    nox.main()
