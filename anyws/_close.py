@@ -1,0 +1,85 @@
+"""Close codes, close reasons and what is known of how a connection ended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Literal, TypeAlias
+
+Initiator: TypeAlias = Literal["peer", "local", "network", "unknown"]
+
+MAX_REASON_BYTES: Final = 123  # RFC 6455 section 5.5: 125 bytes less the code's two
+
+
+class CloseCode(IntEnum):
+    """The close codes of the IANA registry (RFC 6455 sections 7.4.1 and 11.7)."""
+
+    NORMAL_CLOSURE = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_STATUS_RCVD = 1005
+    ABNORMAL_CLOSURE = 1006
+    INVALID_FRAME_PAYLOAD_DATA = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXT = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+    TLS_HANDSHAKE = 1015
+
+
+@dataclass(frozen=True, slots=True)
+class CloseInfo:
+    """How a connection ended.
+
+    Attributes:
+        code: The close code; 1005 where none was sent, 1006 where no closing frame
+            came or the server hides what came.
+        reason: The close reason, at most 123 bytes of UTF-8; empty if there is none.
+        initiator: Who ended it. `"unknown"` where the server does not say, which is
+            every 1006 of stock Hypercorn.
+        clean: Whether the closing handshake was completed; `None` where the server
+            hides it.
+    """
+
+    code: int
+    reason: str = ""
+    initiator: Initiator = "unknown"
+    clean: bool | None = None
+
+
+def may_be_sent(code: object) -> bool:
+    """Whether a closing frame may carry this code (RFC 6455 section 7.4)."""
+    if not isinstance(code, int):
+        return False
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+def checked_code(code: object) -> int:
+    """Return the code as an int; refuse what no closing frame may carry."""
+    if not isinstance(code, int):
+        raise TypeError(f"a close code must be an int, not {type(code).__name__}")
+    if not may_be_sent(code):
+        raise ValueError(
+            f"close code {int(code)} must not be sent: "
+            "use 1000-1003, 1007-1014 or 3000-4999"
+        )
+    return int(code)
+
+
+def fitted_reason(reason: object) -> str:
+    """Make any object a close reason: text, cut at a character to 123 bytes."""
+    if reason is None:
+        return ""
+    if isinstance(reason, bytes | bytearray | memoryview):
+        text = bytes(reason).decode("utf-8", "replace")
+    elif isinstance(reason, str):
+        text = reason
+    else:  # FastAPI's handler for invalid parameters passes a list of errors
+        text = json.dumps(reason, default=str, ensure_ascii=False)
+    encoded = text.encode("utf-8", "replace")
+    return encoded[:MAX_REASON_BYTES].decode("utf-8", "ignore")

@@ -1,0 +1,79 @@
+"""The errors of anyws.
+
+    WebSocketError
+    ├── ConnectionClosed      also WebSocketDisconnect, WebSocketDisconnected, OSError
+    │   └── MessageTooBig     the 1009 that an oversize message caused
+    ├── MessageTypeError      also TypeError
+    └── MessageDecodeError    also json.JSONDecodeError, so ValueError
+
+Calls in the wrong state raise what Starlette raises for them: `RuntimeError` or its
+subclass `WebSocketDisconnected`. A second receiver gets `anyio.BusyResourceError`.
+"""
+
+from __future__ import annotations
+
+import json
+
+from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
+
+from ._close import CloseInfo
+
+
+class WebSocketError(Exception):
+    """Base of the errors that anyws defines."""
+
+
+class ConnectionClosed(
+    WebSocketError, WebSocketDisconnect, WebSocketDisconnected, OSError
+):
+    """The connection has ended; nothing more can be sent or received.
+
+    Old `except` clauses catch it: it is both of Starlette's classes and, as ASGI 2.4
+    asks of a server's `send`, an `OSError`.
+
+    Attributes:
+        code: The close code.
+        reason: The close reason.
+        info: All that is known of the end.
+    """
+
+    def __init__(self, info: CloseInfo) -> None:
+        Exception.__init__(self, info)
+        self.code = info.code
+        self.reason = info.reason
+        self.info = info
+
+    def __str__(self) -> str:
+        """Say the code, the reason and who ended the connection."""
+        info = self.info
+        reason = f" {info.reason!r}" if info.reason else ""
+        return f"connection closed: {info.code}{reason} (initiator: {info.initiator})"
+
+    def __reduce__(self) -> tuple[type[ConnectionClosed], tuple[CloseInfo]]:
+        """Pickle by the info: OSError's own way would call us with its errno."""
+        return type(self), (self.info,)
+
+
+class MessageTooBig(ConnectionClosed):
+    """The peer sent more than `Options.max_message_bytes`; it was closed with 1009."""
+
+
+class MessageTypeError(WebSocketError, TypeError):
+    """A text message came where bytes were expected, or the reverse.
+
+    The message is consumed; the connection stays usable.
+    """
+
+    def __init__(self, expected: str, received: str) -> None:
+        super().__init__(
+            f"expected a {expected} message, but received a {received} message"
+        )
+        self.expected = expected
+        self.received = received
+
+
+class MessageDecodeError(WebSocketError, json.JSONDecodeError):
+    """A message was not valid JSON or not valid UTF-8.
+
+    The message is consumed; the connection stays usable.
+    """
