@@ -1,0 +1,350 @@
+"""The two tasks of a guarded connection, its deadlines and its ends.
+
+A channel is a pair `receive() -> event`, `send(event)`. The reader task moves what
+comes out of it into a bounded buffer, the writer task moves what is in another bounded
+buffer into it. The user's code meets the buffers only, so that a cancelled call of the
+user's never reaches the channel: a server's `send` that is cancelled tears frames.
+
+Both tasks run in shielded scopes of their own and end after the block: the writer when
+it has sent what was queued and the closing frame, the reader when it has seen the
+peer's answer or `close_timeout` is over. It discards what else comes meanwhile, and
+stays while more comes: leaving at once leaks sockets on Hypercorn when its queue is
+full. The host only waits for the tasks, since AnyIO's shield does not stop native
+asyncio cancellation. Neither task raises, and neither cancels a scope that encloses the
+user's code, those of `cancel_on_disconnect()` excepted.
+
+The reader is the one that keeps the time: all deadlines (idle, send, close) meet in the
+scope of its pending receive. So a server's `send` that cannot be cancelled, as
+Hypercorn's on trio, does not keep a deadline from being noticed.
+
+`info` is the one mark of the end: it is set at once, by whoever ends the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from math import inf
+from typing import Any, Final, TypeAlias
+
+from anyio import (
+    BrokenResourceError,
+    CancelScope,
+    ClosedResourceError,
+    EndOfStream,
+    WouldBlock,
+    current_time,
+)
+from anyio import Event as Signal
+from anyio.lowlevel import checkpoint
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from ._buffer import Buffer
+from ._close import CloseCode, CloseInfo
+from ._errors import ConnectionClosed, MessageTooBig
+from ._events import Event, info_of, size_of
+from ._options import Options
+from ._states import (
+    CLOSE,
+    CONNECT,
+    CONNECTED,
+    CONNECTING,
+    DISCONNECT,
+    DISCONNECTED,
+    RESPONSE,
+    Role,
+    event_of,
+    next_state,
+)
+
+ChannelReceive: TypeAlias = Callable[[], Awaitable[Event]]
+ChannelSend: TypeAlias = Callable[[Any], Awaitable[None]]
+
+# What a channel raises once the peer is gone; servers use RuntimeError for it too.
+_GONE: Final = (
+    OSError,
+    RuntimeError,
+    WebSocketDisconnect,
+    BrokenResourceError,
+    ClosedResourceError,
+)
+
+_DEFAULTS: Final = Options()
+
+
+class Link:
+    """One channel, its two buffers, and the tasks between them.
+
+    Attributes:
+        info: How the connection ended; `None` while it is open.
+        client_state, application_state: What has passed the channel.
+        options: The settings.
+    """
+
+    def __init__(
+        self,
+        receive: ChannelReceive,
+        send: ChannelSend,
+        options: Options | None = None,
+        *,
+        client_state: WebSocketState = CONNECTING,
+        application_state: WebSocketState = CONNECTING,
+    ) -> None:
+        self.options = options = _DEFAULTS if options is None else options
+        self.info: CloseInfo | None = None
+        self.client_state = client_state
+        self.application_state = application_state
+        self._channel_receive = receive
+        self._channel_send = send
+        self._inbound = Buffer(options.receive_buffer, options.max_message_bytes)
+        self._outbound = Buffer(options.send_buffer, options.send_buffer_bytes)
+        self._received = self._received_bytes = self._sent = self._sent_bytes = 0
+        # The end
+        self._accepted = application_state is CONNECTED
+        self._farewell: Event | None = None  # our closing frame
+        self._lost = False  # the channel has failed
+        self._alarmed = False  # it ended, and not by the user's own close
+        self._infos: tuple[CloseInfo, ...] = ()  # all that `info` has been
+        self._cause: BaseException | None = None  # why it ended
+        self._error: type[ConnectionClosed] = ConnectionClosed
+        self._fault: BaseException | None = None  # a defect that the user must hear of
+        self._watchers: set[CancelScope] = set()
+        # The tasks
+        self._read_scope = CancelScope(shield=True)
+        self._write_scope = CancelScope(shield=True)
+        self._idle_at = self._stuck_at = self._close_at = inf
+        self._held: Event | None = None  # received, not delivered yet
+        self._leaving = False  # the block has been left
+        self._linger = options.close_timeout  # seconds without an answer to our close
+        self._stopped = False  # there is nothing left to read for
+        self._reading = self._writing = True
+        self._read_done: Signal | None = None
+        self._write_done: Signal | None = None
+
+    # The ends
+
+    def _end_as(self, info: CloseInfo) -> None:
+        self.info = info
+        self._infos += (info,)
+
+    def _close(self, code: int, reason: str) -> None:
+        """End the connection from our side: the writer sends the rest and the close."""
+        self.application_state = next_state(
+            Role.APPLICATION, self.application_state, CLOSE
+        )
+        self._end_as(CloseInfo(int(code), reason, "local"))
+        self._farewell = {"type": CLOSE, "code": int(code), "reason": reason}
+        self._inbound.close()
+        self._outbound.close()
+        self._close_by(current_time() + self.options.close_timeout)
+
+    def _close_by_rule(
+        self, code: int, reason: str, error: type[ConnectionClosed] = ConnectionClosed
+    ) -> None:
+        """End the connection because one of the options says so."""
+        self._alarm()
+        self._error = error
+        self._close(code, reason)
+
+    def _lose(self, cause: BaseException) -> None:
+        """The channel has failed. The reader goes on for a while: it may learn why."""
+        self._lost = True
+        if self.info is None:
+            self._end_as(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network"))
+            self._cause = cause
+            self._alarm()
+        if not isinstance(cause, _GONE):
+            self._fault = cause
+        self._outbound.discard()
+        self._close_by(current_time() + self.options.close_timeout)
+
+    def _peer_left(self, event: Event) -> None:
+        """The channel has delivered the disconnect."""
+        if self._farewell is None:
+            self._end_as(info_of(event))
+            self._alarm()
+        self._outbound.discard()
+
+    def _alarm(self) -> None:
+        """Cancel the blocks that end with the connection, before any waiter wakes."""
+        self._alarmed = True
+        for scope in self._watchers:
+            scope.cancel()
+
+    def _settle(self) -> None:
+        """After block and writer, only the answer to our closing frame is awaited."""
+        if not self._leaving or self._writing:
+            return
+        if self._farewell is None or self._lost or not self._accepted:
+            self._stopped = True
+            self._read_scope.cancel()
+        else:
+            self._close_by(current_time() + self._linger)
+
+    # The deadlines
+
+    def _watch(self, at: float) -> None:
+        if at < self._read_scope.deadline:
+            self._read_scope.deadline = at
+
+    def _close_by(self, at: float) -> None:
+        self._close_at = min(at, self._close_at)
+        self._write_scope.deadline = self._close_at
+        self._watch(self._close_at)
+
+    def _await_message(self) -> None:
+        if self.options.idle_timeout is not None and self._accepted:
+            self._idle_at = current_time() + self.options.idle_timeout
+            self._watch(self._idle_at)
+
+    def _await_send(self) -> None:
+        if self.options.send_timeout is not None:
+            self._stuck_at = current_time() + self.options.send_timeout
+            self._watch(self._stuck_at)
+
+    def _time_is_up(self) -> bool:
+        """Act on a deadline; true if there is no more reading after it."""
+        now = current_time()
+        if self._stopped:
+            return True
+        if now >= self._close_at:
+            if self.info is not None:  # nothing more was heard of the peer
+                self._end_as(replace(self.info, clean=False))
+            return True
+        if now >= self._stuck_at:
+            self._stuck_at = inf
+            self._lose(TimeoutError("the server took no message within send_timeout"))
+            self._write_scope.cancel()
+        elif now >= self._idle_at:
+            self._idle_at = inf
+            if self.info is None:
+                self._close_by_rule(CloseCode.GOING_AWAY, "idle timeout")
+        return False
+
+    # The writer
+
+    async def _write(self) -> None:
+        """Hand over what is queued, in order, and then the closing frame."""
+        with self._write_scope:
+            try:
+                await self._hand_over()
+                if self._farewell is not None and self._reading:
+                    await self._channel_send(self._farewell)
+            except Exception as exc:
+                self._lose(exc)
+        self._writing = False
+        self._outbound.discard()
+        if self._write_done is not None:
+            self._write_done.set()
+        self._settle()
+
+    async def _hand_over(self) -> None:
+        outbound, send = self._outbound, self._channel_send
+        while True:
+            try:
+                event, size, receipt = outbound.take_nowait()
+            except WouldBlock:
+                await outbound.wait_filled()
+                continue
+            except EndOfStream:
+                return
+            self._await_send()
+            try:
+                await send(event)
+            finally:
+                if receipt is not None:
+                    receipt.set()
+            self._stuck_at = inf
+            if receipt is None:
+                self._sent += 1
+                self._sent_bytes += size
+
+    # The reader
+
+    async def _read(self) -> None:
+        """Move events inwards until the disconnect; act when a deadline passes."""
+        self._await_message()
+        while True:
+            with self._read_scope:
+                await self._take_in()
+                break
+            if self._time_is_up():
+                break
+            self._read_scope = CancelScope(
+                deadline=min(self._idle_at, self._stuck_at, self._close_at),
+                shield=True,
+            )
+        self._reading = False
+        self._inbound.close()
+        if self._read_done is not None:
+            self._read_done.set()
+
+    async def _take_in(self) -> None:
+        try:
+            while True:
+                if self._held is None:
+                    self._held = await self._channel_receive()
+                event, kind = self._held, event_of(self._held)
+                if kind == DISCONNECT:
+                    self._peer_left(event)
+                    self.client_state = DISCONNECTED
+                    return
+                self.client_state = next_state(Role.CLIENT, self.client_state, kind)
+                if kind == CONNECT:
+                    self._inbound.put_handshake(event)
+                else:
+                    await self._deliver(event)
+                self._held = None
+        except Exception as exc:
+            self._lose(exc)
+
+    async def _deliver(self, event: Event) -> None:
+        """Put a message into the inbound buffer, by the options."""
+        if self.application_state in (DISCONNECTED, RESPONSE):
+            self._discard()
+            return
+        size = size_of(event)
+        if size > self.options.max_message_bytes:
+            self._count(size)
+            reason = f"over {self.options.max_message_bytes} bytes"
+            self._close_by_rule(CloseCode.MESSAGE_TOO_BIG, reason, MessageTooBig)
+        elif self._inbound.fits(size) or await self._make_room(size):
+            self._count(size)
+            self._inbound.put_nowait(event, size)
+        self._await_message()
+
+    def _discard(self) -> None:
+        """Let a message go that nobody will read, and stay while more may come.
+
+        Hypercorn waits for room in its queue inside the task that reads the socket: to
+        leave it there would leak the connection.
+        """
+        self._inbound.dropped += 1
+        if self._farewell is not None:
+            self._close_at = current_time() + self._linger
+
+    def _count(self, size: int) -> None:
+        self._received += 1
+        self._received_bytes += size
+
+    async def _make_room(self, size: int) -> bool:
+        """Apply the overflow rule to a full buffer; false: the message is dropped."""
+        rule = self.options.receive_overflow
+        if rule == "drop_oldest":
+            self._inbound.make_room(size)
+            return True
+        if rule == "close":
+            reason = "too many unread messages"
+            self._close_by_rule(CloseCode.POLICY_VIOLATION, reason)
+            return False
+        self._idle_at = inf  # it is we who keep the peer waiting
+        while not self._inbound.fits(size):
+            if self._watchers:  # in there, the disconnect must be reached
+                self._inbound.dropped += 1
+                self._count(size)
+                await checkpoint()
+                return False
+            await self._inbound.wait_room()
+            if self.application_state is DISCONNECTED:
+                return False
+        return True

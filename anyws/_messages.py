@@ -1,0 +1,87 @@
+"""A connection as AnyIO's stream of objects."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
+from anyio.abc import ObjectStream
+
+from ._close import CloseInfo
+from ._errors import ConnectionClosed
+
+
+class Messenger(Protocol):
+    """What the stream needs of a connection."""
+
+    async def receive_message(self) -> str | bytes:
+        """Receive the next message."""
+
+    async def send_message(self, message: str | bytes) -> None:
+        """Send a message."""
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+
+
+class MessageStream(ObjectStream[str | bytes]):
+    """The messages of a connection: `str` for text, `bytes` for binary ones.
+
+    Its ends are AnyIO's: `EndOfStream` once the peer has closed, or has left in a way
+    that the server does not tell; `BrokenResourceError` once the connection is known to
+    have broken; `ClosedResourceError` once it was closed from our side.
+    """
+
+    def __init__(self, messenger: Messenger) -> None:
+        self._messenger = messenger
+
+    async def receive(self) -> str | bytes:
+        """Receive the next message.
+
+        Raises:
+            EndOfStream, BrokenResourceError, ClosedResourceError: See the class.
+            BusyResourceError: Another task is receiving.
+        Cancellation:
+            Safe: a cancelled call loses no message.
+        """
+        try:
+            return await self._messenger.receive_message()
+        except ConnectionClosed as exc:
+            raise (_closed(exc.info) or EndOfStream()) from exc
+
+    async def send(self, item: str | bytes) -> None:
+        """Send a message; returns when it is queued.
+
+        Raises:
+            BrokenResourceError, ClosedResourceError: See the class.
+        Cancellation:
+            All or nothing: a cancelled call has not sent the message.
+        """
+        try:
+            await self._messenger.send_message(item)
+        except ConnectionClosed as exc:
+            raise (_closed(exc.info) or BrokenResourceError()) from exc
+
+    async def send_eof(self) -> None:
+        """Close the connection with 1000: WebSocket has no half-close.
+
+        Cancellation:
+            Safe: the connection is closed all the same.
+        """
+        await self._messenger.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection with 1000.
+
+        Cancellation:
+            Safe: the connection is closed all the same.
+        """
+        await self._messenger.aclose()
+
+
+def _closed(info: CloseInfo) -> Exception | None:
+    if info.initiator == "local":
+        return ClosedResourceError()
+    if info.clean is False:
+        return BrokenResourceError()
+    return None

@@ -1,0 +1,370 @@
+"""The law: what holds for the user's code over any channel of ASGI events.
+
+The channel, the tasks and the deadlines are in `_link`; here is what the user's code
+calls, and the block that ends the connection by what leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+from anyio import (
+    AsyncContextManagerMixin,
+    BusyResourceError,
+    CancelScope,
+    EndOfStream,
+    Lock,
+    WouldBlock,
+    create_task_group,
+    current_time,
+    get_cancelled_exc_class,
+)
+from anyio import Event as Signal
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from starlette.exceptions import WebSocketException
+from starlette.websockets import (
+    WebSocketDisconnect,
+    WebSocketDisconnected,
+    WebSocketState,
+)
+
+from ._close import CloseCode, CloseInfo
+from ._endings import ending_of, leaves_of
+from ._errors import ConnectionClosed
+from ._events import Event, disconnect_of, outgoing, size_of
+from ._link import ChannelReceive, ChannelSend, Link
+from ._options import Options
+from ._states import (
+    ACCEPT,
+    CLOSE,
+    CONNECTED,
+    CONNECTING,
+    DISCONNECTED,
+    SEND,
+    Role,
+    event_of,
+    next_state,
+)
+from ._statistics import Statistics
+
+# Where an ASGI scope's extensions hold the session that its events pass through.
+EXTENSION: Final = "anyws.session"
+
+# A full checkpoint at least every so many calls that did not wait: only a turn of the
+# scheduler lets deadlines fire, native cancellation arrive and other tasks run.
+_CALLS_PER_TURN: Final = 32
+
+# Seconds that a cancelled host waits for the peer's answer to the closing frame: a
+# server that is shutting down has already stopped reading.
+_CANCELLED_LINGER: Final = 1.0
+
+
+class Session(Link, AsyncContextManagerMixin):
+    """One guarded connection; `receive` and `send` are an ASGI channel again.
+
+    Attributes:
+        delivered_state: The client's state, by what `receive` has returned.
+        subprotocol: The one accepted, if any.
+    """
+
+    def __init__(
+        self,
+        receive: ChannelReceive,
+        send: ChannelSend,
+        options: Options | None = None,
+        *,
+        subprotocols: list[str] | None = None,
+        client_state: WebSocketState = CONNECTING,
+        application_state: WebSocketState = CONNECTING,
+    ) -> None:
+        super().__init__(
+            receive,
+            send,
+            options,
+            client_state=client_state,
+            application_state=application_state,
+        )
+        self.delivered_state = client_state
+        self.subprotocol: str | None = None
+        self._subprotocols = subprotocols or []
+        self._send_turn = Lock(fast_acquire=True)
+        self._receiving = False
+        self._calls = 0  # since the last turn of the scheduler
+
+    # The block
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncIterator[Session]:
+        """Run the two tasks; end the connection by what leaves the block."""
+        cancelled = get_cancelled_exc_class()
+        outcome: BaseException | None = None
+        try:
+            async with create_task_group() as tasks:
+                tasks.start_soon(self._read)
+                tasks.start_soon(self._write)
+                try:
+                    yield self
+                except cancelled as exc:
+                    self._leave(exc)
+                    raise
+                except BaseException as exc:
+                    outcome = exc  # past the task group, which would make a group of it
+                self._leave(outcome)
+        except cancelled:
+            if outcome is None:
+                raise
+        finally:
+            self._inbound.release()
+            self._outbound.release()
+            if self.info is None:  # rejected
+                self._end_as(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local"))
+        try:
+            if self._fault is not None and (outcome is None or self.explains(outcome)):
+                raise self._fault
+            if outcome is not None:
+                raise outcome
+        finally:
+            outcome = None  # its traceback holds this frame
+
+    def _leave(self, outcome: BaseException | None) -> None:
+        """End the connection by what left the user's code; the tasks do the rest."""
+        self.end(outcome)
+        self._leaving = True
+        if isinstance(outcome, get_cancelled_exc_class()):
+            self._linger = min(_CANCELLED_LINGER, self._linger)
+        self._outbound.close()
+        self._close_by(current_time() + self.options.close_timeout)
+        if self._lost or not self._reading:
+            self._write_scope.cancel()  # nobody is left to write to
+        self._settle()
+
+    def end(self, outcome: BaseException | None) -> None:
+        """Close as the outcome of the user's code asks, if that is still to be done."""
+        if self.info is not None:
+            return
+        rejects = outcome is None or isinstance(outcome, WebSocketException)
+        if self.application_state is CONNECTED or (
+            self.application_state is CONNECTING and rejects
+        ):
+            self._close(*ending_of(outcome, get_cancelled_exc_class()))
+
+    def explains(self, exc: BaseException) -> bool:
+        """Whether an exception tells of nothing but the end of this connection."""
+        return all(map(self._explains_leaf, leaves_of(exc)))
+
+    def _explains_leaf(self, exc: BaseException) -> bool:
+        if isinstance(exc, ConnectionClosed):
+            return any(exc.info is info for info in self._infos)
+        # What Starlette's own class makes of our error.
+        gone = isinstance(exc, WebSocketDisconnect | WebSocketDisconnected)
+        return gone and self._alarmed
+
+    def error(self) -> ConnectionClosed:
+        """Make the error that says how the connection ended."""
+        error = self._error(self.info or CloseInfo(CloseCode.ABNORMAL_CLOSURE))
+        error.__cause__ = self._cause
+        return error
+
+    # The channel again
+
+    async def receive(self) -> Event:
+        """Receive the next event; at the end, once, a `websocket.disconnect`.
+
+        Raises:
+            ConnectionClosed: The disconnect has been delivered already.
+            BusyResourceError: Another task is receiving.
+        Cancellation:
+            Safe: a cancelled call loses nothing.
+        Source: ASGI "websocket.receive".
+        """
+        if self._receiving:
+            # On asyncio a receiver that was just cancelled needs a turn to let go.
+            await checkpoint()
+            if self._receiving:
+                raise BusyResourceError("receiving from")
+        self._receiving = True
+        try:
+            if not self._inbound.empty:
+                await self._turn()
+            while True:
+                try:
+                    event, _, receipt = self._inbound.take_nowait()
+                except WouldBlock:
+                    self._calls = 0
+                    await self._inbound.wait_filled()
+                except EndOfStream:
+                    await self._turn()
+                    return self._disconnect()
+                else:
+                    if receipt is not None:
+                        self.delivered_state = CONNECTED
+                    return event
+        finally:
+            self._receiving = False
+
+    def _disconnect(self) -> Event:
+        if self.delivered_state is not CONNECTED or self.info is None:
+            raise self.error()
+        self.delivered_state = DISCONNECTED
+        return disconnect_of(self.info)
+
+    async def send(self, event: Event) -> None:
+        """Queue a message, or send another event and wait until that is done.
+
+        Raises:
+            ConnectionClosed: The connection has ended. A close is silent then.
+            RuntimeError: The event is not allowed in this state.
+            TypeError, ValueError: The event must not be sent, and was not.
+        Cancellation:
+            All or nothing: cancelled before it is queued, it is not sent and the state
+            is unchanged; after that it is sent whole.
+        Source: ASGI "websocket.send", ".accept", ".close", ".http.response.*".
+        """
+        await self._turn()
+        kind = event["type"]
+        if kind == SEND:
+            event = outgoing(event)
+            size = size_of(event)
+            if not self._put(event, size):
+                await self._put_in_turn(event, size)
+        elif kind == CLOSE:
+            await self._send_close(event)
+        else:
+            await self._send_handshake(event)
+
+    def send_nowait(self, event: Event) -> None:
+        """Queue a message now.
+
+        Raises:
+            WouldBlock: There is no room, and the overflow rule is to wait.
+            ConnectionClosed, RuntimeError, TypeError, ValueError: As `send`.
+        """
+        event = outgoing(event)
+        if not self._put(event, size_of(event)):
+            raise WouldBlock
+
+    def _put(self, event: Event, size: int) -> bool:
+        """Queue a message, by the overflow rule if need be; false: it has to wait."""
+        self._check_open()
+        if self.options.send_overflow == "wait":
+            if self._send_turn.locked() or not self._outbound.fits(size):
+                return False
+        elif not self._outbound.fits(size) and not self._make_send_room(size):
+            return True
+        self._outbound.put_nowait(event, size)
+        return True
+
+    def _check_open(self) -> None:
+        if self.info is not None:
+            raise self.error()
+        if self.application_state is not CONNECTED:
+            next_state(Role.APPLICATION, self.application_state, SEND)
+
+    def _make_send_room(self, size: int) -> bool:
+        """Apply the overflow rule to a full buffer; false: the message is dropped."""
+        if self.options.send_overflow == "drop_newest":
+            self._outbound.dropped += 1
+            return False
+        if self.options.send_overflow == "drop_oldest":
+            self._outbound.make_room(size)
+            return True
+        self._close_by_rule(CloseCode.TRY_AGAIN_LATER, "the peer reads too slowly")
+        raise self.error()
+
+    async def _put_in_turn(self, event: Event, size: int) -> None:
+        """Wait for room, first come first served, and queue a message."""
+        self._calls = 0
+        async with self._send_turn:
+            self._check_open()
+            while not self._outbound.fits(size):
+                await self._outbound.wait_room()
+                self._check_open()
+            self._outbound.put_nowait(event, size)
+
+    async def _send_handshake(self, event: Event) -> None:
+        """Queue an accept or a part of a denial response; wait until it is sent."""
+        if self.info is not None:
+            raise self.error()
+        state = next_state(Role.APPLICATION, self.application_state, event_of(event))
+        event = outgoing(event, self._subprotocols)
+        self.application_state = state
+        if event["type"] == ACCEPT:
+            self._accepted = True
+            self.subprotocol = event["subprotocol"]
+            self._await_message()
+        await self._outbound.put_handshake(event).wait()
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
+        if self._lost:
+            raise self.error()
+
+    async def _send_close(self, event: Event) -> None:
+        """Close, unless that is done; wait until the closing frame is sent."""
+        if self.info is None and self.application_state is not DISCONNECTED:
+            event = outgoing(event, accepted=self._accepted)
+            self._close(event["code"], event["reason"])
+            if self._writing:
+                self._write_done = Signal()
+                await self._write_done.wait()
+
+    async def _turn(self) -> None:
+        """Be a checkpoint; every so often, one that gives the scheduler its turn."""
+        self._calls += 1
+        if self._calls < _CALLS_PER_TURN:
+            await checkpoint_if_cancelled()
+        else:
+            self._calls = 0
+            await checkpoint()
+
+    # Beyond the channel
+
+    async def wait_closed(self) -> CloseInfo:
+        """Wait until the connection has ended and its closing handshake is over.
+
+        Cancellation:
+            Safe: waiting changes nothing.
+        """
+        if self._reading:
+            self._read_done = self._read_done or Signal()
+            await self._read_done.wait()
+        else:
+            await checkpoint()
+        return self.info or CloseInfo(CloseCode.ABNORMAL_CLOSURE)
+
+    @contextmanager
+    def cancel_on_disconnect(self) -> Iterator[None]:
+        """Cancel the block when the connection ends, unless by the user's own close."""
+        if self.info is not None:
+            raise self.error()
+        scope = CancelScope()
+        self._watchers.add(scope)
+        self._inbound.wake()  # from now on the reader does not wait for room
+        try:
+            with scope:
+                yield
+        except BaseExceptionGroup as group:
+            if self._alarmed and self.explains(group):
+                raise self.error() from group
+            raise
+        finally:
+            self._watchers.discard(scope)
+        if self._alarmed:
+            raise self.error()
+
+    def statistics(self) -> Statistics:
+        """Return the counters as they stand now."""
+        return Statistics(
+            messages_received=self._received,
+            bytes_received=self._received_bytes,
+            messages_sent=self._sent,
+            bytes_sent=self._sent_bytes,
+            receive_queued=self._inbound.messages,
+            receive_queued_bytes=self._inbound.size,
+            send_queued=self._outbound.messages,
+            send_queued_bytes=self._outbound.size,
+            receive_dropped=self._inbound.dropped,
+            send_dropped=self._outbound.dropped,
+        )

@@ -1,0 +1,533 @@
+"""Starlette's WebSocket, method by method, over a bare channel or a session.
+
+Used as it is made, the class does what Starlette's does. Inside `async with` its
+channel is a session's: the same methods, and the law.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any, Self
+
+from anyio import AsyncContextManagerMixin
+from anyio.lowlevel import checkpoint
+from starlette.requests import StateT
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket as StarletteWebSocket
+from starlette.websockets import (
+    WebSocketDisconnect,
+    WebSocketDisconnected,
+    WebSocketState,
+)
+
+from ._close import CloseCode, CloseInfo
+from ._errors import ConnectionClosed, MessageDecodeError
+from ._events import bytes_of, info_of, outgoing, payload_of, text_of
+from ._messages import MessageStream
+from ._options import Options
+from ._session import EXTENSION, Session
+from ._states import (
+    ACCEPT,
+    CLOSE,
+    CONNECTED,
+    CONNECTING,
+    DISCONNECT,
+    DISCONNECTED,
+    SEND,
+    Role,
+    event_of,
+    next_state,
+)
+from ._statistics import Statistics
+
+
+class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
+    """One WebSocket connection of an ASGI application; a drop-in for Starlette's.
+
+    Plain, it starts no task and behaves as Starlette's class; but `close()` never blows
+    up, a message of the wrong kind is one typed error on every server, and what must
+    not be sent is refused or repaired before the server sees it.
+
+    Guarded, inside `async with websocket:`, the law holds as well: cancelled receives
+    lose nothing, cancelled sends are all or nothing, sends tell the truth, buffers are
+    bounded, and leaving the block closes the connection by what left it: 1000 for a
+    return, 1011 for an exception, 1012 for a cancellation. The block does not accept;
+    call `accept()` in it. It suppresses nothing and cannot be entered twice. Under
+    `WebSocketMiddleware` it joins the session that is already there, whose options
+    hold.
+
+    Leaving the block waits for the closing handshake, at most `close_timeout`. Where
+    the server's own send cannot be cancelled and is stuck (stock Hypercorn on trio with
+    a peer that does not read), leaving waits for that too. Where the event loop cancels
+    all tasks natively at once, no closing frame is sent.
+
+    Attributes:
+        client_state: Starlette's; changes when a receive delivers the event.
+        application_state: Starlette's; a failed send leaves it alone in guarded mode.
+        subprotocol: The one accepted, or `None`.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        options: Options | None = None,
+    ) -> None:
+        super().__init__(scope, receive, send)
+        self.client_state: WebSocketState
+        self.application_state: WebSocketState
+        self.subprotocol: str | None = None
+        self._options = options
+        self._session: Session | None = None
+        self._plain_info: CloseInfo | None = None
+
+    # The block
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
+        """Guard the connection; see the class."""
+        if self._session is not None:
+            raise RuntimeError("a WebSocket cannot be entered twice")
+        if self._plain_info is not None:
+            raise ConnectionClosed(self._plain_info)
+        joined = (self.scope.get("extensions") or {}).get(EXTENSION)
+        if joined is not None:
+            self._join(joined)
+            try:
+                yield self
+            except BaseException as exc:
+                joined.end(exc)
+                raise
+            joined.end(None)
+            return
+        session = Session(
+            self._receive,
+            self._send,
+            self._options,
+            subprotocols=self._offered,
+            client_state=self.client_state,
+            application_state=self.application_state,
+        )
+        session.subprotocol = self.subprotocol
+        async with session:
+            self._receive, self._send = session.receive, session.send
+            self._session = session
+            yield self
+
+    def _join(self, session: Session) -> None:
+        """Take part in the session that `receive` and `send` already pass through."""
+        self._session = session
+        self.client_state = session.delivered_state
+        self.application_state = session.application_state
+        self.subprotocol = session.subprotocol
+
+    @property
+    def _offered(self) -> list[str]:
+        return self.scope.get("subprotocols") or []
+
+    def _guarded(self, name: str) -> Session:
+        if self._session is None:
+            raise RuntimeError(
+                f"{name} needs the guarded mode: use it inside 'async with websocket:'"
+            )
+        return self._session
+
+    # Raw ASGI events
+
+    async def receive(self) -> Message:
+        """Receive the next ASGI event.
+
+        Returns:
+            `websocket.connect`, then `websocket.receive` events, then
+            `websocket.disconnect`; each changes `client_state`.
+        Raises:
+            RuntimeError: The server sent an event that is not allowed in this state.
+            WebSocketDisconnected: The disconnect has been received already; guarded, it
+                is `ConnectionClosed`.
+            BusyResourceError: Guarded: another task is receiving.
+        Cancellation:
+            Safe: guarded, a cancelled call loses nothing. Plain, as the server's.
+        Source: ASGI "websocket.connect", ".receive", ".disconnect".
+        """
+        if self.client_state is DISCONNECTED:
+            await checkpoint()
+            if self._session is not None:
+                raise self._session.error()
+            next_state(Role.CLIENT, DISCONNECTED, DISCONNECT)  # raises
+        event = await self._receive()
+        self.client_state = next_state(Role.CLIENT, self.client_state, event_of(event))
+        if self.client_state is DISCONNECTED and self._plain_info is None:
+            self._plain_info = info_of(event)
+        return event
+
+    async def send(self, message: Message) -> None:
+        """Send an ASGI event.
+
+        Args:
+            message: `websocket.accept`, `.send`, `.close` or `.http.response.*`.
+        Raises:
+            ConnectionClosed: The connection has ended; plain, when the server says so.
+            WebSocketDisconnected: Plain: it was closed from our side.
+            RuntimeError: The event is not allowed in this state.
+            TypeError, ValueError: The event must not be sent, and was not.
+        Cancellation:
+            Guarded, all or nothing. Plain, as the server's: on some servers a send that
+            is cut short breaks the connection.
+        Source: ASGI "websocket.accept", ".send", ".close", ".http.response.*".
+        """
+        if self._session is None:
+            await self._send_plain(message)
+            return
+        session, closing = self._session, message["type"] == CLOSE
+        try:
+            await self._send(message)
+        except (WebSocketDisconnect, WebSocketDisconnected) as exc:
+            # Starlette's own class, where it lies between, says it in its own words.
+            if isinstance(exc, ConnectionClosed) or session.info is None:
+                raise
+            if not closing:
+                raise session.error() from exc
+        finally:
+            if message["type"] != SEND:
+                self.application_state = session.application_state
+                self.subprotocol = session.subprotocol
+
+    async def _send_plain(self, event: Message) -> None:
+        kind, before = event_of(event), self.application_state
+        if kind == CLOSE and DISCONNECTED in (before, self.client_state):
+            self.application_state = DISCONNECTED
+            await checkpoint()
+            return
+        state = next_state(Role.APPLICATION, before, kind)
+        event = outgoing(event, self._offered, accepted=before is CONNECTED)
+        if kind == ACCEPT:
+            self.subprotocol = event["subprotocol"]
+        elif kind == CLOSE:
+            self._plain_info = CloseInfo(event["code"], event["reason"], "local")
+        self.application_state = state
+        try:
+            await self._send(event)
+        except (OSError, RuntimeError, WebSocketDisconnect) as exc:
+            if kind == CLOSE:
+                return  # the peer has gone; servers differ in how they say so
+            gone = isinstance(exc, OSError | WebSocketDisconnect)
+            if before is not CONNECTED or not gone:
+                raise
+            self.application_state = DISCONNECTED
+            if isinstance(exc, ConnectionClosed):
+                self._plain_info = exc.info
+                raise
+            self._plain_info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network")
+            raise ConnectionClosed(self._plain_info) from exc
+
+    # The handshakes
+
+    async def accept(
+        self,
+        subprotocol: str | None = None,
+        headers: Iterable[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        """Complete the opening handshake.
+
+        Receives `websocket.connect` first if that is still to be done.
+
+        Args:
+            subprotocol: One of those that the client offered (`scope["subprotocols"]`).
+            headers: Additional headers of the response; names are sent in lower case.
+        Raises:
+            ValueError: The subprotocol was not offered, or a header must not be set.
+                Nothing was sent: accept again, or close.
+            ConnectionClosed: Guarded: the client has gone already.
+            RuntimeError: It was accepted already.
+        Cancellation:
+            Guarded: all or nothing, and `application_state` says which.
+        Source: RFC 6455 section 4.2.2; ASGI "websocket.accept".
+        """
+        if self.client_state is CONNECTING:
+            await self.receive()
+        await self.send(
+            {"type": ACCEPT, "subprotocol": subprotocol, "headers": list(headers or [])}
+        )
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+        """Close the connection; before `accept()`, reject it with 403.
+
+        Silent when it was closed before, by either side. Does not wait for the peer's
+        answer; leaving the block does.
+
+        Args:
+            code: 1000-1003, 1007-1014 or 3000-4999.
+            reason: Cut at a character to 123 bytes of UTF-8.
+        Raises:
+            ValueError: The code must not be sent.
+        Cancellation:
+            Guarded: once it has begun, the closing frame is sent all the same.
+        Source: RFC 6455 section 7; ASGI "websocket.close".
+        """
+        await self.send({"type": CLOSE, "code": code, "reason": reason or ""})
+
+    async def aclose(self) -> None:
+        """Close the connection with 1000; the same as `close()`.
+
+        Cancellation:
+            As `close()`.
+        """
+        await self.close()
+
+    # Receiving messages
+
+    async def _next(self) -> Message:
+        """Receive the next message event, or raise how the connection ended."""
+        if self.application_state is not CONNECTED:
+            await checkpoint()
+            if self._session is not None and self._session.info is not None:
+                raise self._session.error()
+            raise WebSocketDisconnected(
+                'WebSocket is not connected. Need to call "accept" first.'
+            )
+        event = await self.receive()
+        if event["type"] != DISCONNECT:
+            return event
+        if self._session is not None:
+            raise self._session.error()
+        raise ConnectionClosed(info_of(event))
+
+    async def receive_message(self) -> str | bytes:
+        """Receive the next message, of either kind.
+
+        Returns:
+            `str` for a text message, `bytes` for a binary one.
+        Raises:
+            ConnectionClosed: The connection has ended; carries its code and reason.
+            WebSocketDisconnected: `accept()` has not been called.
+            BusyResourceError: Guarded: another task is receiving.
+        Cancellation:
+            Safe: guarded, a cancelled call loses no message. Plain, as the server's.
+        Source: RFC 6455 section 5.6; ASGI "websocket.receive".
+        """
+        return payload_of(await self._next())
+
+    async def receive_text(self) -> str:
+        """Receive the next message, which must be a text message.
+
+        Raises:
+            MessageTypeError: It is a binary one. It is consumed; the connection stays
+                usable.
+            ConnectionClosed, WebSocketDisconnected, BusyResourceError: As
+                `receive_message`.
+        Cancellation:
+            As `receive_message`.
+        Source: RFC 6455 section 5.6; ASGI "websocket.receive".
+        """
+        return text_of(await self._next())
+
+    async def receive_bytes(self) -> bytes:
+        """Receive the next message, which must be a binary message.
+
+        Raises:
+            MessageTypeError: It is a text one. It is consumed; the connection stays
+                usable.
+            ConnectionClosed, WebSocketDisconnected, BusyResourceError: As
+                `receive_message`.
+        Cancellation:
+            As `receive_message`.
+        Source: RFC 6455 section 5.6; ASGI "websocket.receive".
+        """
+        return bytes_of(await self._next())
+
+    async def receive_json(self, mode: str = "text") -> Any:
+        """Receive the next message and decode it as JSON.
+
+        Args:
+            mode: `"text"` or `"binary"`: the kind of message that is expected.
+        Raises:
+            MessageDecodeError: It is not JSON, or not UTF-8. It is consumed; the
+                connection stays usable.
+            RuntimeError: The mode is neither.
+            MessageTypeError, ConnectionClosed, WebSocketDisconnected,
+                BusyResourceError: As `receive_text` and `receive_bytes`.
+        Cancellation:
+            As `receive_message`.
+        Source: RFC 8259; ASGI "websocket.receive".
+        """
+        _check_mode(mode)
+        event = await self._next()
+        try:
+            text = text_of(event) if mode == "text" else bytes_of(event).decode()
+            return json.loads(text)
+        except json.JSONDecodeError as exc:
+            raise MessageDecodeError(exc.msg, exc.doc, exc.pos) from exc
+        except UnicodeDecodeError as exc:
+            raise MessageDecodeError("Not UTF-8", repr(exc.object), 0) from exc
+
+    async def iter_text(self) -> AsyncIterator[str]:
+        """Receive text messages until the connection ends, in whatever way.
+
+        Cancellation:
+            As `receive_message`.
+        """
+        try:
+            while True:
+                yield await self.receive_text()
+        except WebSocketDisconnect:
+            pass
+
+    async def iter_bytes(self) -> AsyncIterator[bytes]:
+        """Receive binary messages until the connection ends, in whatever way.
+
+        Cancellation:
+            As `receive_message`.
+        """
+        try:
+            while True:
+                yield await self.receive_bytes()
+        except WebSocketDisconnect:
+            pass
+
+    async def iter_json(self) -> AsyncIterator[Any]:
+        """Receive JSON in text messages until the connection ends, in whatever way.
+
+        Cancellation:
+            As `receive_message`.
+        """
+        try:
+            while True:
+                yield await self.receive_json()
+        except WebSocketDisconnect:
+            pass
+
+    def __aiter__(self) -> Self:
+        """Iterate over the messages, of either kind, until the connection ends."""
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        """Receive the next message.
+
+        The end of the connection ends the iteration, unless it is known not to have
+        been clean: then it raises `ConnectionClosed`.
+
+        Cancellation:
+            As `receive_message`.
+        """
+        try:
+            return await self.receive_message()
+        except ConnectionClosed as exc:
+            if exc.info.clean is False:
+                raise
+            raise StopAsyncIteration from None
+
+    # Sending messages
+
+    async def send_message(self, message: str | bytes) -> None:
+        """Send a message: `str` as text, bytes as binary.
+
+        Guarded, it returns when the message is queued, and waits while the queue is
+        full (`Options.send_buffer`, `send_overflow`).
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+            RuntimeError: `accept()` has not been called.
+            TypeError: It is neither `str` nor bytes.
+            UnicodeEncodeError: A lone surrogate is no text.
+        Cancellation:
+            Guarded, all or nothing: a cancelled call has not sent the message. Plain,
+            as the server's.
+        Source: RFC 6455 section 5.6; ASGI "websocket.send".
+        """
+        await self.send(_send_event(message))
+
+    async def send_text(self, data: str) -> None:
+        """Send a text message; as `send_message`.
+
+        Cancellation:
+            As `send_message`.
+        """
+        await self.send({"type": SEND, "text": data})
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a binary message; as `send_message`.
+
+        Cancellation:
+            As `send_message`.
+        """
+        await self.send({"type": SEND, "bytes": data})
+
+    async def send_json(self, data: Any, mode: str = "text") -> None:
+        """Send data as compact JSON; as `send_message`.
+
+        Args:
+            data: Whatever `json.dumps` takes.
+            mode: `"text"` or `"binary"`: the kind of message.
+        Raises:
+            TypeError: `json.dumps` does not take it; nothing was sent.
+            RuntimeError: The mode is neither.
+        Cancellation:
+            As `send_message`.
+        """
+        _check_mode(mode)
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+        await self.send_message(text if mode == "text" else text.encode())
+
+    # Beyond Starlette's class
+
+    def send_nowait(self, message: str | bytes) -> None:
+        """Queue a message now. Needs the guarded mode; never a checkpoint.
+
+        Raises:
+            WouldBlock: The queue is full and `send_overflow` is `"wait"`; with another
+                rule, the rule is applied.
+            ConnectionClosed, RuntimeError, TypeError: As `send_message`.
+        """
+        self._guarded("send_nowait").send_nowait(_send_event(message))
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """How the connection ended, set at once; `None` while it is open."""
+        return self._plain_info if self._session is None else self._session.info
+
+    async def wait_closed(self) -> CloseInfo:
+        """Wait until the connection has ended and its closing handshake is over.
+
+        Needs the guarded mode. Messages can be received meanwhile; with
+        `receive_overflow="wait"` they must be, or the end may not be seen.
+
+        Cancellation:
+            Safe: waiting changes nothing.
+        """
+        return await self._guarded("wait_closed").wait_closed()
+
+    def cancel_on_disconnect(self) -> AbstractContextManager[None]:
+        """Cancel the block when the connection ends, unless by your own `close()`.
+
+        Needs the guarded mode. Inside, the peer's leaving is noticed even if nobody
+        receives: what overflows the receive buffer (the newest) is dropped and counted.
+
+        Raises:
+            ConnectionClosed: On entry, if the connection has ended already; on leaving,
+                if it ended inside, unless another exception leaves the block.
+        """
+        return self._guarded("cancel_on_disconnect").cancel_on_disconnect()
+
+    def statistics(self) -> Statistics:
+        """Return the counters as they stand now. Needs the guarded mode."""
+        return self._guarded("statistics").statistics()
+
+    @property
+    def messages(self) -> MessageStream:
+        """The messages as an `anyio.abc.ObjectStream`. Needs the guarded mode."""
+        self._guarded("messages")
+        return MessageStream(self)
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in {"text", "binary"}:
+        raise RuntimeError('The "mode" argument should be "text" or "binary".')
+
+
+def _send_event(message: str | bytes) -> Message:
+    kind = "text" if isinstance(message, str) else "bytes"
+    return {"type": SEND, kind: message}

@@ -1,0 +1,132 @@
+"""The server's end of a channel, in memory, for tests of what stands on one.
+
+It behaves as stock Hypercorn does where that matters: events come out of a queue that
+cancellation cannot rob, a send is a checkpoint, a close is answered by the peer with a
+disconnect. What a test wants otherwise it says.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import MutableMapping
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+import anyws
+from anyws._options import Options
+
+Event = MutableMapping[str, Any]
+SCOPE = {
+    "type": "websocket",
+    "path": "/",
+    "query_string": b"",
+    "headers": [],
+    "subprotocols": ["chat", "graphql-ws"],
+}
+
+
+def message(payload: str | bytes) -> Event:
+    """Return the event of a message, as Hypercorn spells it."""
+    text = isinstance(payload, str)
+    return {
+        "type": "websocket.receive",
+        "text": payload if text else None,
+        "bytes": None if text else payload,
+    }
+
+
+class Channel:
+    """An ASGI server's `receive` and `send` for one connection.
+
+    Attributes:
+        sent: The events that were sent whole.
+        torn: The events whose send was cut short.
+        answers: Whether the peer answers a close.
+        error: What `send` raises, once it is set.
+    """
+
+    def __init__(self, *events: Event) -> None:
+        self._queue = deque[Event]([{"type": "websocket.connect"}, *events])
+        self._arrived = anyio.Event()
+        self._open_gate = anyio.Event()
+        self._open_gate.set()
+        self._shielded = False
+        self.sent: list[Event] = []
+        self.torn: list[Event] = []
+        self.answers = True
+        self.error: Exception | None = None
+        self.received_after_end = 0
+
+    def arrive(self, *events: Event | str | bytes) -> None:
+        """Let events arrive; a `str` or bytes is a message."""
+        for event in events:
+            plain = isinstance(event, str | bytes)
+            self._queue.append(message(event) if plain else event)  # type: ignore[arg-type]  # narrowed by plain
+        self._arrived.set()
+
+    def leave(self, code: int | None = 1006, reason: str | None = None) -> None:
+        """Let the peer leave."""
+        self.arrive({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    def stall(self, *, shielded: bool = False) -> None:
+        """Let every send wait; shielded, it cannot be cancelled (Hypercorn on trio)."""
+        self._open_gate = anyio.Event()
+        self._shielded = shielded
+
+    def resume(self) -> None:
+        """Let the sends go on."""
+        self._open_gate.set()
+
+    async def receive(self) -> Event:
+        """Return the next event."""
+        await checkpoint()
+        while not self._queue:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        return self._queue.popleft()
+
+    async def send(self, event: Event) -> None:
+        """Take an event."""
+        try:
+            await checkpoint()
+            with anyio.CancelScope(shield=self._shielded):
+                await self._open_gate.wait()
+            if self.error is not None:
+                raise self.error
+        except anyio.get_cancelled_exc_class():
+            self.torn.append(event)
+            raise
+        self.sent.append(event)
+        if event["type"] == "websocket.close" and self.answers:
+            self.leave(1000)
+
+    @property
+    def unread(self) -> int:
+        """How many events wait to be received."""
+        return len(self._queue)
+
+    @property
+    def messages(self) -> list[str | bytes]:
+        """The messages that were sent whole."""
+        return [
+            event.get("text", event.get("bytes"))
+            for event in self.sent
+            if event["type"] == "websocket.send"
+        ]
+
+    @property
+    def closes(self) -> list[tuple[int, str]]:
+        """The closes that were sent, as code and reason."""
+        return [
+            (event["code"], event["reason"])
+            for event in self.sent
+            if event["type"] == "websocket.close"
+        ]
+
+    def websocket(self, **options: Any) -> anyws.WebSocket:
+        """Return a WebSocket on this channel."""
+        return anyws.WebSocket(
+            dict(SCOPE), self.receive, self.send, options=Options(**options)
+        )

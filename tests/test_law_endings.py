@@ -1,0 +1,487 @@
+"""Endings in guarded mode: what leaves the block decides, and it leaves as itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from starlette.exceptions import WebSocketException
+
+import anyws
+
+from .channels import Channel
+
+
+@pytest.fixture
+async def channel() -> Channel:
+    """Return a fresh channel."""
+    return Channel()
+
+
+OUTCOMES = {
+    "error": (ValueError("mine"), (1011, "")),
+    "policy": (WebSocketException(1008, "no"), (1008, "no")),
+    "private": (WebSocketException(4000, "é" * 80), (4000, "é" * 61)),
+    "unsendable": (WebSocketException(1006, "no"), (1011, "no")),
+    "interrupt": (KeyboardInterrupt(), (1001, "")),
+    "exit": (SystemExit(), (1001, "")),
+    "undecodable": (anyws.MessageDecodeError("bad", "{", 0), (1007, "")),
+    "wrong kind": (anyws.MessageTypeError("text", "bytes"), (1003, "")),
+    "own group": (ExceptionGroup("mine", [ValueError()]), (1011, "")),
+    "group of one": (ExceptionGroup("mine", [WebSocketException(4001)]), (4001, "")),
+    "mixed group": (
+        ExceptionGroup("mine", [WebSocketException(4001), ValueError()]),
+        (1011, ""),
+    ),
+    "interrupt in a group": (BaseExceptionGroup("", [KeyboardInterrupt()]), (1001, "")),
+    "of another connection": (
+        anyws.ConnectionClosed(anyws.CloseInfo(1000)),
+        (1011, ""),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+async def test_an_exception_closes_and_leaves_as_itself(
+    channel: Channel, name: str
+) -> None:
+    """What is raised in the block leaves it unchanged, and the peer gets its code."""
+    outcome, close = OUTCOMES[name]
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - identity is asserted
+        async with channel.websocket() as ws:
+            await ws.accept()
+            await ws.send_text("before")
+            raise outcome
+
+    assert caught.value is outcome
+    assert channel.messages == ["before"]
+    assert channel.closes == [close]
+    assert ws.close_info == anyws.CloseInfo(*close, "local", None)
+
+
+async def test_an_exception_out_of_nested_task_groups(channel: Channel) -> None:
+    """The user's own groups stay theirs: as many as they made, no more."""
+    error = ValueError("mine")
+
+    async def fail() -> None:
+        await checkpoint()
+        raise error
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with channel.websocket() as ws:
+            await ws.accept()
+            async with anyio.create_task_group() as outer:
+                async with anyio.create_task_group() as inner:
+                    inner.start_soon(fail)
+                    outer.start_soon(anyio.sleep_forever)
+
+    [group] = caught.value.exceptions
+    assert isinstance(group, ExceptionGroup)
+    assert group.exceptions == (error,)
+    assert channel.closes == [(1011, "")]
+
+
+async def test_a_return_closes_with_1000(channel: Channel) -> None:
+    """Leaving the block normally closes with 1000."""
+    async with channel.websocket() as ws:
+        await ws.accept()
+
+    assert channel.closes == [(1000, "")]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_cancelled_block_closes_with_1012(
+    channel: Channel, answers: bool
+) -> None:
+    """A scope round the block: 1012, and the scope has caught its cancellation."""
+    channel.answers = answers
+    with anyio.CancelScope() as scope:
+        async with channel.websocket(close_timeout=0.01) as ws:
+            await ws.accept()
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    assert scope.cancelled_caught
+    assert channel.closes == [(1012, "")]
+
+
+async def test_an_exception_while_cancelled_closes_with_1011(channel: Channel) -> None:
+    """An exception raised while cancelled wins, on the wire and in the code."""
+    with pytest.raises(ValueError, match="mine"), anyio.CancelScope() as scope:
+        async with channel.websocket() as ws:
+            await ws.accept()
+            scope.cancel()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise ValueError("mine")
+
+    assert channel.closes == [(1011, "")]
+
+
+async def leave_stalled(channel: Channel) -> None:
+    """Leave a block whose last message the server does not take yet."""
+    async with channel.websocket() as ws:
+        await ws.accept()
+        channel.stall()
+        await ws.send_text("last")
+
+
+async def by_wait_for(channel: Channel) -> None:
+    """Run into the deadline of wait_for."""
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(leave_stalled(channel), 0.02)
+
+
+async def by_timeout(channel: Channel) -> None:
+    """Run into the deadline of timeout."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await leave_stalled(channel)
+
+
+async def by_repeated_cancel(channel: Channel) -> None:
+    """Cancel the host in every turn of its exit."""
+    task = asyncio.ensure_future(leave_stalled(channel))
+    while not task.done():
+        await asyncio.sleep(0)
+        if channel.unread == 0 and channel.sent:  # it has accepted
+            task.cancel()
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("way", [by_wait_for, by_timeout, by_repeated_cancel])
+async def test_native_cancellation_leaves_the_closing_frame_whole(
+    channel: Channel,
+    anyio_backend_name: str,
+    way: Callable[[Channel], Awaitable[None]],
+) -> None:
+    """Native cancellation that hits the exit of the block tears nothing."""
+    if anyio_backend_name != "asyncio":
+        pytest.skip("native asyncio cancellation")
+    asyncio.get_running_loop().call_later(0.1, channel.resume)
+    await way(channel)
+
+    assert channel.torn == []
+    if channel.messages:  # else it was cancelled before it was sent
+        assert channel.messages == ["last"]
+    assert channel.closes in ([(1000, "")], [(1012, "")])
+
+
+async def test_a_scope_that_hits_the_exit_leaves_the_closing_frame_whole(
+    channel: Channel,
+) -> None:
+    """An AnyIO scope that is cancelled during the exit tears nothing."""
+
+    async def resume(scope: anyio.CancelScope) -> None:
+        await anyio.wait_all_tasks_blocked()
+        scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await anyio.wait_all_tasks_blocked()
+        channel.resume()
+
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            async with channel.websocket() as ws:
+                await ws.accept()
+                channel.stall()
+                await ws.send_text("last")
+                tasks.start_soon(resume, scope)
+            await anyio.sleep_forever()
+
+    assert scope.cancelled_caught
+    assert channel.torn == []
+    assert channel.messages == ["last"]
+    assert channel.closes == [(1000, "")]
+
+
+async def test_returning_before_accept_rejects(channel: Channel) -> None:
+    """A return before accept is a close, which servers answer with 403."""
+    async with channel.websocket():
+        pass
+
+    assert [event["type"] for event in channel.sent] == ["websocket.close"]
+
+
+async def test_raising_before_accept_sends_nothing(channel: Channel) -> None:
+    """An exception before accept is left to the server, which answers with 500."""
+    with pytest.raises(ValueError, match="mine"):
+        async with channel.websocket() as ws:
+            raise ValueError("mine")
+
+    assert channel.sent == []
+    with pytest.raises(anyws.ConnectionClosed):
+        await ws.send_text("late")
+
+
+async def test_a_websocket_exception_before_accept_rejects(channel: Channel) -> None:
+    """WebSocketException before accept is a close with its code."""
+    with pytest.raises(WebSocketException):
+        async with channel.websocket():
+            raise WebSocketException(1008, "no")
+
+    assert channel.closes == [(1008, "no")]
+
+
+@pytest.mark.parametrize("more_body", [True, False])
+async def test_no_close_behind_a_denial_response(
+    channel: Channel, more_body: bool
+) -> None:
+    """A denial response, whole or begun, is not followed by a close."""
+    start = {"type": "websocket.http.response.start", "status": 401, "headers": []}
+    body = {
+        "type": "websocket.http.response.body",
+        "body": b"x",
+        "more_body": more_body,
+    }
+    async with channel.websocket() as ws:
+        await ws.send(start)
+        with pytest.raises(RuntimeError, match=r"http\.response\.body"):
+            await ws.close()
+        await ws.send(body)
+
+    assert channel.sent == [start, body]
+
+
+@pytest.mark.parametrize("who", ["peer", "us", "both"])
+async def test_closing_again_is_silent(channel: Channel, who: str) -> None:
+    """`close()` after an end does nothing, whatever code it is given."""
+    async with channel.websocket() as ws:
+        await ws.accept()
+        if who != "us":
+            channel.leave(1001)
+            await anyio.wait_all_tasks_blocked()
+        if who != "peer":
+            await ws.close(4000, "bye")
+        await ws.close(1006)
+        await ws.aclose()
+    await ws.close()
+
+    assert channel.closes == ([(4000, "bye")] if who == "us" else [])
+    assert ws.close_info is not None
+    assert ws.close_info.code == (4000 if who == "us" else 1001)
+
+
+async def test_after_our_own_close_everything_raises(channel: Channel) -> None:
+    """After our close, sends and receives raise ConnectionClosed with our code."""
+    async with channel.websocket() as ws:
+        await ws.accept()
+        await ws.close(4000, "bye")
+        calls: list[Callable[[], Any]] = [
+            lambda: ws.send_text("x"),
+            ws.receive_text,
+            ws.receive_message,
+        ]
+        for call in calls:
+            with pytest.raises(anyws.ConnectionClosed, match="4000 'bye'"):
+                await call()
+        assert (await ws.wait_closed()).code == 4000
+
+
+async def test_a_cancelled_close_is_a_close(channel: Channel) -> None:
+    """`close()` that is cancelled while it waits leaves a state that is true."""
+    async with channel.websocket() as ws:
+        await ws.accept()
+        channel.stall()
+        await ws.send_text("before")
+        await anyio.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.close, 4000)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+
+        assert ws.application_state is anyws.WebSocketState.DISCONNECTED
+        channel.resume()
+    assert channel.messages == ["before"]
+    assert channel.closes == [(4000, "")]
+
+
+async def test_a_cancelled_accept_is_accepted(channel: Channel) -> None:
+    """`accept()` that is cancelled while it waits leaves a state that is true."""
+    async with channel.websocket() as ws:
+        channel.stall()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.accept, "chat")
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+
+        assert ws.application_state is anyws.WebSocketState.CONNECTED
+        assert ws.subprotocol == "chat"
+        channel.resume()
+        await ws.send_text("after")
+    assert channel.sent[0]["type"] == "websocket.accept"
+    assert channel.messages == ["after"]
+
+
+async def test_an_unoffered_subprotocol_is_refused(channel: Channel) -> None:
+    """The error says what was offered, and the handshake can still be completed."""
+    async with channel.websocket() as ws:
+        with pytest.raises(ValueError, match=r"'soap' was not offered.*graphql-ws"):
+            await ws.accept("soap")
+        assert ws.application_state is anyws.WebSocketState.CONNECTING
+        await ws.accept("chat")
+
+    assert channel.sent[0]["subprotocol"] == "chat"
+
+
+async def test_the_block_drains_a_peer_that_goes_on_sending(channel: Channel) -> None:
+    """Leaving reads and discards until the disconnect, far beyond the buffer."""
+    channel.answers = False
+    async with anyio.create_task_group() as tasks:
+        async with channel.websocket(receive_buffer=2) as ws:
+            await ws.accept()
+            channel.arrive(*"x" * 1000)
+            tasks.start_soon(leave_later, channel)
+
+    assert channel.unread == 0
+    assert ws.close_info == anyws.CloseInfo(1000, "", "local", None)
+
+
+async def leave_later(channel: Channel) -> None:
+    """Answer the close once all has been read."""
+    await anyio.wait_all_tasks_blocked()
+    channel.arrive(*"y" * 1000)
+    channel.leave()
+
+
+async def test_a_block_cannot_be_entered_twice(channel: Channel) -> None:
+    """Entering again is a RuntimeError, inside and after."""
+    ws = channel.websocket()
+    async with ws:
+        with pytest.raises(RuntimeError, match="entered"):
+            async with ws:
+                pass
+    with pytest.raises(RuntimeError, match="entered twice"):
+        async with ws:
+            pass
+
+
+async def test_entering_after_a_plain_accept(channel: Channel) -> None:
+    """A connection that was accepted plain can be guarded from then on."""
+    ws = channel.websocket()
+    await ws.accept("chat")
+    async with ws:
+        channel.arrive("hello")
+        assert await ws.receive_text() == "hello"
+        assert ws.subprotocol == "chat"
+
+    assert channel.closes == [(1000, "")]
+
+
+async def test_entering_after_a_plain_end(channel: Channel) -> None:
+    """A connection that has ended cannot be guarded any more."""
+    ws = channel.websocket()
+    await ws.close()
+    with pytest.raises(anyws.ConnectionClosed):
+        async with ws:
+            pass
+
+
+class TestDisconnect:
+    """`cancel_on_disconnect`."""
+
+    async def test_it_cancels_code_that_never_receives(self, channel: Channel) -> None:
+        """The block ends when the peer leaves, and raises how."""
+        async with channel.websocket(receive_buffer=2) as ws:
+            await ws.accept()
+            channel.arrive(*"abcdef")
+            channel.leave(4001)
+            with pytest.raises(anyws.ConnectionClosed) as caught:
+                with ws.cancel_on_disconnect():
+                    await anyio.sleep_forever()
+            assert caught.value.code == 4001
+            assert ws.statistics().receive_dropped == 4
+            assert [await ws.receive_text() for _ in range(2)] == ["a", "b"]
+
+    async def test_it_unblocks_a_reader_that_waits_for_room(
+        self, channel: Channel
+    ) -> None:
+        """Entering it lets a reader go on that was waiting for room."""
+        async with channel.websocket(receive_buffer=2) as ws:
+            await ws.accept()
+            channel.arrive(*"abcdef")
+            await anyio.wait_all_tasks_blocked()
+            channel.leave()
+            with pytest.raises(anyws.ConnectionClosed), ws.cancel_on_disconnect():
+                await anyio.sleep_forever()
+
+    async def test_it_raises_on_entry_if_the_peer_has_gone(
+        self, channel: Channel
+    ) -> None:
+        """The body does not run when the connection has ended already."""
+        async with channel.websocket() as ws:
+            await ws.accept()
+            channel.leave()
+            await ws.wait_closed()
+            with pytest.raises(anyws.ConnectionClosed), ws.cancel_on_disconnect():
+                pytest.fail("the body ran")
+
+    async def test_our_own_close_does_not_trigger_it(self, channel: Channel) -> None:
+        """After `close()` the block goes on, also when the peer answers."""
+        async with channel.websocket() as ws:
+            await ws.accept()
+            with ws.cancel_on_disconnect():
+                await ws.close()
+                await ws.wait_closed()
+                await checkpoint()
+
+    async def test_a_rule_of_the_options_triggers_it(self, channel: Channel) -> None:
+        """An end that the user's code did not ask for is one that it is told of."""
+        async with channel.websocket(max_message_bytes=1) as ws:
+            await ws.accept()
+            channel.arrive("too long")
+            with pytest.raises(anyws.MessageTooBig), ws.cancel_on_disconnect():
+                await anyio.sleep_forever()
+
+    async def test_another_exception_wins(self, channel: Channel) -> None:
+        """An exception of the user's own leaves the block as itself."""
+        async with channel.websocket() as ws:
+            await ws.accept()
+            with pytest.raises(ValueError, match="mine"), ws.cancel_on_disconnect():
+                channel.leave()
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    raise ValueError("mine")
+
+    async def test_a_group_of_its_own_errors_collapses(self, channel: Channel) -> None:
+        """Tasks that all fail by this end leave one ConnectionClosed, no group."""
+
+        async def receive(ws: anyws.WebSocket) -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await ws.receive_text()
+
+        async with channel.websocket() as ws:
+            await ws.accept()
+            with pytest.raises(anyws.ConnectionClosed), ws.cancel_on_disconnect():
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(receive, ws)
+                    await anyio.wait_all_tasks_blocked()
+                    channel.leave()
+
+    async def test_a_block_that_ends_after_the_peer_left_raises(
+        self, channel: Channel
+    ) -> None:
+        """Leaving after the end always raises, though nothing had to be cancelled."""
+        async with channel.websocket() as ws:
+            await ws.accept()
+            with pytest.raises(anyws.ConnectionClosed), ws.cancel_on_disconnect():
+                channel.leave()
+                with anyio.CancelScope(shield=True):
+                    await ws.wait_closed()
+
+    async def test_an_outer_cancellation_stays_one(self, channel: Channel) -> None:
+        """A cancellation from outside is not turned into an error."""
+        async with channel.websocket() as ws:
+            await ws.accept()
+            with anyio.CancelScope() as scope, ws.cancel_on_disconnect():
+                scope.cancel()
+                await checkpoint()
+            assert scope.cancelled_caught

@@ -1,0 +1,78 @@
+"""The shape of the package: its names and the arrows between its modules."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import anyws
+
+PACKAGE = Path(anyws.__file__).parent
+# What each module may import of ours: only what stands above it.
+ORDER = (
+    "_close",
+    "_errors",
+    "_options",
+    "_statistics",
+    "_states",
+    "_events",
+    "_buffer",
+    "_endings",
+    "_link",
+    "_session",
+    "_messages",
+    "_websocket",
+    "_endpoint",
+    "__init__",
+)
+PURE = (
+    "_close",
+    "_errors",
+    "_options",
+    "_statistics",
+    "_states",
+    "_events",
+    "_endings",
+)
+
+
+def imports_of(module: str) -> tuple[set[str], set[str]]:
+    """Return the modules of ours and the packages of others that it imports."""
+    ours, others = set(), set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            ours.add(str(node.module))
+        elif isinstance(node, ast.ImportFrom):
+            others.add(str(node.module).partition(".")[0])
+        elif isinstance(node, ast.Import):
+            others |= {name.name.partition(".")[0] for name in node.names}
+    return ours, others
+
+
+def test_every_module_has_its_place() -> None:
+    """The order below names each module once."""
+    assert sorted(ORDER) == sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_imports_point_one_way(module: str) -> None:
+    """A module imports only those that stand before it, and no backend."""
+    ours, others = imports_of(module)
+
+    assert ours <= set(ORDER[: ORDER.index(module)])
+    assert not others & {"asyncio", "trio", "sniffio"}
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_what_is_pure_does_no_io(module: str) -> None:
+    """The modules that decide know nothing of AnyIO."""
+    assert "anyio" not in imports_of(module)[1]
+
+
+def test_the_public_names() -> None:
+    """`__all__` is sorted and complete."""
+    assert list(anyws.__all__) == sorted(anyws.__all__)
+    public = {name for name in vars(anyws) if not name.startswith("_")}
+    assert public - {"annotations"} == set(anyws.__all__)
