@@ -1,0 +1,205 @@
+"""What a type checker must make of the public API. It is checked and never run.
+
+A `type: ignore` here is a test as well: mypy fails when there is nothing to ignore.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, TypedDict, assert_type
+
+import fastapi
+from anyio.abc import ObjectStream
+from starlette.applications import Starlette
+from starlette.datastructures import URL, Headers, State
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
+from starlette.routing import Mount, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket as StarletteWebSocket
+from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
+
+import anyws
+
+
+class MyState(State):
+    """A state with an attribute of its own."""
+
+    number: int
+
+
+class Shared(TypedDict):
+    """A state that is a mapping."""
+
+    number: int
+
+
+# The class.
+
+
+def construction(scope: Scope, receive: Receive, send: Send) -> None:
+    """S-10, S-11: generic in the type of the state, `State` if nothing is said."""
+    assert_type(anyws.WebSocket(scope, receive, send), anyws.WebSocket[State])
+    assert_type(
+        anyws.WebSocket[MyState](scope, receive, send), anyws.WebSocket[MyState]
+    )
+    anyws.WebSocket(scope, receive, send, options=anyws.Options(receive_buffer=1))
+    anyws.WebSocket(scope, receive, send, anyws.Options())  # type: ignore[call-arg]  # by name only
+
+
+def states(
+    untyped: anyws.WebSocket,
+    typed: anyws.WebSocket[MyState],
+    mapping: anyws.WebSocket[Shared],
+) -> None:
+    """S-11, S-32: `state` is what the class was subscripted with."""
+    assert_type(untyped.state, State)
+    assert_type(typed.state, MyState)
+    assert_type(typed.state.number, int)
+    assert_type(mapping.state["number"], int)
+    typed.state = MyState()  # type: ignore[misc]  # read-only, as Starlette's
+
+
+def bases(websocket: anyws.WebSocket[MyState]) -> None:
+    """S-12: it goes wherever Starlette's or FastAPI's class is asked for."""
+    theirs: StarletteWebSocket[MyState] = websocket
+    fastapis: fastapi.WebSocket[MyState] = websocket
+    connection: HTTPConnection[MyState] = websocket
+    mapping: Mapping[str, Any] = websocket
+    del theirs, fastapis, connection, mapping
+
+
+def data(websocket: anyws.WebSocket) -> None:
+    """S-13 to S-33: the data of the request has Starlette's types."""
+    assert_type(websocket.client_state, anyws.WebSocketState)
+    assert_type(websocket.application_state, anyws.WebSocketState)
+    assert_type(websocket.url, URL)
+    assert_type(websocket.headers, Headers)
+    assert_type(websocket.path_params, dict[str, Any])
+    assert_type(websocket.cookies, dict[str, str])
+    assert_type(websocket.subprotocol, str | None)
+
+
+# Messages.
+
+
+async def receiving(websocket: anyws.WebSocket) -> None:
+    """S-40, S-80 to S-88: each method returns the type of its kind."""
+    assert_type(await websocket.receive(), Message)
+    assert_type(await websocket.receive_text(), str)
+    assert_type(await websocket.receive_bytes(), bytes)
+    assert_type(await websocket.receive_message(), str | bytes)
+    assert_type(await websocket.receive_json("binary"), Any)
+    assert_type(websocket.iter_text(), AsyncIterator[str])
+    assert_type(websocket.iter_bytes(), AsyncIterator[bytes])
+    async for message in websocket:
+        assert_type(message, str | bytes)
+        if isinstance(message, str):
+            assert_type(message, str)
+        else:
+            assert_type(message, bytes)
+
+
+async def sending(websocket: anyws.WebSocket) -> None:
+    """S-50, S-70, S-72, S-90 to S-92: what can be sent is what the names say."""
+    await websocket.accept("chat", [(b"a", b"1")])
+    await websocket.accept(headers=[("a", "1")])  # type: ignore[list-item]  # bytes only
+    await websocket.send({"type": "websocket.send", "text": ""})
+    await websocket.send_text("")
+    await websocket.send_text(b"")  # type: ignore[arg-type]  # wrong kind
+    await websocket.send_bytes(b"")
+    await websocket.send_bytes("")  # type: ignore[arg-type]  # wrong kind
+    await websocket.send_message("")
+    await websocket.send_message(b"")
+    await websocket.send_message(1)  # type: ignore[arg-type]  # neither kind
+    await websocket.send_json({}, mode="binary")
+    await websocket.close(anyws.CloseCode.GOING_AWAY, "bye")
+    await websocket.aclose()
+
+
+# Beyond the seed.
+
+
+async def guarded(websocket: anyws.WebSocket[MyState]) -> None:
+    """The block keeps the type; what is in it has types of its own."""
+    async with websocket as entered:
+        assert_type(entered, anyws.WebSocket[MyState])
+    websocket.send_nowait("")
+    websocket.send_nowait(1)  # type: ignore[arg-type]  # neither kind
+    assert_type(websocket.close_info, anyws.CloseInfo | None)
+    info = await websocket.wait_closed()
+    assert_type(info, anyws.CloseInfo)
+    assert_type((info.code, info.reason), tuple[int, str])
+    assert_type(info.clean, bool | None)
+    assert_type(
+        websocket.cancel_on_disconnect(), AbstractContextManager[None, bool | None]
+    )
+    stream: ObjectStream[str | bytes] = websocket.messages
+    assert_type(await stream.receive(), str | bytes)
+    assert_type(await websocket.messages.receive(), str | bytes)
+    async for item in websocket.messages:
+        assert_type(item, str | bytes)
+
+
+def errors(closed: anyws.ConnectionClosed) -> None:
+    """The errors are what old `except` clauses name."""
+    disconnect: WebSocketDisconnect = closed
+    disconnected: WebSocketDisconnected = closed
+    system: OSError = closed
+    assert_type((closed.code, closed.reason), tuple[int, str])
+    assert_type(closed.info, anyws.CloseInfo)
+    del disconnect, disconnected, system
+    kinds: list[type[ValueError]] = [anyws.MessageDecodeError, json.JSONDecodeError]
+    wrong: type[TypeError] = anyws.MessageTypeError
+    ours: list[type[anyws.WebSocketError]] = [
+        anyws.ConnectionClosed,
+        anyws.MessageDecodeError,
+        anyws.MessageTooBig,
+        anyws.MessageTypeError,
+    ]
+    del kinds, wrong, ours
+
+
+# Applications.
+
+
+@anyws.endpoint
+async def bare(websocket: anyws.WebSocket) -> None:
+    """Be decorated bare."""
+
+
+@anyws.endpoint  # type: ignore[arg-type]  # reported: Handler knows one state only
+async def stateful(websocket: anyws.WebSocket[MyState]) -> None:
+    """Have a typed state, as an endpoint of Starlette's may."""
+
+
+@anyws.endpoint(options=anyws.Options(idle_timeout=60))
+async def configured(websocket: anyws.WebSocket) -> None:
+    """Be decorated with options."""
+
+
+async def handler(websocket: anyws.WebSocket) -> None:
+    """Be passed."""
+
+
+def not_async(websocket: anyws.WebSocket) -> None:
+    """Be no handler."""
+
+
+def endpoints() -> None:
+    """Both forms, and the call, make the same thing: an ASGI application."""
+    applications: list[ASGIApp] = [bare, configured, anyws.endpoint(handler)]
+    decorator = anyws.endpoint(options=anyws.Options())
+    applications.append(decorator(handler))
+    applications.append(anyws.endpoint()(handler))
+    anyws.endpoint(not_async)  # type: ignore[arg-type]  # must be async
+    anyws.endpoint(handler, anyws.Options())  # type: ignore[call-overload]  # by name
+    calls: Callable[[Scope, Receive, Send], Awaitable[None]] = bare
+    del calls
+    Starlette(
+        routes=[WebSocketRoute("/", bare), Mount("/", configured)],
+        middleware=[Middleware(anyws.WebSocketMiddleware, options=anyws.Options())],
+    )
+    assert_type(anyws.WebSocketMiddleware(bare).app, ASGIApp)
