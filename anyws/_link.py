@@ -116,6 +116,7 @@ class Link:
         self._held: Event | None = None  # received, not delivered yet
         self._leaving = False  # the block has been left
         self._linger = options.close_timeout  # seconds without an answer to our close
+        self._aside: Signal | None = None  # the reader has stepped back
         self._stopped = False  # there is nothing left to read for
         self._reading = self._writing = True
         self._read_done: Signal | None = None
@@ -229,6 +230,7 @@ class Link:
             try:
                 await self._hand_over()
                 if self._farewell is not None and self._reading:
+                    await self._pause_reading()
                     await self._channel_send(self._farewell)
             except Exception as exc:
                 self._lose(exc)
@@ -237,6 +239,12 @@ class Link:
         if self._write_done is not None:
             self._write_done.set()
         self._settle()
+
+    async def _pause_reading(self) -> None:
+        """Let the reader step back for a turn: Granian holds a close behind a receive."""
+        self._aside = Signal()
+        self._read_scope.cancel()
+        await self._aside.wait()
 
     async def _hand_over(self) -> None:
         outbound, send = self._outbound, self._channel_send
@@ -266,6 +274,8 @@ class Link:
         self._await_message()
         while True:
             with self._read_scope:
+                if self._aside is not None:
+                    await checkpoint()  # the closing frame goes first
                 await self._take_in()
                 break
             if self._time_is_up():
@@ -274,7 +284,11 @@ class Link:
                 deadline=min(self._idle_at, self._stuck_at, self._close_at),
                 shield=True,
             )
+            if self._aside is not None:
+                self._aside.set()
         self._reading = False
+        if self._aside is not None:
+            self._aside.set()
         self._inbound.close()
         if self._read_done is not None:
             self._read_done.set()

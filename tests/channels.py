@@ -45,6 +45,7 @@ class Channel:
         torn: The events whose send was cut short.
         answers: Whether the peer answers a close.
         error: What `send` raises, once it is set.
+        holds_close: Whether a close waits behind a pending receive, as on Granian.
     """
 
     def __init__(self, *events: Event) -> None:
@@ -57,7 +58,8 @@ class Channel:
         self.torn: list[Event] = []
         self.answers = True
         self.error: Exception | None = None
-        self.received_after_end = 0
+        self.holds_close = False
+        self._pending = False
 
     def arrive(self, *events: Event | str | bytes) -> None:
         """Let events arrive; a `str` or bytes is a message."""
@@ -81,16 +83,23 @@ class Channel:
 
     async def receive(self) -> Event:
         """Return the next event."""
-        await checkpoint()
-        while not self._queue:
-            self._arrived = anyio.Event()
-            await self._arrived.wait()
-        return self._queue.popleft()
+        self._pending = True
+        try:
+            await checkpoint()
+            while not self._queue:
+                self._arrived = anyio.Event()
+                await self._arrived.wait()
+            return self._queue.popleft()
+        finally:
+            self._pending = False
 
     async def send(self, event: Event) -> None:
         """Take an event."""
+        held = self.holds_close and event["type"] == "websocket.close" and self._pending
         try:
             await checkpoint()
+            if held:
+                await anyio.sleep_forever()
             with anyio.CancelScope(shield=self._shielded):
                 await self._open_gate.wait()
             if self.error is not None:

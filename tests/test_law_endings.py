@@ -381,6 +381,19 @@ async def test_entering_after_a_plain_end(channel: Channel) -> None:
             pass
 
 
+async def test_no_receive_is_pending_when_the_close_is_sent(
+    channel: Channel, anyio_backend_name: str
+) -> None:
+    """The closing frame goes out on a server that holds it behind a receive."""
+    if anyio_backend_name == "trio":
+        pytest.skip("no such server runs on trio, where turns have no order")
+    channel.holds_close = True
+    async with channel.websocket(close_timeout=0.1) as ws:
+        await ws.accept()
+
+    assert channel.closes == [(1000, "")]
+
+
 class TestDisconnect:
     """`cancel_on_disconnect`."""
 

@@ -1,4 +1,4 @@
-"""Rows S-110 to S-116: Starlette's routing, with our class in every place for it."""
+"""Rows S-78 and S-110 to S-116: routing, with our class in every place for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from starlette.routing import (
 )
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocketClose, WebSocketDisconnect, WebSocketState
 
 import anyws
 
@@ -318,3 +318,24 @@ def test_a_rejection_is_seen_by_the_client(client: Client) -> None:
     with pytest.raises(WebSocketDisconnect) as caught:
         client(at(Plain(reject))).websocket_connect("/at/7").__enter__()
     assert (caught.value.code, caught.value.reason) == (1013, "later")
+
+
+# S-78. The application that only closes.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        row("S-78-bare", (), {}),
+        row("S-78-code", (1013, "later"), {"code": 1013, "reason": "later"}),
+    ],
+)
+async def test_the_application_that_only_closes(
+    arguments: tuple[Any, ...], changes: dict[str, Any]
+) -> None:
+    """Starlette's `WebSocketClose` sends through ours what it sends to a server."""
+    wire = Wire()
+    websocket = wire.websocket()
+    await WebSocketClose(*arguments)(scope_of(), websocket.receive, websocket.send)
+    assert wire.sent == [{**CLOSE, **changes}]
+    assert websocket.application_state is WebSocketState.DISCONNECTED

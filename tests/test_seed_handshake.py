@@ -1,4 +1,4 @@
-"""Rows S-70 to S-78: accepting, closing, denying; and what must not be sent."""
+"""Rows S-70 to S-77: accepting, closing, denying; and what must not be sent."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from typing import Any
 import pytest
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.websockets import (
-    WebSocketClose,
-    WebSocketDisconnect,
-    WebSocketDisconnected,
-)
+from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 import anyws
 
@@ -29,7 +25,6 @@ from .seed import (
     Wire,
     arriving,
     row,
-    scope_of,
 )
 
 DENIAL: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
@@ -274,6 +269,17 @@ async def test_a_code_that_must_not_be_sent(code: int) -> None:
     assert wire.sent == [{**CLOSE, "code": 3000}]
 
 
+@pytest.mark.parametrize("accepted", [False, True], ids=["before-accept", "accepted"])
+@pytest.mark.parametrize("code", ["4000", 1000.0, [1000]], ids=["str", "float", "list"])
+async def test_a_code_that_is_no_number(accepted: bool, code: Any) -> None:
+    """S-72, deviation: it is a TypeError, and servers do not see it."""
+    wire = Wire()
+    websocket = await wire.accepted() if accepted else wire.websocket()
+    with pytest.raises(TypeError, match="int"):
+        await websocket.close(code)
+    assert wire.sent == []
+
+
 @SEED_AND_OURS
 @NOT_IN_A_FRAME
 async def test_any_code_rejects(cls: type[anyws.WebSocket], code: int) -> None:
@@ -368,25 +374,4 @@ async def test_any_response_is_a_denial(
     assert {body["type"] for body in bodies} == {"websocket.http.response.body"}
     assert b"".join(body["body"] for body in bodies) == b"[1]"
     assert ran == [1]
-    assert websocket.application_state is DISCONNECTED
-
-
-# S-78. The application that only closes.
-
-
-@pytest.mark.parametrize(
-    ("arguments", "changes"),
-    [
-        row("S-78-bare", (), {}),
-        row("S-78-code", (1013, "later"), {"code": 1013, "reason": "later"}),
-    ],
-)
-async def test_the_application_that_only_closes(
-    arguments: tuple[Any, ...], changes: dict[str, Any]
-) -> None:
-    """Starlette's `WebSocketClose` sends through ours what it sends to a server."""
-    wire = Wire()
-    websocket = wire.websocket()
-    await WebSocketClose(*arguments)(scope_of(), websocket.receive, websocket.send)
-    assert wire.sent == [{**CLOSE, **changes}]
     assert websocket.application_state is DISCONNECTED

@@ -250,6 +250,18 @@ async def test_a_disconnect_that_a_server_raises_is_our_error_too() -> None:
     assert websocket.application_state is DISCONNECTED
 
 
+async def test_an_end_that_the_channel_knows_better_is_kept() -> None:
+    """S-57, deviation: our own error from below (the middleware) goes up unchanged."""
+    wire = Wire()
+    websocket = await wire.accepted()
+    wire.error = anyws.ConnectionClosed(anyws.CloseInfo(4000, "bye", "peer", True))
+    with pytest.raises(anyws.ConnectionClosed) as caught:
+        await websocket.send_text("hello")
+    assert caught.value is wire.error
+    assert websocket.close_info == anyws.CloseInfo(4000, "bye", "peer", True)
+    assert websocket.application_state is DISCONNECTED
+
+
 @SEED_AND_OURS
 async def test_only_an_os_error_means_a_broken_connection(
     cls: type[anyws.WebSocket],
