@@ -59,11 +59,16 @@ def may_be_sent(code: object) -> bool:
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
-def checked_code(code: object) -> int:
-    """Return the code as an int; refuse what no closing frame may carry."""
+def checked_code(code: object, *, framed: bool = True) -> int:
+    """Return the code as an int; refuse what a closing frame may not carry.
+
+    Args:
+        code: The code.
+        framed: Whether it will stand in a closing frame.
+    """
     if not isinstance(code, int):
         raise TypeError(f"a close code must be an int, not {type(code).__name__}")
-    if not may_be_sent(code):
+    if framed and not may_be_sent(code):
         raise ValueError(
             f"close code {int(code)} must not be sent: "
             "use 1000-1003, 1007-1014 or 3000-4999"

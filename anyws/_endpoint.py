@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import update_wrapper
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 from starlette.exceptions import WebSocketException
 from starlette.responses import PlainTextResponse
@@ -15,7 +15,7 @@ from ._options import Options
 from ._session import EXTENSION, Session
 from ._websocket import WebSocket
 
-Handler: TypeAlias = Callable[[WebSocket], Awaitable[None]]
+Handler: TypeAlias = Callable[[WebSocket[Any]], Awaitable[None]]
 
 
 class WebSocketMiddleware:

@@ -123,7 +123,7 @@ def _checked_close(event: Event, accepted: bool) -> Event:
         code = CloseCode.NORMAL_CLOSURE
     return {
         "type": CLOSE,
-        "code": checked_code(code) if accepted else code,
+        "code": checked_code(code, framed=accepted),
         "reason": fitted_reason(event.get("reason")),
     }
 
@@ -166,13 +166,12 @@ def bytes_of(event: Event) -> bytes:
 
 def info_of(event: Event) -> CloseInfo:
     """Read what a server says of the end in its `websocket.disconnect`."""
-    code = event.get("code")
-    if code is None:
+    code, reason = event.get("code"), event.get("reason") or ""
+    if not isinstance(code, int):
         code = CloseCode.NO_STATUS_RCVD
-    reason = event.get("reason") or ""
     if code in _NO_CLOSING_FRAME or code in _MAYBE_THE_SERVER:
         return CloseInfo(int(code), reason, "unknown", None)
-    return CloseInfo(int(code), reason, "peer", True)
+    return CloseInfo(code, reason, "peer", True)
 
 
 def disconnect_of(info: CloseInfo) -> Event:

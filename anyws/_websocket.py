@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Self
 
-from anyio import AsyncContextManagerMixin
+from anyio import AsyncContextManagerMixin, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 from starlette.requests import StateT
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket as StarletteWebSocket
 from starlette.websockets import (
@@ -211,6 +212,10 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
         self.application_state = state
         try:
             await self._send(event)
+        except get_cancelled_exc_class():
+            if kind == CLOSE:
+                self.application_state, self._plain_info = before, None
+            raise
         except (OSError, RuntimeError, WebSocketDisconnect) as exc:
             if kind == CLOSE:
                 return  # the peer has gone; servers differ in how they say so
@@ -263,9 +268,12 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
             code: 1000-1003, 1007-1014 or 3000-4999.
             reason: Cut at a character to 123 bytes of UTF-8.
         Raises:
-            ValueError: The code must not be sent.
+            ValueError: No closing frame may carry the code. Before `accept()` there is
+                no frame, and any code passes.
+            TypeError: The code is no int.
         Cancellation:
-            Guarded: once it has begun, the closing frame is sent all the same.
+            Guarded: once it has begun, the closing frame is sent all the same. Plain: a
+            cancelled close may be tried again.
         Source: RFC 6455 section 7; ASGI "websocket.close".
         """
         await self.send({"type": CLOSE, "code": code, "reason": reason or ""})
@@ -277,6 +285,25 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
             As `close()`.
         """
         await self.close()
+
+    async def send_denial_response(self, response: Response) -> None:
+        """Answer the opening handshake with an HTTP response.
+
+        Args:
+            response: A Starlette response, called as an application.
+        Raises:
+            RuntimeError: The server does not offer the extension (`close()` gives 403),
+                or it was accepted already.
+        Cancellation:
+            Guarded, all or nothing for each event of the response. Plain, as the
+            server's.
+        Source: ASGI "websocket.http.response".
+        """
+        if "websocket.http.response" not in (self.scope.get("extensions") or {}):
+            raise RuntimeError(
+                "The server doesn't support the Websocket Denial Response extension."
+            )
+        await response(self.scope, self.receive, self.send)
 
     # Receiving messages
 

@@ -56,6 +56,25 @@ def eventually(check: Callable[[], Any], within: float = 5.0) -> Any:
         time.sleep(0.02)
 
 
+def at_rest(cost: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
+    """Return what something costs once that has stopped to shrink."""
+    lowest, since = cost(), time.monotonic()
+    while time.monotonic() < since + 0.3:
+        now = cost()
+        if any(n < low for n, low in zip(now, lowest, strict=True)):
+            lowest, since = tuple(map(min, now, lowest)), time.monotonic()
+    return lowest
+
+
+def expect_back(cost: Callable[[], tuple[int, ...]], before: tuple[int, ...]) -> None:
+    """Hold that something soon costs no more than before."""
+
+    def back() -> bool:
+        return all(now <= then for now, then in zip(cost(), before, strict=True))
+
+    assert eventually(back, within=10), f"{cost()} instead of {before}"
+
+
 class Server:
     """One Hypercorn process with one worker, serving server_apps.py."""
 

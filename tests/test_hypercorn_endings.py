@@ -195,15 +195,19 @@ def go_on_sending(server: Server, case: str, *, polite: bool) -> int | None:
 def test_clients_that_go_on_sending_see_1000_and_cost_nothing(
     server: Server, case: str, polite: bool
 ) -> None:
-    """A full queue hides no closing frame and holds no socket, whatever they do."""
-    before = server.open_files()
+    """A full queue hides no closing frame and holds no socket and no task."""
+
+    def cost() -> tuple[int, int]:
+        return server.stats()["tasks"], server.open_files()
+
+    before = servers.at_rest(cost)
     with ThreadPoolExecutor(8) as pool:
         codes = [
             pool.submit(go_on_sending, server, f"{case}-{n}", polite=polite)
             for n in range(8)
         ]
     assert [code.result() for code in codes] == [1000] * 8
-    assert servers.eventually(lambda: server.open_files() <= before, within=10)
+    servers.expect_back(cost, before)
 
 
 # close() itself.

@@ -178,14 +178,8 @@ def test_connections_leave_nothing_behind(server: Server, case: str) -> None:
         return objects, server.stats()["tasks"], server.open_files()
 
     use_connections(server, case, 500)
-    rested = server.note(case, "done") and servers.eventually(cost)
-    before, memory = cost(), server.resident_bytes()
+    before, memory = servers.at_rest(cost), server.resident_bytes()
     use_connections(server, case, 4500)
-
-    def back() -> bool:
-        return all(now <= then for now, then in zip(cost(), before, strict=True))
-
-    assert rested
-    assert servers.eventually(back, within=10), (before, cost())
+    servers.expect_back(cost, before)
     grown = server.resident_bytes() - memory
     assert grown < 8 * 2**20, f"{grown / 2**20:.1f} MiB for 4500 connections"

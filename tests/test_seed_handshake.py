@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -375,3 +376,26 @@ async def test_any_response_is_a_denial(
     assert b"".join(body["body"] for body in bodies) == b"[1]"
     assert ran == [1]
     assert websocket.application_state is DISCONNECTED
+
+
+async def test_a_cancelled_close_can_be_tried_again() -> None:
+    """Law 9: after a close that was cut short, the state is true: it is not closed."""
+    gate, sent = anyio.Event(), list[Any]()
+
+    async def send(event: Any) -> None:
+        if event["type"] == "websocket.close":
+            await gate.wait()
+        sent.append(event["type"])
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    ws = anyws.WebSocket({"type": "websocket"}, receive, send)
+    await ws.accept()
+    with anyio.move_on_after(0.01):
+        await ws.close()
+    assert (ws.application_state.name, ws.close_info) == ("CONNECTED", None)
+    gate.set()
+    await ws.close()
+
+    assert sent == ["websocket.accept", "websocket.close"]

@@ -170,7 +170,7 @@ async def bare(websocket: anyws.WebSocket) -> None:
     """Be decorated bare."""
 
 
-@anyws.endpoint  # type: ignore[arg-type]  # reported: Handler knows one state only
+@anyws.endpoint
 async def stateful(websocket: anyws.WebSocket[MyState]) -> None:
     """Have a typed state, as an endpoint of Starlette's may."""
 
