@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TypeAlias
 
-from anyio import EndOfStream, create_memory_object_stream
+from anyio import EndOfStream, Semaphore
 from anyio import Event as Signal
 
 from ._events import Event
@@ -12,134 +13,137 @@ from ._events import Event
 Item: TypeAlias = tuple[Event, int, Signal | None]
 
 
+class Wakeup:
+    """Wakes one task, again and again: an `anyio.Event` is for once, and dearer.
+
+    Being woken says no more than that it is time to look again.
+    """
+
+    __slots__ = ("_semaphore", "_waiting")
+
+    def __init__(self) -> None:
+        self._semaphore: Semaphore | None = None
+        self._waiting = False
+
+    def wait(self) -> Awaitable[None]:
+        """Wait, when awaited, to be woken; always a checkpoint.
+
+        It hands on the semaphore's own coroutine, one frame less for a parked task.
+        """
+        if self._semaphore is None:
+            self._semaphore = Semaphore(0, fast_acquire=True)
+        self._waiting = True
+        return self._semaphore.acquire()
+
+    def wake(self) -> None:
+        """Wake the task, if it waits."""
+        if self._waiting and self._semaphore is not None:
+            self._waiting = False
+            self._semaphore.release()
+
+
 class Buffer:
     """Events in order, bounded in messages and bytes.
 
-    A memory stream holds the messages, and they are only ever taken with `take_nowait`:
-    a native asyncio cancellation that meets a delivery loses the item which
-    `await stream.receive()` had already been handed. What waits, waits on a signal
-    beside the stream, where nothing can be lost: one task for something to take, one
-    for room.
+    Taking never waits: a native asyncio cancellation that meets a delivery loses the
+    item which an awaited take, as AnyIO's memory streams have it, had already been
+    handed. What waits, waits beside the buffer, where nothing can be lost: one task for
+    something to take (`filled`), one for room (`room`).
 
-    Events of the handshake are kept apart: they come before any message, are not
-    subject to the bounds and are never dropped.
+    Events of the handshake are not subject to the bounds and are never dropped.
 
     Attributes:
+        filled: Woken when there may be something to take, or nothing any more.
+        room: Woken when there may be room, or no use for it any more.
+        closed: Whether it takes no more in.
         messages: Messages held.
         size: Their payload together, in bytes.
         dropped: Messages dropped so far.
     """
 
     __slots__ = (
-        "_filled",
-        "_handshake",
+        "_items",
         "_max_bytes",
         "_max_messages",
-        "_put_end",
-        "_room",
-        "_take_end",
+        "closed",
         "dropped",
+        "filled",
         "messages",
+        "room",
         "size",
     )
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._put_end, self._take_end = create_memory_object_stream[Item](max_messages)
-        self._handshake: list[Item] = []
-        self._filled: Signal | None = None
-        self._room: Signal | None = None
+        # A list, since it is short, and an idle connection's empty deque is 0.7 KiB.
+        self._items: list[Item] = []
+        self.filled = Wakeup()
+        self.room = Wakeup()
+        self.closed = False
         self.messages = 0
         self.size = 0
         self.dropped = 0
 
-    def fits(self, size: int) -> bool:
-        """Whether a message of this size has room; a large one has it alone."""
-        if self.messages >= self._max_messages:
+    def put_nowait(self, event: Event, size: int) -> bool:
+        """Add a message if it has room; a large one has it alone."""
+        if self.messages and (
+            self.messages >= self._max_messages or self.size + size > self._max_bytes
+        ):
             return False
-        return self.size + size <= self._max_bytes or not self.messages
-
-    def put_nowait(self, event: Event, size: int) -> None:
-        """Add a message that `fits`."""
-        self._put_end.send_nowait((event, size, None))
+        self._items.append((event, size, None))
         self.messages += 1
         self.size += size
-        if self._filled is not None:
-            self._filled.set()
+        self.filled.wake()
+        return True
 
     def put_handshake(self, event: Event) -> Signal:
         """Add an event of the handshake; the signal is set once it is dealt with."""
         receipt = Signal()
-        self._handshake.append((event, 0, receipt))
-        if self._filled is not None:
-            self._filled.set()
+        self._items.append((event, 0, receipt))
+        self.filled.wake()
         return receipt
 
-    def take_nowait(self) -> Item:
-        """Take the next event.
-
-        Raises:
-            WouldBlock: There is none now.
-            EndOfStream: There is none any more.
-        """
-        if self._handshake:
-            return self._handshake.pop(0)
-        item = self._take_end.receive_nowait()
-        self.messages -= 1
-        self.size -= item[1]
-        if self._room is not None:
-            self._room.set()
-        return item
-
-    def make_room(self, size: int) -> None:
-        """Drop the oldest messages until one of this size fits."""
-        while not self.fits(size):
-            _, dropped_size, _ = self._take_end.receive_nowait()
-            self.messages -= 1
-            self.size -= dropped_size
+    def put_by_dropping(self, event: Event, size: int) -> None:
+        """Add a message, dropping the oldest ones until it has room."""
+        while not self.put_nowait(event, size):
+            oldest = next(n for n, item in enumerate(self._items) if item[2] is None)
+            self._take(oldest)
             self.dropped += 1
 
     @property
-    def empty(self) -> bool:
-        """Whether there is nothing to take now."""
-        return not self.messages and not self._handshake
+    def blocked(self) -> bool:
+        """Whether who wants to take has to wait."""
+        return not (self._items or self.closed)
 
-    async def wait_filled(self) -> None:
-        """Wait until there may be something to take. Always a checkpoint."""
-        self._filled = Signal()
-        await self._filled.wait()
+    def take_nowait(self) -> Item:
+        """Take the next event; there must be one, or the buffer be closed.
 
-    async def wait_room(self) -> None:
-        """Wait until there may be room. Always a checkpoint."""
-        self._room = Signal()
-        await self._room.wait()
+        Raises:
+            EndOfStream: There is none any more.
+        """
+        if not self._items:
+            raise EndOfStream
+        return self._take(0)
 
-    def wake(self) -> None:
-        """Let both waiters look again."""
-        for signal in (self._filled, self._room):
-            if signal is not None:
-                signal.set()
+    def _take(self, index: int) -> Item:
+        item = self._items.pop(index)
+        if item[2] is None:
+            self.messages -= 1
+            self.size -= item[1]
+            self.room.wake()
+        return item
 
     def close(self) -> None:
         """Take no more in; what is held can still be taken."""
-        self._put_end.close()
-        self.wake()
+        self.closed = True
+        self.filled.wake()
+        self.room.wake()
 
     def discard(self) -> None:
         """Close the buffer and let go of all that it holds."""
         self.close()
-        for _, _, receipt in self._handshake:
+        while self._items:
+            _, _, receipt = self._take(0)
             if receipt is not None:
                 receipt.set()
-        self._handshake.clear()
-        try:
-            while True:
-                self.take_nowait()
-        except EndOfStream:
-            pass
-
-    def release(self) -> None:
-        """Discard what is held and free the stream."""
-        self.discard()
-        self._take_end.close()

@@ -75,16 +75,15 @@ class Endpoint:
             Closes the connection with 1012, and waits for that.
         Source: ASGI.
         """
-        if scope["type"] == "websocket":
-            await self._serve(WebSocket(scope, receive, send, options=self.options))
-        elif scope["type"] == "lifespan":
+        if scope["type"] == "lifespan":
             await _live(receive, send)
-        elif scope["type"] == "http":
+            return
+        if scope["type"] == "http":
             await _refusal(scope)(scope, receive, send)
-        else:
+            return
+        if scope["type"] != "websocket":
             raise ValueError(f"anyws serves WebSockets, not {scope['type']!r}")
-
-    async def _serve(self, websocket: WebSocket) -> None:
+        websocket = WebSocket(scope, receive, send, options=self.options)
         try:
             async with websocket:
                 await self.handler(websocket)

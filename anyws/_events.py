@@ -128,6 +128,12 @@ def _checked_close(event: Event, accepted: bool) -> Event:
     }
 
 
+def measured(event: Event) -> tuple[Event, int]:
+    """Check a `websocket.send` event; return it with its payload's size in bytes."""
+    event = _checked_send(event)
+    return event, size_of(event)
+
+
 def payload_of(event: Event) -> str | bytes:
     """Return the message that a `websocket.receive` or `.send` event carries."""
     payload = event.get("text")

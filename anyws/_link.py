@@ -32,7 +32,6 @@ from anyio import (
     CancelScope,
     ClosedResourceError,
     EndOfStream,
-    WouldBlock,
     current_time,
 )
 from anyio import Event as Signal
@@ -46,14 +45,13 @@ from ._events import Event, info_of, size_of
 from ._options import Options
 from ._states import (
     CLOSE,
-    CONNECT,
     CONNECTED,
     CONNECTING,
     DISCONNECT,
     DISCONNECTED,
+    RECEIVE,
     RESPONSE,
     Role,
-    event_of,
     next_state,
 )
 
@@ -69,6 +67,9 @@ _GONE: Final = (
     ClosedResourceError,
 )
 
+# The application's states in which no message will be received any more.
+_NOBODY_READS: Final = frozenset({DISCONNECTED, RESPONSE})
+
 _DEFAULTS: Final = Options()
 
 
@@ -80,6 +81,45 @@ class Link:
         client_state, application_state: What has passed the channel.
         options: The settings.
     """
+
+    # An object of so many attributes would carry a dict of 1.5 KiB.
+    __slots__ = (
+        "_accepted",
+        "_alarmed",
+        "_aside",
+        "_cause",
+        "_channel_receive",
+        "_channel_send",
+        "_close_at",
+        "_error",
+        "_farewell",
+        "_fault",
+        "_held",
+        "_idle_at",
+        "_inbound",
+        "_infos",
+        "_leaving",
+        "_linger",
+        "_lost",
+        "_outbound",
+        "_read_done",
+        "_read_scope",
+        "_reading",
+        "_received",
+        "_received_bytes",
+        "_sent",
+        "_sent_bytes",
+        "_stopped",
+        "_stuck_at",
+        "_watchers",
+        "_write_done",
+        "_write_scope",
+        "_writing",
+        "application_state",
+        "client_state",
+        "info",
+        "options",
+    )
 
     def __init__(
         self,
@@ -108,7 +148,7 @@ class Link:
         self._cause: BaseException | None = None  # why it ended
         self._error: type[ConnectionClosed] = ConnectionClosed
         self._fault: BaseException | None = None  # a defect that the user must hear of
-        self._watchers: set[CancelScope] = set()
+        self._watchers: list[CancelScope] = []
         # The tasks
         self._read_scope = CancelScope(shield=True)
         self._write_scope = CancelScope(shield=True)
@@ -154,13 +194,14 @@ class Link:
             self._end_as(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network"))
             self._cause = cause
             self._alarm()
-        if not isinstance(cause, _GONE):
+        if self._reading and not isinstance(cause, _GONE):
             self._fault = cause
         self._outbound.discard()
         self._close_by(current_time() + self.options.close_timeout)
 
     def _peer_left(self, event: Event) -> None:
-        """The channel has delivered the disconnect."""
+        """The channel has delivered the disconnect, which explains a failed send."""
+        self._fault = None
         if self._farewell is None:
             self._end_as(info_of(event))
             self._alarm()
@@ -176,7 +217,8 @@ class Link:
         """After block and writer, only the answer to our closing frame is awaited."""
         if not self._leaving or self._writing:
             return
-        if self._farewell is None or self._lost or not self._accepted:
+        explained = self._lost and self._fault is None
+        if self._farewell is None or explained or not self._accepted:
             self._stopped = True
             self._read_scope.cancel()
         else:
@@ -241,31 +283,34 @@ class Link:
         self._settle()
 
     async def _pause_reading(self) -> None:
-        """Let the reader step back for a turn: Granian holds a close behind a receive."""
+        """Let the reader step back: Granian holds a close behind a receive."""
         self._aside = Signal()
         self._read_scope.cancel()
         await self._aside.wait()
 
     async def _hand_over(self) -> None:
         outbound, send = self._outbound, self._channel_send
+        timed = self.options.send_timeout is not None
         while True:
+            while outbound.blocked:
+                await outbound.filled.wait()
             try:
                 event, size, receipt = outbound.take_nowait()
-            except WouldBlock:
-                await outbound.wait_filled()
-                continue
             except EndOfStream:
                 return
-            self._await_send()
+            if timed:
+                self._await_send()
             try:
                 await send(event)
             finally:
                 if receipt is not None:
                     receipt.set()
-            self._stuck_at = inf
+            if timed:
+                self._stuck_at = inf
             if receipt is None:
                 self._sent += 1
                 self._sent_bytes += size
+            del event, receipt  # the next ones may be long in coming
 
     # The reader
 
@@ -298,34 +343,44 @@ class Link:
             while True:
                 if self._held is None:
                     self._held = await self._channel_receive()
-                event, kind = self._held, event_of(self._held)
-                if kind == DISCONNECT:
-                    self._peer_left(event)
-                    self.client_state = DISCONNECTED
-                    return
-                self.client_state = next_state(Role.CLIENT, self.client_state, kind)
-                if kind == CONNECT:
-                    self._inbound.put_handshake(event)
-                else:
-                    await self._deliver(event)
+                kind = self._held["type"]
+                if kind != RECEIVE or self.client_state is not CONNECTED:
+                    if self._change(self._held, kind):
+                        return
+                elif not self._deliver(self._held):
+                    await self._wait_for_room(self._held)
                 self._held = None
         except Exception as exc:
             self._lose(exc)
 
-    async def _deliver(self, event: Event) -> None:
-        """Put a message into the inbound buffer, by the options."""
-        if self.application_state in (DISCONNECTED, RESPONSE):
+    def _change(self, event: Event, kind: str) -> bool:
+        """Pass on what changes the client's state; true for its end."""
+        if kind == DISCONNECT:  # before a connect, too
+            self._peer_left(event)
+            self.client_state = DISCONNECTED
+            return True
+        self.client_state = next_state(Role.CLIENT, self.client_state, kind)
+        self._inbound.put_handshake(event)
+        return False
+
+    def _deliver(self, event: Event) -> bool:
+        """Put a message into the inbound buffer, by the options; false: it is full."""
+        if self.application_state in _NOBODY_READS:
             self._discard()
-            return
+            return True
         size = size_of(event)
         if size > self.options.max_message_bytes:
-            self._count(size)
             reason = f"over {self.options.max_message_bytes} bytes"
             self._close_by_rule(CloseCode.MESSAGE_TOO_BIG, reason, MessageTooBig)
-        elif self._inbound.fits(size) or await self._make_room(size):
-            self._count(size)
-            self._inbound.put_nowait(event, size)
-        self._await_message()
+        elif not self._inbound.put_nowait(event, size) and not self._overflow(
+            event, size
+        ):
+            return False
+        self._received += 1
+        self._received_bytes += size
+        if self.options.idle_timeout is not None:
+            self._await_message()
+        return True
 
     def _discard(self) -> None:
         """Let a message go that nobody will read, and stay while more may come.
@@ -337,28 +392,24 @@ class Link:
         if self._farewell is not None:
             self._close_at = current_time() + self._linger
 
-    def _count(self, size: int) -> None:
-        self._received += 1
-        self._received_bytes += size
-
-    async def _make_room(self, size: int) -> bool:
-        """Apply the overflow rule to a full buffer; false: the message is dropped."""
+    def _overflow(self, event: Event, size: int) -> bool:
+        """Apply the overflow rule to a full buffer; false: wait for room."""
         rule = self.options.receive_overflow
         if rule == "drop_oldest":
-            self._inbound.make_room(size)
-            return True
-        if rule == "close":
+            self._inbound.put_by_dropping(event, size)
+        elif rule == "close":
             reason = "too many unread messages"
             self._close_by_rule(CloseCode.POLICY_VIOLATION, reason)
+        elif self._watchers:  # in there, the disconnect must be reached
+            self._inbound.dropped += 1
+        else:
             return False
-        self._idle_at = inf  # it is we who keep the peer waiting
-        while not self._inbound.fits(size):
-            if self._watchers:  # in there, the disconnect must be reached
-                self._inbound.dropped += 1
-                self._count(size)
-                await checkpoint()
-                return False
-            await self._inbound.wait_room()
-            if self.application_state is DISCONNECTED:
-                return False
         return True
+
+    async def _wait_for_room(self, event: Event) -> None:
+        """Deliver a message once it has room, or is not wanted any more."""
+        self._idle_at = inf  # it is we who keep the peer waiting
+        await self._inbound.room.wait()
+        while not self._deliver(event):
+            await self._inbound.room.wait()
+        self._await_message()

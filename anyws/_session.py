@@ -6,9 +6,13 @@ calls, and the block that ends the connection by what leaves it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Container, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Final, TypeVar
 
 from anyio import (
     AsyncContextManagerMixin,
@@ -33,7 +37,7 @@ from starlette.websockets import (
 from ._close import CloseCode, CloseInfo
 from ._endings import ending_of, leaves_of
 from ._errors import ConnectionClosed
-from ._events import Event, disconnect_of, outgoing, size_of
+from ._events import Event, disconnect_of, measured, outgoing
 from ._link import ChannelReceive, ChannelSend, Link
 from ._options import Options
 from ._states import (
@@ -48,6 +52,8 @@ from ._states import (
     next_state,
 )
 from ._statistics import Statistics
+
+GuestT = TypeVar("GuestT")
 
 # Where an ASGI scope's extensions hold the session that its events pass through.
 EXTENSION: Final = "anyws.session"
@@ -69,13 +75,23 @@ class Session(Link, AsyncContextManagerMixin):
         subprotocol: The one accepted, if any.
     """
 
+    __slots__ = (
+        "_calls",
+        "_receiving",
+        "_send_turn",
+        "_senders_waiting",
+        "_subprotocols",
+        "delivered_state",
+        "subprotocol",
+    )
+
     def __init__(
         self,
         receive: ChannelReceive,
         send: ChannelSend,
         options: Options | None = None,
         *,
-        subprotocols: list[str] | None = None,
+        subprotocols: Container[str] | None = None,
         client_state: WebSocketState = CONNECTING,
         application_state: WebSocketState = CONNECTING,
     ) -> None:
@@ -88,15 +104,20 @@ class Session(Link, AsyncContextManagerMixin):
         )
         self.delivered_state = client_state
         self.subprotocol: str | None = None
-        self._subprotocols = subprotocols or []
-        self._send_turn = Lock(fast_acquire=True)
+        self._subprotocols = subprotocols or ()
+        self._send_turn: Lock | None = None
+        self._senders_waiting = 0
         self._receiving = False
         self._calls = 0  # since the last turn of the scheduler
 
     # The block
 
+    def __asynccontextmanager__(self) -> AbstractAsyncContextManager[Session]:
+        """Host the connection."""
+        return self.hosting(self)
+
     @asynccontextmanager
-    async def __asynccontextmanager__(self) -> AsyncIterator[Session]:
+    async def hosting(self, guest: GuestT) -> AsyncIterator[GuestT]:
         """Run the two tasks; end the connection by what leaves the block."""
         cancelled = get_cancelled_exc_class()
         outcome: BaseException | None = None
@@ -105,7 +126,7 @@ class Session(Link, AsyncContextManagerMixin):
                 tasks.start_soon(self._read)
                 tasks.start_soon(self._write)
                 try:
-                    yield self
+                    yield guest
                 except cancelled as exc:
                     self._leave(exc)
                     raise
@@ -116,8 +137,8 @@ class Session(Link, AsyncContextManagerMixin):
             if outcome is None:
                 raise
         finally:
-            self._inbound.release()
-            self._outbound.release()
+            self._inbound.discard()
+            self._outbound.discard()
             if self.info is None:  # rejected
                 self._end_as(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local"))
         try:
@@ -127,6 +148,16 @@ class Session(Link, AsyncContextManagerMixin):
                 raise outcome
         finally:
             outcome = None  # its traceback holds this frame
+
+    @asynccontextmanager
+    async def joined(self, guest: GuestT) -> AsyncIterator[GuestT]:
+        """End the connection by what leaves the block; its host waits for that."""
+        try:
+            yield guest
+        except BaseException as exc:
+            self.end(exc)
+            raise
+        self.end(None)
 
     def _leave(self, outcome: BaseException | None) -> None:
         """End the connection by what left the user's code; the tasks do the rest."""
@@ -186,21 +217,18 @@ class Session(Link, AsyncContextManagerMixin):
                 raise BusyResourceError("receiving from")
         self._receiving = True
         try:
-            if not self._inbound.empty:
+            if self._inbound.blocked:
+                self._calls = 0
+                while self._inbound.blocked:
+                    await self._inbound.filled.wait()
+            else:
                 await self._turn()
-            while True:
-                try:
-                    event, _, receipt = self._inbound.take_nowait()
-                except WouldBlock:
-                    self._calls = 0
-                    await self._inbound.wait_filled()
-                except EndOfStream:
-                    await self._turn()
-                    return self._disconnect()
-                else:
-                    if receipt is not None:
-                        self.delivered_state = CONNECTED
-                    return event
+            event, _, receipt = self._inbound.take_nowait()
+            if receipt is not None:
+                self.delivered_state = CONNECTED
+            return event
+        except EndOfStream:
+            return self._disconnect()
         finally:
             self._receiving = False
 
@@ -225,8 +253,7 @@ class Session(Link, AsyncContextManagerMixin):
         await self._turn()
         kind = event["type"]
         if kind == SEND:
-            event = outgoing(event)
-            size = size_of(event)
+            event, size = measured(event)
             if not self._put(event, size):
                 await self._put_in_turn(event, size)
         elif kind == CLOSE:
@@ -241,47 +268,49 @@ class Session(Link, AsyncContextManagerMixin):
             WouldBlock: There is no room, and the overflow rule is to wait.
             ConnectionClosed, RuntimeError, TypeError, ValueError: As `send`.
         """
-        event = outgoing(event)
-        if not self._put(event, size_of(event)):
+        if not self._put(*measured(event)):
             raise WouldBlock
 
     def _put(self, event: Event, size: int) -> bool:
         """Queue a message, by the overflow rule if need be; false: it has to wait."""
-        self._check_open()
-        if self.options.send_overflow == "wait":
-            if self._send_turn.locked() or not self._outbound.fits(size):
-                return False
-        elif not self._outbound.fits(size) and not self._make_send_room(size):
-            return True
-        self._outbound.put_nowait(event, size)
-        return True
+        if self.info is not None or self.application_state is not CONNECTED:
+            self._check_open()
+        if self._senders_waiting:
+            return False  # behind them
+        return self._outbound.put_nowait(event, size) or self._overflow_out(event, size)
 
     def _check_open(self) -> None:
         if self.info is not None:
             raise self.error()
-        if self.application_state is not CONNECTED:
-            next_state(Role.APPLICATION, self.application_state, SEND)
+        next_state(Role.APPLICATION, self.application_state, SEND)
 
-    def _make_send_room(self, size: int) -> bool:
-        """Apply the overflow rule to a full buffer; false: the message is dropped."""
-        if self.options.send_overflow == "drop_newest":
+    def _overflow_out(self, event: Event, size: int) -> bool:
+        """Apply the overflow rule to a full buffer; false: wait for room."""
+        rule = self.options.send_overflow
+        if rule == "drop_newest":
             self._outbound.dropped += 1
+        elif rule == "drop_oldest":
+            self._outbound.put_by_dropping(event, size)
+        elif rule == "close":
+            self._close_by_rule(CloseCode.TRY_AGAIN_LATER, "the peer reads too slowly")
+            raise self.error()
+        else:
             return False
-        if self.options.send_overflow == "drop_oldest":
-            self._outbound.make_room(size)
-            return True
-        self._close_by_rule(CloseCode.TRY_AGAIN_LATER, "the peer reads too slowly")
-        raise self.error()
+        return True
 
     async def _put_in_turn(self, event: Event, size: int) -> None:
         """Wait for room, first come first served, and queue a message."""
         self._calls = 0
-        async with self._send_turn:
-            self._check_open()
-            while not self._outbound.fits(size):
-                await self._outbound.wait_room()
+        self._senders_waiting += 1
+        self._send_turn = self._send_turn or Lock(fast_acquire=True)
+        try:
+            async with self._send_turn:
                 self._check_open()
-            self._outbound.put_nowait(event, size)
+                while not self._outbound.put_nowait(event, size):
+                    await self._outbound.room.wait()
+                    self._check_open()
+        finally:
+            self._senders_waiting -= 1
 
     async def _send_handshake(self, event: Event) -> None:
         """Queue an accept or a part of a denial response; wait until it is sent."""
@@ -340,8 +369,8 @@ class Session(Link, AsyncContextManagerMixin):
         if self.info is not None:
             raise self.error()
         scope = CancelScope()
-        self._watchers.add(scope)
-        self._inbound.wake()  # from now on the reader does not wait for room
+        self._watchers.append(scope)
+        self._inbound.room.wake()  # from now on the reader does not wait for room
         try:
             with scope:
                 yield
@@ -350,7 +379,7 @@ class Session(Link, AsyncContextManagerMixin):
                 raise self.error() from group
             raise
         finally:
-            self._watchers.discard(scope)
+            self._watchers.remove(scope)
         if self._alarmed:
             raise self.error()
 

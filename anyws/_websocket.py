@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Self
 
 from anyio import AsyncContextManagerMixin, get_cancelled_exc_class
@@ -36,6 +36,7 @@ from ._states import (
     CONNECTING,
     DISCONNECT,
     DISCONNECTED,
+    RECEIVE,
     SEND,
     Role,
     event_of,
@@ -88,23 +89,16 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
 
     # The block
 
-    @asynccontextmanager
-    async def __asynccontextmanager__(self) -> AsyncIterator[Self]:
+    def __asynccontextmanager__(self) -> AbstractAsyncContextManager[Self]:
         """Guard the connection; see the class."""
         if self._session is not None:
             raise RuntimeError("a WebSocket cannot be entered twice")
         if self._plain_info is not None:
             raise ConnectionClosed(self._plain_info)
-        joined = (self.scope.get("extensions") or {}).get(EXTENSION)
+        joined: Session | None = (self.scope.get("extensions") or {}).get(EXTENSION)
         if joined is not None:
             self._join(joined)
-            try:
-                yield self
-            except BaseException as exc:
-                joined.end(exc)
-                raise
-            joined.end(None)
-            return
+            return joined.joined(self)
         session = Session(
             self._receive,
             self._send,
@@ -114,10 +108,9 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
             application_state=self.application_state,
         )
         session.subprotocol = self.subprotocol
-        async with session:
-            self._receive, self._send = session.receive, session.send
-            self._session = session
-            yield self
+        self._receive, self._send = session.receive, session.send
+        self._session = session
+        return session.hosting(self)
 
     def _join(self, session: Session) -> None:
         """Take part in the session that `receive` and `send` already pass through."""
@@ -160,9 +153,11 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
                 raise self._session.error()
             next_state(Role.CLIENT, DISCONNECTED, DISCONNECT)  # raises
         event = await self._receive()
-        self.client_state = next_state(Role.CLIENT, self.client_state, event_of(event))
-        if self.client_state is DISCONNECTED and self._plain_info is None:
-            self._plain_info = info_of(event)
+        kind = event_of(event)
+        if kind != RECEIVE or self.client_state is not CONNECTED:
+            self.client_state = next_state(Role.CLIENT, self.client_state, kind)
+            if self.client_state is DISCONNECTED and self._plain_info is None:
+                self._plain_info = info_of(event)
         return event
 
     async def send(self, message: Message) -> None:
