@@ -8,8 +8,8 @@ user's never reaches the channel: a server's `send` that is cancelled tears fram
 Both tasks run in shielded scopes of their own and end after the block: the writer when
 it has sent what was queued and the closing frame, the reader when it has seen the
 peer's answer or `close_timeout` is over. It discards what else comes meanwhile, and
-stays while more comes: leaving at once leaks sockets on Hypercorn when its queue is
-full. The host only waits for the tasks, since AnyIO's shield does not stop native
+does not leave in the midst of a flood: that leaks sockets on Hypercorn when its queue
+is full. The host only waits for the tasks, since AnyIO's shield does not stop native
 asyncio cancellation. Neither task raises, and neither cancels a scope that encloses the
 user's code, those of `cancel_on_disconnect()` excepted.
 
@@ -69,6 +69,9 @@ _GONE: Final = (
 
 # The application's states in which no message will be received any more.
 _NOBODY_READS: Final = frozenset({DISCONNECTED, RESPONSE})
+
+# Seconds without a message that end a flood.
+_LULL: Final = 0.03
 
 _DEFAULTS: Final = Options()
 
@@ -383,14 +386,14 @@ class Link:
         return True
 
     def _discard(self) -> None:
-        """Let a message go that nobody will read, and stay while more may come.
+        """Let a message go that nobody will read; do not leave in the midst of a flood.
 
         Hypercorn waits for room in its queue inside the task that reads the socket: to
         leave it there would leak the connection.
         """
         self._inbound.dropped += 1
         if self._farewell is not None:
-            self._close_at = current_time() + self._linger
+            self._close_at = max(self._close_at, current_time() + _LULL)
 
     def _overflow(self, event: Event, size: int) -> bool:
         """Apply the overflow rule to a full buffer; false: wait for room."""

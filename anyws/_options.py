@@ -44,9 +44,9 @@ class Options:
             limit). Then the connection is closed with 1001. Time in which a full
             receive buffer holds the peer up does not count.
         close_timeout: Seconds for the end of a connection (default 5.0): what is still
-            queued, the closing frame and the peer's answer together. While the peer
-            goes on sending instead of answering, its messages are discarded and the
-            time starts anew: leaving it would leak the connection on some servers.
+            queued, the closing frame and the peer's answer together. A peer that floods
+            instead of answering is read and discarded until it pauses: leaving in the
+            midst of a flood would leak the connection on some servers.
     """
 
     receive_buffer: int = 16
