@@ -31,6 +31,7 @@ INTERRUPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("server", "way"), DEADLINES, indirect=["server"])
 def test_receives_under_deadlines_lose_nothing(
     server: Server, case: str, way: str

@@ -191,6 +191,7 @@ def go_on_sending(server: Server, case: str, *, polite: bool) -> int | None:
     return closed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("polite", [True, False])
 def test_clients_that_go_on_sending_see_1000_and_cost_nothing(
     server: Server, case: str, polite: bool
@@ -210,6 +211,7 @@ def test_clients_that_go_on_sending_see_1000_and_cost_nothing(
     servers.expect_back(cost, before)
 
 
+@pytest.mark.slow
 def test_both_ends_may_leave_at_once(server: Server, case: str) -> None:
     """A handler that returns just as its client leaves sees no error of the server's.
 
@@ -316,6 +318,7 @@ def test_a_fastapi_validation_error_after_accept_is_a_1008(
 # The server leaves.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worker", ["uvloop", "trio"])
 def test_a_server_that_shuts_down_closes_with_1012(
     tmp_path: Path, case: str, worker: str

@@ -351,7 +351,7 @@ async def test_the_reader_may_know_better_why_a_send_failed(channel: Channel) ->
 async def test_a_defect_of_the_server_is_not_hidden(channel: Channel) -> None:
     """An exception that no departed peer explains leaves the block as itself."""
     with pytest.raises(LookupError, match="defect"):
-        async with channel.websocket() as ws:
+        async with channel.websocket(close_timeout=0.05) as ws:
             await ws.accept()
             channel.error = LookupError("defect")
             await ws.send_text("x")
