@@ -67,7 +67,7 @@ PAGE = """<!doctype html>
       const line = document.createElement("div")
       line.textContent = message.data
       $("lines").append(line)
-      line.scrollIntoView()
+      $("lines").scrollTop = $("lines").scrollHeight
     }
     opened.onclose = ({code, reason}) => {
       if (socket !== opened) return
