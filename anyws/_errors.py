@@ -39,8 +39,8 @@ class ConnectionClosed(
 
     def __init__(self, info: CloseInfo) -> None:
         Exception.__init__(self, info)
-        self.code = info.code
-        self.reason = info.reason
+        self.code: int = info.code
+        self.reason: str = info.reason
         self.info = info
 
     def __str__(self) -> str:
