@@ -65,6 +65,7 @@ _GONE: Final = (
     WebSocketDisconnect,
     BrokenResourceError,
     ClosedResourceError,
+    EndOfStream,
 )
 
 # The application's states in which no message will be received any more.
@@ -186,6 +187,8 @@ class Link:
         self, code: int, reason: str, error: type[ConnectionClosed] = ConnectionClosed
     ) -> None:
         """End the connection because one of the options says so."""
+        if self.info is not None:
+            return
         self._alarm()
         self._error = error
         self._close(code, reason)
@@ -263,8 +266,7 @@ class Link:
             self._write_scope.cancel()
         elif now >= self._idle_at:
             self._idle_at = inf
-            if self.info is None:
-                self._close_by_rule(CloseCode.GOING_AWAY, "idle timeout")
+            self._close_by_rule(CloseCode.GOING_AWAY, "idle timeout")
         return False
 
     # The writer
@@ -391,7 +393,6 @@ class Link:
         Hypercorn waits for room in its queue inside the task that reads the socket: to
         leave it there would leak the connection.
         """
-        self._inbound.dropped += 1
         if self._farewell is not None:
             self._close_at = max(self._close_at, current_time() + _LULL)
 
