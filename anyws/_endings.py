@@ -23,6 +23,18 @@ def leaves_of(exc: BaseException) -> Iterator[BaseException]:
         yield exc
 
 
+def is_cancellation(
+    outcome: BaseException | None, cancelled: type[BaseException]
+) -> bool:
+    """Whether an outcome is nothing but the backend's cancellation.
+
+    Trio's own nurseries raise it in groups.
+    """
+    return outcome is not None and all(
+        isinstance(leaf, cancelled) for leaf in leaves_of(outcome)
+    )
+
+
 def ending_of(outcome: BaseException | None, cancelled: type[BaseException]) -> Ending:
     """Choose the close code and reason for what left the user's code.
 
@@ -32,7 +44,7 @@ def ending_of(outcome: BaseException | None, cancelled: type[BaseException]) -> 
     """
     if outcome is None:
         return CloseCode.NORMAL_CLOSURE, ""
-    if isinstance(outcome, cancelled):
+    if is_cancellation(outcome, cancelled):
         return CloseCode.SERVICE_RESTART, ""
     leaves = list(leaves_of(outcome))
     if any(isinstance(leaf, _STOPS) for leaf in leaves):

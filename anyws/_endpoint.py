@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ._endings import leaves_of
-from ._options import Options
+from ._options import Options, check_options
 from ._session import EXTENSION, Session
 from ._websocket import WebSocket
 
@@ -34,6 +34,7 @@ class WebSocketMiddleware:
     """
 
     def __init__(self, app: ASGIApp, options: Options | None = None) -> None:
+        check_options(options)
         self.app = app
         self.options = options
 
@@ -51,20 +52,27 @@ class WebSocketMiddleware:
         session = Session(
             receive, send, self.options, subprotocols=scope.get("subprotocols")
         )
-        scope = {**scope, "extensions": {**extensions, EXTENSION: session}}
+        # In place: outer middleware reads there what routers have found.
+        scope["extensions"] = {**extensions, EXTENSION: session}
         try:
             async with session:
                 await self.app(scope, session.receive, session.send)
         except BaseException as exc:
             if not _is_answered(session, exc):
                 raise
+        finally:
+            scope["extensions"] = extensions
 
 
 class Endpoint:
     """An ASGI application of one handler; made by `endpoint`."""
 
     def __init__(self, handler: Handler, options: Options | None) -> None:
+        if not callable(handler):
+            raise TypeError(f"a handler is an async function, not {handler!r}")
+        check_options(options)
         update_wrapper(self, handler)
+        vars(self).pop("__wrapped__")  # we are called with a scope, not a WebSocket
         self.handler = handler
         self.options = options
 

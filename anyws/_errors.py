@@ -71,6 +71,10 @@ class MessageTypeError(WebSocketError, TypeError):
         self.expected = expected
         self.received = received
 
+    def __reduce__(self) -> tuple[type[MessageTypeError], tuple[str, str]]:
+        """Pickle by the two kinds."""
+        return type(self), (self.expected, self.received)
+
 
 class MessageDecodeError(WebSocketError, json.JSONDecodeError):
     """A message was not valid JSON or not valid UTF-8.

@@ -83,9 +83,12 @@ def _checked_headers(
     headers: Iterable[tuple[bytes, bytes]],
 ) -> list[tuple[bytes, bytes]]:
     checked = []
-    for name, value in headers:
-        if not isinstance(name, bytes) or not isinstance(value, bytes):
-            raise TypeError(f"headers are pairs of bytes, not {(name, value)!r}")
+    for pair in headers:
+        match pair:
+            case (bytes() as name, bytes() as value):
+                pass
+            case _:
+                raise TypeError(f"headers are pairs of bytes, not {pair!r}")
         lowered = name.lower()
         if not _HEADER_NAME.fullmatch(lowered):
             raise ValueError(f"{name!r} is not a header name")
@@ -101,6 +104,8 @@ def _checked_headers(
 
 def _checked_send(event: Event) -> Event:
     text, data = event.get("text"), event.get("bytes")
+    if text is None and data is None and len(event) == 2:
+        raise TypeError(f'"{SEND}" takes str or bytes, not None')
     if (text is None) == (data is None):
         raise ValueError(f'"{SEND}" takes exactly one of "text" and "bytes"')
     if text is None:

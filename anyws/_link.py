@@ -71,8 +71,15 @@ _GONE: Final = (
 # The application's states in which no message will be received any more.
 _NOBODY_READS: Final = frozenset({DISCONNECTED, RESPONSE})
 
-# Seconds without a message that end a flood.
+# Seconds of silence that end a flood, and that a deadline is given when it has passed:
+# the event loop may have been held up, and what came in time be about to arrive.
 _LULL: Final = 0.03
+
+# How many times the wait for the peer's answer a flood may last.
+_FLOOD_FACTOR: Final = 10
+
+# Seconds of silence in which a channel that has failed may still tell why.
+_LAST_WORDS: Final = 0.5
 
 _DEFAULTS: Final = Options()
 
@@ -98,6 +105,7 @@ class Link:
         "_error",
         "_farewell",
         "_fault",
+        "_flood_until",
         "_held",
         "_idle_at",
         "_inbound",
@@ -106,6 +114,7 @@ class Link:
         "_linger",
         "_lost",
         "_outbound",
+        "_quiet_limit",
         "_read_done",
         "_read_scope",
         "_reading",
@@ -115,6 +124,7 @@ class Link:
         "_sent_bytes",
         "_stopped",
         "_stuck_at",
+        "_suspect",
         "_watchers",
         "_write_done",
         "_write_scope",
@@ -156,7 +166,9 @@ class Link:
         # The tasks
         self._read_scope = CancelScope(shield=True)
         self._write_scope = CancelScope(shield=True)
-        self._idle_at = self._stuck_at = self._close_at = inf
+        self._idle_at = self._stuck_at = self._close_at = self._flood_until = inf
+        self._quiet_limit = options.idle_timeout  # seconds
+        self._suspect = False  # a deadline has passed, and is looked at once more
         self._held: Event | None = None  # received, not delivered yet
         self._leaving = False  # the block has been left
         self._linger = options.close_timeout  # seconds without an answer to our close
@@ -193,17 +205,21 @@ class Link:
         self._error = error
         self._close(code, reason)
 
-    def _lose(self, cause: BaseException) -> None:
+    def _lose(self, cause: BaseException, clean: bool | None = None) -> None:
         """The channel has failed. The reader goes on for a while: it may learn why."""
         self._lost = True
         if self.info is None:
-            self._end_as(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network"))
+            self._end_as(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", clean))
             self._cause = cause
             self._alarm()
         if self._reading and not isinstance(cause, _GONE):
             self._fault = cause
         self._outbound.discard()
-        self._close_by(current_time() + self.options.close_timeout)
+        self._quiet_limit = _LAST_WORDS
+        if not self._stranded:
+            self._await_message()
+        elif self._read_done is not None:
+            self._read_done.set()
 
     def _peer_left(self, event: Event) -> None:
         """The channel has delivered the disconnect, which explains a failed send."""
@@ -229,27 +245,30 @@ class Link:
             self._read_scope.cancel()
         else:
             self._close_by(current_time() + self._linger)
+            self._flood_until = current_time() + _FLOOD_FACTOR * self._linger
 
     # The deadlines
 
-    def _watch(self, at: float) -> None:
-        if at < self._read_scope.deadline:
-            self._read_scope.deadline = at
+    def _next_deadline(self) -> float:
+        return min(self._idle_at, self._stuck_at, self._close_at)
 
     def _close_by(self, at: float) -> None:
         self._close_at = min(at, self._close_at)
         self._write_scope.deadline = self._close_at
-        self._watch(self._close_at)
+        self._read_scope.deadline = self._next_deadline()
 
     def _await_message(self) -> None:
-        if self.options.idle_timeout is not None and self._accepted:
-            self._idle_at = current_time() + self.options.idle_timeout
-            self._watch(self._idle_at)
+        """Start to count the seconds without a message."""
+        if self._quiet_limit is not None and (self._accepted or self._lost):
+            self._suspect = False
+            self._idle_at = current_time() + self._quiet_limit
+            self._read_scope.deadline = self._next_deadline()
 
-    def _await_send(self) -> None:
-        if self.options.send_timeout is not None:
-            self._stuck_at = current_time() + self.options.send_timeout
-            self._watch(self._stuck_at)
+    def _await_send(self, timeout: float) -> None:
+        """Start to count the seconds of a send; or end it, if they are infinite."""
+        self._suspect = False
+        self._stuck_at = current_time() + timeout
+        self._read_scope.deadline = self._next_deadline()
 
     def _time_is_up(self) -> bool:
         """Act on a deadline; true if there is no more reading after it."""
@@ -257,17 +276,31 @@ class Link:
         if self._stopped:
             return True
         if now >= self._close_at:
-            if self.info is not None:  # nothing more was heard of the peer
-                self._end_as(replace(self.info, clean=False))
-            return True
-        if now >= self._stuck_at:
+            return self._give_up()
+        if now < min(self._idle_at, self._stuck_at):
+            return False
+        if not self._suspect:
+            self._suspect = True
+            self._idle_at = max(self._idle_at, now + _LULL)
+            if self._stuck_at is not inf:
+                self._stuck_at = max(self._stuck_at, now + _LULL)
+        elif now >= self._stuck_at:
             self._stuck_at = inf
-            self._lose(TimeoutError("the server took no message within send_timeout"))
+            cause = TimeoutError("the server took no message within send_timeout")
+            self._lose(cause, clean=False)
             self._write_scope.cancel()
-        elif now >= self._idle_at:
+        elif self._lost:
+            return True
+        else:
             self._idle_at = inf
             self._close_by_rule(CloseCode.GOING_AWAY, "idle timeout")
         return False
+
+    def _give_up(self) -> bool:
+        """Nothing more will be heard of the peer."""
+        if self.info is not None:
+            self._end_as(replace(self.info, clean=False))
+        return True
 
     # The writer
 
@@ -295,7 +328,7 @@ class Link:
 
     async def _hand_over(self) -> None:
         outbound, send = self._outbound, self._channel_send
-        timed = self.options.send_timeout is not None
+        timeout = self.options.send_timeout
         while True:
             while outbound.blocked:
                 await outbound.filled.wait()
@@ -303,15 +336,15 @@ class Link:
                 event, size, receipt = outbound.take_nowait()
             except EndOfStream:
                 return
-            if timed:
-                self._await_send()
+            if timeout is not None:
+                self._await_send(timeout)
             try:
                 await send(event)
             finally:
                 if receipt is not None:
                     receipt.set()
-            if timed:
-                self._stuck_at = inf
+            if timeout is not None:
+                self._await_send(inf)
             if receipt is None:
                 self._sent += 1
                 self._sent_bytes += size
@@ -330,10 +363,8 @@ class Link:
                 break
             if self._time_is_up():
                 break
-            self._read_scope = CancelScope(
-                deadline=min(self._idle_at, self._stuck_at, self._close_at),
-                shield=True,
-            )
+            deadline = self._next_deadline()
+            self._read_scope = CancelScope(deadline=deadline, shield=True)
             if self._aside is not None:
                 self._aside.set()
         self._reading = False
@@ -342,6 +373,11 @@ class Link:
         self._inbound.close()
         if self._read_done is not None:
             self._read_done.set()
+
+    @property
+    def _stranded(self) -> bool:
+        """Whether the reader can learn no more, as the user's code does not read."""
+        return self._lost and self._held is not None
 
     async def _take_in(self) -> None:
         try:
@@ -383,7 +419,7 @@ class Link:
             return False
         self._received += 1
         self._received_bytes += size
-        if self.options.idle_timeout is not None:
+        if self._quiet_limit is not None:
             self._await_message()
         return True
 
@@ -394,7 +430,8 @@ class Link:
         leave it there would leak the connection.
         """
         if self._farewell is not None:
-            self._close_at = max(self._close_at, current_time() + _LULL)
+            lull = max(self._close_at, current_time() + _LULL)
+            self._close_at = min(lull, self._flood_until)
 
     def _overflow(self, event: Event, size: int) -> bool:
         """Apply the overflow rule to a full buffer; false: wait for room."""
@@ -413,6 +450,9 @@ class Link:
     async def _wait_for_room(self, event: Event) -> None:
         """Deliver a message once it has room, or is not wanted any more."""
         self._idle_at = inf  # it is we who keep the peer waiting
+        self._read_scope.deadline = self._next_deadline()
+        if self._lost and self._read_done is not None:
+            self._read_done.set()
         await self._inbound.room.wait()
         while not self._deliver(event):
             await self._inbound.room.wait()

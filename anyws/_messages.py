@@ -7,8 +7,8 @@ from typing import Protocol
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ObjectStream
 
-from ._close import CloseInfo
 from ._errors import ConnectionClosed
+from ._session import Session
 
 
 class Messenger(Protocol):
@@ -29,11 +29,13 @@ class MessageStream(ObjectStream[str | bytes]):
 
     Its ends are AnyIO's: `EndOfStream` once the peer has closed, or has left in a way
     that the server does not tell; `BrokenResourceError` once the connection is known to
-    have broken; `ClosedResourceError` once it was closed from our side.
+    have broken, or a rule of `Options` has ended it; `ClosedResourceError` once it was
+    closed from our side.
     """
 
-    def __init__(self, messenger: Messenger) -> None:
+    def __init__(self, messenger: Messenger, session: Session) -> None:
         self._messenger = messenger
+        self._session = session
 
     async def receive(self) -> str | bytes:
         """Receive the next message.
@@ -47,7 +49,7 @@ class MessageStream(ObjectStream[str | bytes]):
         try:
             return await self._messenger.receive_message()
         except ConnectionClosed as exc:
-            raise (_closed(exc.info) or EndOfStream()) from exc
+            raise self._failure(EndOfStream) from exc
 
     async def send(self, item: str | bytes) -> None:
         """Send a message; returns when it is queued.
@@ -60,7 +62,7 @@ class MessageStream(ObjectStream[str | bytes]):
         try:
             await self._messenger.send_message(item)
         except ConnectionClosed as exc:
-            raise (_closed(exc.info) or BrokenResourceError()) from exc
+            raise self._failure(BrokenResourceError) from exc
 
     async def send_eof(self) -> None:
         """Close the connection with 1000: WebSocket has no half-close.
@@ -78,10 +80,7 @@ class MessageStream(ObjectStream[str | bytes]):
         """
         await self._messenger.aclose()
 
-
-def _closed(info: CloseInfo) -> Exception | None:
-    if info.initiator == "local":
-        return ClosedResourceError()
-    if info.clean is False:
-        return BrokenResourceError()
-    return None
+    def _failure(self, otherwise: type[Exception]) -> Exception:
+        if self._session.closed_by_user:
+            return ClosedResourceError()
+        return BrokenResourceError() if self._session.broken else otherwise()

@@ -42,11 +42,12 @@ class Options:
             `"network"`.
         idle_timeout: Seconds without a message from the peer (default `None`: no
             limit). Then the connection is closed with 1001. Time in which a full
-            receive buffer holds the peer up does not count.
+            receive buffer holds the peer up does not count. On Granian, a message that
+            arrives in the very moment of the time-out is lost.
         close_timeout: Seconds for the end of a connection (default 5.0): what is still
             queued, the closing frame and the peer's answer together. A peer that floods
-            instead of answering is read and discarded until it pauses: leaving in the
-            midst of a flood would leak the connection on some servers.
+            instead of answering is read and discarded until it pauses, for at most ten
+            times as long: leaving it earlier would leak the connection on Hypercorn.
     """
 
     receive_buffer: int = 16
@@ -74,7 +75,7 @@ class Options:
             value = getattr(self, name)
             if value is None and name != "close_timeout":
                 continue
-            if not isinstance(value, int | float) or not value > 0:
+            if type(value) not in (int, float) or not value > 0:
                 raise ValueError(
                     f"{name} must be a number of seconds above 0, not {value!r}"
                 )
@@ -87,3 +88,9 @@ class Options:
                     f"{name} must be one of {', '.join(map(repr, rules))}, "
                     f"not {getattr(self, name)!r}"
                 )
+
+
+def check_options(options: object) -> None:
+    """Refuse what is neither `Options` nor `None`."""
+    if options is not None and not isinstance(options, Options):
+        raise TypeError(f"options must be anyws.Options, not {type(options).__name__}")

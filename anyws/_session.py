@@ -6,12 +6,8 @@ calls, and the block that ends the connection by what leaves it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Container, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    asynccontextmanager,
-    contextmanager,
-)
+from collections.abc import AsyncIterator, Container
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypeVar
 
 from anyio import (
@@ -35,7 +31,7 @@ from starlette.websockets import (
 )
 
 from ._close import CloseCode, CloseInfo
-from ._endings import ending_of, leaves_of
+from ._endings import ending_of, is_cancellation, leaves_of
 from ._errors import ConnectionClosed
 from ._events import Event, disconnect_of, measured, outgoing
 from ._link import ChannelReceive, ChannelSend, Link
@@ -163,7 +159,7 @@ class Session(Link, AsyncContextManagerMixin):
         """End the connection by what left the user's code; the tasks do the rest."""
         self.end(outcome)
         self._leaving = True
-        if isinstance(outcome, get_cancelled_exc_class()):
+        if is_cancellation(outcome, get_cancelled_exc_class()):
             self._linger = min(_CANCELLED_LINGER, self._linger)
         self._outbound.close()
         self._close_by(current_time() + self.options.close_timeout)
@@ -191,6 +187,18 @@ class Session(Link, AsyncContextManagerMixin):
         # What Starlette's own class makes of our error.
         gone = isinstance(exc, WebSocketDisconnect | WebSocketDisconnected)
         return gone and self._alarmed
+
+    @property
+    def closed_by_user(self) -> bool:
+        """Whether the user's code closed the connection, and no rule of the options."""
+        return self._farewell is not None and not self._alarmed
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection is known not to have ended in order."""
+        if self._farewell is not None and self._alarmed:
+            return True
+        return self.info is not None and self.info.clean is False
 
     def error(self) -> ConnectionClosed:
         """Make the error that says how the connection ended."""
@@ -356,32 +364,24 @@ class Session(Link, AsyncContextManagerMixin):
         Cancellation:
             Safe: waiting changes nothing.
         """
-        if self._reading:
+        if self._reading and not self._stranded:
             self._read_done = self._read_done or Signal()
             await self._read_done.wait()
         else:
             await checkpoint()
         return self.info or CloseInfo(CloseCode.ABNORMAL_CLOSURE)
 
-    @contextmanager
-    def cancel_on_disconnect(self) -> Iterator[None]:
-        """Cancel the block when the connection ends, unless by the user's own close."""
+    def watch(self, scope: CancelScope) -> None:
+        """Cancel a scope when the connection ends, unless by the user's own close."""
         if self.info is not None:
             raise self.error()
-        scope = CancelScope()
         self._watchers.append(scope)
         self._inbound.room.wake()  # from now on the reader does not wait for room
-        try:
-            with scope:
-                yield
-        except BaseExceptionGroup as group:
-            if self._alarmed and self.explains(group):
-                raise self.error() from group
-            raise
-        finally:
-            self._watchers.remove(scope)
-        if self._alarmed:
-            raise self.error()
+
+    def unwatch(self, scope: CancelScope) -> bool:
+        """Let go of a scope; return whether the connection has ended meanwhile."""
+        self._watchers.remove(scope)
+        return self._alarmed
 
     def statistics(self) -> Statistics:
         """Return the counters as they stand now."""

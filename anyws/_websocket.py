@@ -24,10 +24,11 @@ from starlette.websockets import (
 )
 
 from ._close import CloseCode, CloseInfo
+from ._disconnect import DisconnectScope
 from ._errors import ConnectionClosed, MessageDecodeError
 from ._events import bytes_of, info_of, outgoing, payload_of, text_of
 from ._messages import MessageStream
-from ._options import Options
+from ._options import Options, check_options
 from ._session import EXTENSION, Session
 from ._states import (
     ACCEPT,
@@ -79,6 +80,7 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
         *,
         options: Options | None = None,
     ) -> None:
+        check_options(options)
         super().__init__(scope, receive, send)
         self.client_state: WebSocketState
         self.application_state: WebSocketState
@@ -244,7 +246,8 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
             ConnectionClosed: Guarded: the client has gone already.
             RuntimeError: It was accepted already.
         Cancellation:
-            Guarded: all or nothing, and `application_state` says which.
+            Guarded: all or nothing, and `application_state` says which. Plain: the
+                server's send may or may not have happened, and the state is CONNECTED.
         Source: RFC 6455 section 4.2.2; ASGI "websocket.accept".
         """
         if self.client_state is CONNECTING:
@@ -367,8 +370,8 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
         Args:
             mode: `"text"` or `"binary"`: the kind of message that is expected.
         Raises:
-            MessageDecodeError: It is not JSON, or not UTF-8. It is consumed; the
-                connection stays usable.
+            MessageDecodeError: It is not JSON, not UTF-8, or nested too deep. It is
+                consumed; the connection stays usable.
             RuntimeError: The mode is neither.
             MessageTypeError, ConnectionClosed, WebSocketDisconnected,
                 BusyResourceError: As `receive_text` and `receive_bytes`.
@@ -383,8 +386,8 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
             return json.loads(text)
         except json.JSONDecodeError as exc:
             raise MessageDecodeError(exc.msg, exc.doc, exc.pos) from exc
-        except UnicodeDecodeError as exc:
-            raise MessageDecodeError("Not UTF-8", repr(exc.object), 0) from exc
+        except (ValueError, RecursionError) as exc:  # not UTF-8, too long, too deep
+            raise MessageDecodeError(str(exc), "", 0) from exc
 
     async def iter_text(self) -> AsyncIterator[str]:
         """Receive text messages until the connection ends, in whatever way.
@@ -430,15 +433,16 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
         """Receive the next message.
 
         The end of the connection ends the iteration, unless it is known not to have
-        been clean: then it raises `ConnectionClosed`.
+        been in order, or a rule of `Options` forced it: then it raises
+        `ConnectionClosed`.
 
         Cancellation:
             As `receive_message`.
         """
         try:
             return await self.receive_message()
-        except ConnectionClosed as exc:
-            if exc.info.clean is False:
+        except ConnectionClosed:
+            if self._session is not None and self._session.broken:
                 raise
             raise StopAsyncIteration from None
 
@@ -532,7 +536,7 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
             ConnectionClosed: On entry, if the connection has ended already; on leaving,
                 if it ended inside, unless another exception leaves the block.
         """
-        return self._guarded("cancel_on_disconnect").cancel_on_disconnect()
+        return DisconnectScope(self._guarded("cancel_on_disconnect"))
 
     def statistics(self) -> Statistics:
         """Return the counters as they stand now. Needs the guarded mode."""
@@ -541,8 +545,7 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
     @property
     def messages(self) -> MessageStream:
         """The messages as an `anyio.abc.ObjectStream`. Needs the guarded mode."""
-        self._guarded("messages")
-        return MessageStream(self)
+        return MessageStream(self, self._guarded("messages"))
 
 
 def _check_mode(mode: str) -> None:
@@ -551,5 +554,8 @@ def _check_mode(mode: str) -> None:
 
 
 def _send_event(message: str | bytes) -> Message:
-    kind = "text" if isinstance(message, str) else "bytes"
-    return {"type": SEND, kind: message}
+    if isinstance(message, str):
+        return {"type": SEND, "text": message}
+    if isinstance(message, bytes | bytearray | memoryview):
+        return {"type": SEND, "bytes": message}
+    raise TypeError(f"a message is str or bytes, not {type(message).__name__}")

@@ -45,6 +45,7 @@ class Channel:
         torn: The events whose send was cut short.
         answers: Whether the peer answers a close.
         error: What `send` raises, once it is set.
+        receives_cut: How many receives were cancelled, and the one that is pending.
         holds_close: Whether a close waits behind a pending receive, as on Granian.
     """
 
@@ -59,6 +60,7 @@ class Channel:
         self.answers = True
         self.error: Exception | None = None
         self.holds_close = False
+        self.receives_cut = 0
         self._pending = False
 
     def arrive(self, *events: Event | str | bytes) -> None:
@@ -84,11 +86,13 @@ class Channel:
     async def receive(self) -> Event:
         """Return the next event."""
         self._pending = True
+        self.receives_cut += 1
         try:
             await checkpoint()
             while not self._queue:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
+            self.receives_cut -= 1
             return self._queue.popleft()
         finally:
             self._pending = False

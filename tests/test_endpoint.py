@@ -1,22 +1,18 @@
-"""`endpoint` and `WebSocketMiddleware`, as applications see them."""
+"""`endpoint`, as applications see it; and the end that both guards take for none."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
-from fastapi import FastAPI
-from fastapi import WebSocket as FastAPIWebSocket
 from starlette.applications import Starlette
 from starlette.exceptions import WebSocketException
-from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, WebSocketRoute
-from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket as StarletteWebSocket
-from starlette.websockets import WebSocketDisconnect
 
 import anyws
 
@@ -154,6 +150,40 @@ async def test_the_end_of_another_connection_is_an_error(channel: Channel) -> No
     assert channel.closes == [(1011, "")]
 
 
+async def test_the_like_end_of_another_connection_is_an_error(
+    channel: Channel,
+) -> None:
+    """ConnectionClosed is known by whose it is, not by what it says."""
+
+    @anyws.endpoint
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        channel.leave(1001)
+        alike = replace(await ws.wait_closed())
+        assert alike == ws.close_info
+        raise anyws.ConnectionClosed(alike)
+
+    with pytest.raises(anyws.ConnectionClosed):
+        await run(handler, channel)
+
+
+async def test_an_end_that_became_better_known_is_no_error(channel: Channel) -> None:
+    """A ConnectionClosed stays this connection's when more is learned of the end."""
+
+    @anyws.endpoint
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        channel.error = OSError()
+        with pytest.raises(anyws.ConnectionClosed, match="1006") as caught:
+            while True:
+                await ws.send_text("x")
+        channel.leave(1001)
+        assert (await ws.wait_closed()).code == 1001
+        raise caught.value
+
+    await run(handler, channel)
+
+
 async def test_an_error_beside_a_departed_client_is_an_error(channel: Channel) -> None:
     """A group that holds anything else goes on to the server, whole."""
 
@@ -182,153 +212,3 @@ async def test_a_websocket_exception_is_answered(channel: Channel) -> None:
     await run(handler, channel)
 
     assert channel.closes == [(1008, "no")]
-
-
-async def starlette_sender(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send for ever, with Starlette's own class."""
-    ws = StarletteWebSocket(scope, receive, send)
-    await ws.accept()
-    while True:
-        await ws.send_text("x")
-
-
-async def test_the_middleware_makes_starlettes_sends_truthful(channel: Channel) -> None:
-    """A sender on Starlette's class learns that its client left; no error is left."""
-    raised = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await starlette_sender(scope, receive, send)
-        except WebSocketDisconnect as exc:
-            raised.append(exc.code)
-            raise
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, anyws.WebSocketMiddleware(app), channel)
-        await anyio.lowlevel.checkpoint()
-        channel.leave()
-
-    assert raised == [1006]
-
-
-async def test_the_middleware_ends_connections_alike(channel: Channel) -> None:
-    """An application that merely returns closes with 1000."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await StarletteWebSocket(scope, receive, send).accept()
-
-    await run(anyws.WebSocketMiddleware(app), channel)
-
-    assert channel.closes == [(1000, "")]
-
-
-async def test_the_middleware_checks_the_handshake(channel: Channel) -> None:
-    """An unoffered subprotocol raises in the application, whatever class it uses."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        with pytest.raises(ValueError, match="not offered"):
-            await StarletteWebSocket(scope, receive, send).accept("soap")
-        await send({"type": "websocket.close"})
-
-    await run(anyws.WebSocketMiddleware(app), channel)
-
-    assert channel.closes == [(1000, "")]
-
-
-async def test_the_middleware_passes_other_scopes_through() -> None:
-    """HTTP and lifespan reach the application with the server's own callables."""
-    seen = list[Any]()
-
-    async def app(*args: Any) -> None:
-        seen.append(args)
-
-    args = ({"type": "http"}, object(), object())
-    await anyws.WebSocketMiddleware(app)(*args)  # type: ignore[arg-type]  # only passed on
-
-    assert seen == [args]
-
-
-async def test_a_websocket_joins_the_session_of_the_middleware(
-    channel: Channel,
-) -> None:
-    """Inside, `async with` has all that the session has, from the state it is in."""
-    infos = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        outer = StarletteWebSocket(scope, receive, send)
-        await outer.accept("chat")
-        async with anyws.WebSocket(scope, outer.receive, outer.send) as ws:
-            assert ws.application_state is anyws.WebSocketState.CONNECTED
-            assert ws.subprotocol == "chat"
-            assert await ws.receive_text() == "hello"
-            ws.send_nowait("now")
-            assert ws.statistics().messages_received == 1
-            await ws.close(4000)
-            with pytest.raises(anyws.ConnectionClosed):
-                await ws.send_text("late")
-            infos.append(ws.close_info)
-
-    channel.arrive("hello")
-    await run(anyws.WebSocketMiddleware(app), channel)
-
-    assert infos == [anyws.CloseInfo(4000, "", "local", None)]
-    assert channel.closes == [(4000, "")]
-    assert channel.messages == ["now"]
-
-
-@pytest.mark.parametrize("error", [None, ValueError("mine")], ids=repr)
-async def test_leaving_a_joined_block_ends_the_connection(
-    channel: Channel, error: Exception | None
-) -> None:
-    """A joined block decides the close, as any block; what follows comes too late."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            async with anyws.WebSocket(scope, receive, send) as ws:
-                await ws.accept()
-                if error is not None:
-                    raise error
-        except ValueError:
-            pass
-        with pytest.raises(anyws.ConnectionClosed):
-            await send({"type": "websocket.send", "text": "late"})
-
-    await run(anyws.WebSocketMiddleware(app), channel)
-
-    assert channel.closes == [(1011 if error else 1000, "")]
-
-
-def test_a_plain_fastapi_application_with_one_more_line() -> None:
-    """Injection, denial and validation work as before under the middleware."""
-    app = FastAPI()
-
-    @app.websocket("/items/{item}")
-    async def items(websocket: FastAPIWebSocket, item: int) -> None:
-        await websocket.accept()
-        await websocket.send_json({"item": item})
-        await websocket.close(code=4000)
-
-    app.add_middleware(anyws.WebSocketMiddleware, options=anyws.Options())
-    client = TestClient(app)
-    with client.websocket_connect("/items/3") as peer:
-        assert peer.receive_json() == {"item": 3}
-        with pytest.raises(WebSocketDisconnect) as caught:
-            peer.receive_text()
-        assert caught.value.code == 4000
-    with pytest.raises(WebSocketDisconnect) as caught:
-        client.websocket_connect("/items/x").__enter__()
-    assert caught.value.code == 1008
-    assert len(caught.value.reason.encode()) <= 123
-
-
-def test_a_denial_response_passes_the_middleware() -> None:
-    """A denial response reaches the client, and no close behind it."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        ws = StarletteWebSocket(scope, receive, send)
-        await ws.send_denial_response(PlainTextResponse("no", 401))
-
-    client = TestClient(anyws.WebSocketMiddleware(app))
-    with pytest.raises(WebSocketDenialResponse) as caught:
-        client.websocket_connect("/").__enter__()
-    assert (caught.value.status_code, caught.value.text) == (401, "no")

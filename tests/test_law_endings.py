@@ -13,7 +13,7 @@ from starlette.exceptions import WebSocketException
 
 import anyws
 
-from .channels import Channel
+from .channels import Channel, Event
 
 
 @pytest.fixture
@@ -27,11 +27,20 @@ OUTCOMES = {
     "policy": (WebSocketException(1008, "no"), (1008, "no")),
     "private": (WebSocketException(4000, "é" * 80), (4000, "é" * 61)),
     "unsendable": (WebSocketException(1006, "no"), (1011, "no")),
+    "no code": (WebSocketException("1000"), (1011, "")),  # type: ignore[arg-type]  # as users do
     "interrupt": (KeyboardInterrupt(), (1001, "")),
     "exit": (SystemExit(), (1001, "")),
     "undecodable": (anyws.MessageDecodeError("bad", "{", 0), (1007, "")),
     "wrong kind": (anyws.MessageTypeError("text", "bytes"), (1003, "")),
     "own group": (ExceptionGroup("mine", [ValueError()]), (1011, "")),
+    "nested groups": (
+        ExceptionGroup("", [ExceptionGroup("", [WebSocketException(4001)])]),
+        (4001, ""),
+    ),
+    "interrupt beside an error": (
+        BaseExceptionGroup("", [ValueError(), KeyboardInterrupt()]),
+        (1001, ""),
+    ),
     "group of one": (ExceptionGroup("mine", [WebSocketException(4001)]), (4001, "")),
     "mixed group": (
         ExceptionGroup("mine", [WebSocketException(4001), ValueError()]),
@@ -199,52 +208,40 @@ async def test_a_scope_that_hits_the_exit_leaves_the_closing_frame_whole(
     assert channel.closes == [(1000, "")]
 
 
-async def test_returning_before_accept_rejects(channel: Channel) -> None:
-    """A return before accept is a close, which servers answer with 403."""
-    async with channel.websocket():
-        pass
+class Reluctant(Channel):
+    """A channel whose receive takes its time to be cancelled."""
 
-    assert [event["type"] for event in channel.sent] == ["websocket.close"]
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = anyio.Event()
+
+    async def receive(self) -> Event:
+        """Return the next event."""
+        try:
+            return await super().receive()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.let_go.wait()
 
 
-async def test_raising_before_accept_sends_nothing(channel: Channel) -> None:
-    """An exception before accept is left to the server, which answers with 500."""
-    with pytest.raises(ValueError, match="mine"):
-        async with channel.websocket() as ws:
-            raise ValueError("mine")
+async def test_closing_while_the_block_is_left_is_silent() -> None:
+    """A task that closes when there is nothing to write with any more goes on."""
+    channel, closed = Reluctant(), list[bool]()
 
+    async def close() -> None:
+        await anyio.wait_all_tasks_blocked()
+        await ws.close()
+        closed.append(True)
+        channel.let_go.set()
+
+    async with anyio.create_task_group() as tasks:
+        with pytest.raises(ValueError, match="mine"):
+            async with channel.websocket() as ws:
+                tasks.start_soon(close)
+                raise ValueError("mine")
+
+    assert closed == [True]
     assert channel.sent == []
-    with pytest.raises(anyws.ConnectionClosed):
-        await ws.send_text("late")
-
-
-async def test_a_websocket_exception_before_accept_rejects(channel: Channel) -> None:
-    """WebSocketException before accept is a close with its code."""
-    with pytest.raises(WebSocketException):
-        async with channel.websocket():
-            raise WebSocketException(1008, "no")
-
-    assert channel.closes == [(1008, "no")]
-
-
-@pytest.mark.parametrize("more_body", [True, False])
-async def test_no_close_behind_a_denial_response(
-    channel: Channel, more_body: bool
-) -> None:
-    """A denial response, whole or begun, is not followed by a close."""
-    start = {"type": "websocket.http.response.start", "status": 401, "headers": []}
-    body = {
-        "type": "websocket.http.response.body",
-        "body": b"x",
-        "more_body": more_body,
-    }
-    async with channel.websocket() as ws:
-        await ws.send(start)
-        with pytest.raises(RuntimeError, match=r"http\.response\.body"):
-            await ws.close()
-        await ws.send(body)
-
-    assert channel.sent == [start, body]
 
 
 @pytest.mark.parametrize("who", ["peer", "us", "both"])
@@ -264,6 +261,36 @@ async def test_closing_again_is_silent(channel: Channel, who: str) -> None:
     assert channel.closes == ([(4000, "bye")] if who == "us" else [])
     assert ws.close_info is not None
     assert ws.close_info.code == (4000 if who == "us" else 1001)
+
+
+async def test_close_returns_when_the_closing_frame_is_sent(channel: Channel) -> None:
+    """`close()` waits for what is queued and the closing frame, not for the answer."""
+    channel.answers = False
+    async with channel.websocket(close_timeout=0.05) as ws:
+        await ws.accept()
+        await ws.send_text("before")
+        await ws.close(4000)
+
+        assert channel.messages == ["before"]
+        assert channel.closes == [(4000, "")]
+        assert ws.close_info == anyws.CloseInfo(4000, "", "local", None)
+
+
+async def test_any_number_of_tasks_wait_for_the_end(channel: Channel) -> None:
+    """`wait_closed` tells each task that waits, and tells it the same."""
+    infos = []
+
+    async def wait(ws: anyws.WebSocket) -> None:
+        infos.append(await ws.wait_closed())
+
+    async with channel.websocket() as ws, anyio.create_task_group() as tasks:
+        await ws.accept()
+        for _ in range(3):
+            tasks.start_soon(wait, ws)
+            await anyio.wait_all_tasks_blocked()
+        channel.leave(4001, "bye")
+
+    assert infos == [anyws.CloseInfo(4001, "bye", "peer", True)] * 3
 
 
 async def test_after_our_own_close_everything_raises(channel: Channel) -> None:
@@ -298,34 +325,6 @@ async def test_a_cancelled_close_is_a_close(channel: Channel) -> None:
         channel.resume()
     assert channel.messages == ["before"]
     assert channel.closes == [(4000, "")]
-
-
-async def test_a_cancelled_accept_is_accepted(channel: Channel) -> None:
-    """`accept()` that is cancelled while it waits leaves a state that is true."""
-    async with channel.websocket() as ws:
-        channel.stall()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ws.accept, "chat")
-            await anyio.wait_all_tasks_blocked()
-            tasks.cancel_scope.cancel()
-
-        assert ws.application_state is anyws.WebSocketState.CONNECTED
-        assert ws.subprotocol == "chat"
-        channel.resume()
-        await ws.send_text("after")
-    assert channel.sent[0]["type"] == "websocket.accept"
-    assert channel.messages == ["after"]
-
-
-async def test_an_unoffered_subprotocol_is_refused(channel: Channel) -> None:
-    """The error says what was offered, and the handshake can still be completed."""
-    async with channel.websocket() as ws:
-        with pytest.raises(ValueError, match=r"'soap' was not offered.*graphql-ws"):
-            await ws.accept("soap")
-        assert ws.application_state is anyws.WebSocketState.CONNECTING
-        await ws.accept("chat")
-
-    assert channel.sent[0]["subprotocol"] == "chat"
 
 
 async def test_the_block_drains_a_peer_that_goes_on_sending(channel: Channel) -> None:
@@ -367,8 +366,11 @@ async def test_entering_after_a_plain_accept(channel: Channel) -> None:
     async with ws:
         channel.arrive("hello")
         assert await ws.receive_text() == "hello"
+        await ws.send_text("hello")
+        await ws.close()
         assert ws.subprotocol == "chat"
 
+    assert channel.messages == ["hello"]
     assert channel.closes == [(1000, "")]
 
 
@@ -392,109 +394,3 @@ async def test_no_receive_is_pending_when_the_close_is_sent(
         await ws.accept()
 
     assert channel.closes == [(1000, "")]
-
-
-class TestDisconnect:
-    """`cancel_on_disconnect`."""
-
-    async def test_it_cancels_code_that_never_receives(self, channel: Channel) -> None:
-        """The block ends when the peer leaves, and raises how."""
-        async with channel.websocket(receive_buffer=2) as ws:
-            await ws.accept()
-            channel.arrive(*"abcdef")
-            channel.leave(4001)
-            with pytest.raises(anyws.ConnectionClosed) as caught:
-                with ws.cancel_on_disconnect():
-                    await anyio.sleep_forever()
-            assert caught.value.code == 4001
-            assert ws.statistics().receive_dropped == 4
-            assert [await ws.receive_text() for _ in range(2)] == ["a", "b"]
-
-    async def test_it_unblocks_a_reader_that_waits_for_room(
-        self, channel: Channel
-    ) -> None:
-        """Entering it lets a reader go on that was waiting for room."""
-        async with channel.websocket(receive_buffer=2) as ws:
-            await ws.accept()
-            channel.arrive(*"abcdef")
-            await anyio.wait_all_tasks_blocked()
-            channel.leave()
-            with pytest.raises(anyws.ConnectionClosed), ws.cancel_on_disconnect():
-                await anyio.sleep_forever()
-
-    async def test_it_raises_on_entry_if_the_peer_has_gone(
-        self, channel: Channel
-    ) -> None:
-        """The body does not run when the connection has ended already."""
-        async with channel.websocket() as ws:
-            await ws.accept()
-            channel.leave()
-            await ws.wait_closed()
-            with pytest.raises(anyws.ConnectionClosed), ws.cancel_on_disconnect():
-                pytest.fail("the body ran")
-
-    async def test_our_own_close_does_not_trigger_it(self, channel: Channel) -> None:
-        """After `close()` the block goes on, also when the peer answers."""
-        async with channel.websocket() as ws:
-            await ws.accept()
-            with ws.cancel_on_disconnect():
-                await ws.close()
-                await ws.wait_closed()
-                await checkpoint()
-
-    async def test_a_rule_of_the_options_triggers_it(self, channel: Channel) -> None:
-        """An end that the user's code did not ask for is one that it is told of."""
-        async with channel.websocket(max_message_bytes=1) as ws:
-            await ws.accept()
-            channel.arrive("too long")
-            with pytest.raises(anyws.MessageTooBig), ws.cancel_on_disconnect():
-                await anyio.sleep_forever()
-
-    async def test_another_exception_wins(self, channel: Channel) -> None:
-        """An exception of the user's own leaves the block as itself."""
-        async with channel.websocket() as ws:
-            await ws.accept()
-            with pytest.raises(ValueError, match="mine"), ws.cancel_on_disconnect():
-                channel.leave()
-                try:
-                    await anyio.sleep_forever()
-                finally:
-                    raise ValueError("mine")
-
-    async def test_a_group_of_its_own_errors_collapses(self, channel: Channel) -> None:
-        """Tasks that all fail by this end leave one ConnectionClosed, no group."""
-
-        async def receive(ws: anyws.WebSocket) -> None:
-            try:
-                await anyio.sleep_forever()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await ws.receive_text()
-
-        async with channel.websocket() as ws:
-            await ws.accept()
-            with pytest.raises(anyws.ConnectionClosed), ws.cancel_on_disconnect():
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(receive, ws)
-                    await anyio.wait_all_tasks_blocked()
-                    channel.leave()
-
-    async def test_a_block_that_ends_after_the_peer_left_raises(
-        self, channel: Channel
-    ) -> None:
-        """Leaving after the end always raises, though nothing had to be cancelled."""
-        async with channel.websocket() as ws:
-            await ws.accept()
-            with pytest.raises(anyws.ConnectionClosed), ws.cancel_on_disconnect():
-                channel.leave()
-                with anyio.CancelScope(shield=True):
-                    await ws.wait_closed()
-
-    async def test_an_outer_cancellation_stays_one(self, channel: Channel) -> None:
-        """A cancellation from outside is not turned into an error."""
-        async with channel.websocket() as ws:
-            await ws.accept()
-            with anyio.CancelScope() as scope, ws.cancel_on_disconnect():
-                scope.cancel()
-                await checkpoint()
-            assert scope.cancelled_caught

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,7 +13,7 @@ from anyio.lowlevel import checkpoint
 
 import anyws
 
-from .channels import Channel
+from .channels import Channel, Event
 
 
 @pytest.fixture
@@ -150,84 +149,96 @@ async def test_a_waiting_sender_wakes_at_the_end(channel: Channel) -> None:
         assert raised == [1001] * 5
 
 
-@pytest.mark.parametrize("ended", [False, True])
-async def test_a_hot_send_loop_lets_others_run(channel: Channel, ended: bool) -> None:
-    """A loop of sends yields to other tasks, while they work and when they raise."""
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            await checkpoint()
-            turns += 1
-
-    async with channel.websocket() as ws, anyio.create_task_group() as tasks:
+@pytest.mark.parametrize("who", ["peer", "us"])
+async def test_a_send_that_waits_at_the_end_raises(channel: Channel, who: str) -> None:
+    """The send itself raises that was waiting for room, and was not sent."""
+    async with channel.websocket(send_buffer=1, close_timeout=0.05) as ws:
         await ws.accept()
-        if ended:
-            channel.leave()
-            await anyio.wait_all_tasks_blocked()
-        tasks.start_soon(count)
-        for _ in range(320):
-            try:
-                await ws.send_text("x")
-            except anyws.ConnectionClosed:
-                assert ended
-        tasks.cancel_scope.cancel()
-
-    assert turns >= 5
-
-
-async def test_a_deadline_ends_a_hot_send_loop(channel: Channel) -> None:
-    """`move_on_after` ends a loop of sends that never have to wait."""
-    async with channel.websocket(send_overflow="drop_newest") as ws:
-        await ws.accept()
-        with anyio.move_on_after(0.01) as scope:
-            while True:
-                await ws.send_text("x")
-
-        assert scope.cancelled_caught
-
-
-CALLS: dict[str, Callable[[anyws.WebSocket], Any]] = {
-    "receive": lambda ws: ws.receive(),
-    "receive_message": lambda ws: ws.receive_message(),
-    "receive_text": lambda ws: ws.receive_text(),
-    "receive_bytes": lambda ws: ws.receive_bytes(),
-    "receive_json": lambda ws: ws.receive_json(),
-    "send_message": lambda ws: ws.send_message("x"),
-    "send_text": lambda ws: ws.send_text("x"),
-    "send_bytes": lambda ws: ws.send_bytes(b"x"),
-    "send_json": lambda ws: ws.send_json({}),
-    "close": lambda ws: ws.close(),
-    "aclose": lambda ws: ws.aclose(),
-    "wait_closed": lambda ws: ws.wait_closed(),
-    "messages.receive": lambda ws: ws.messages.receive(),
-    "messages.send": lambda ws: ws.messages.send("x"),
-    "messages.aclose": lambda ws: ws.messages.aclose(),
-}
-
-
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("ended", [False, True])
-async def test_every_call_is_a_checkpoint(
-    channel: Channel, call: str, ended: bool
-) -> None:
-    """Each async method delivers a pending cancellation, and has then done nothing."""
-    async with channel.websocket() as ws:
-        await ws.accept()
-        channel.arrive("null")
-        if ended:
-            channel.leave()
+        channel.stall()
+        await ws.send_text("in the server's hands")
         await anyio.wait_all_tasks_blocked()
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await CALLS[call](ws)
+        await ws.send_text("queued")
+        raised = []
 
-        assert scope.cancelled_caught
-        assert channel.messages == []
-        assert ws.application_state is anyws.WebSocketState.CONNECTED
-        assert (ws.close_info is not None) is ended
-        assert await ws.receive_text() == "null"
+        async def send() -> None:
+            with pytest.raises(anyws.ConnectionClosed):
+                await ws.send_text("x")
+            raised.append(True)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            tasks.start_soon(send)
+            await anyio.wait_all_tasks_blocked()
+            if who == "us":
+                tasks.start_soon(ws.close)
+            else:
+                channel.leave()
+            await anyio.wait_all_tasks_blocked()
+            assert raised == [True, True]
+            channel.resume()
+    assert "x" not in channel.messages
+
+
+class Watched(Channel):
+    """A channel that says when a send begins."""
+
+    at_send: Callable[[], None] = staticmethod(lambda: None)
+
+    async def send(self, event: Event) -> None:
+        """Take an event."""
+        self.at_send()
+        await super().send(event)
+
+
+async def test_nobody_overtakes_a_waiting_sender() -> None:
+    """Room that has just been made is for the one who waits, not for the next."""
+    channel, refused = Watched(), []
+    async with channel.websocket(send_buffer=1) as ws:
+        await ws.accept()
+        channel.stall()
+        for text in "ab":
+            await ws.send_text(text)
+            await anyio.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.send_text, "c")
+            await anyio.wait_all_tasks_blocked()
+
+            def overtake() -> None:
+                channel.at_send = lambda: None
+                with pytest.raises(anyio.WouldBlock):
+                    ws.send_nowait("overtaken")
+                refused.append(True)
+
+            channel.at_send = overtake
+            channel.resume()
+
+    assert channel.messages == ["a", "b", "c"]
+    assert refused == [True]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_after_the_waiting_all_is_as_before(
+    channel: Channel, cancelled: bool
+) -> None:
+    """Once nobody waits for room any more, `send_nowait` has it again."""
+    async with channel.websocket(send_buffer=1) as ws:
+        await ws.accept()
+        channel.stall()
+        for text in "ab":
+            await ws.send_text(text)
+            await anyio.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.send_text, "c")
+            await anyio.wait_all_tasks_blocked()
+            if cancelled:
+                tasks.cancel_scope.cancel()
+            else:
+                channel.resume()
+        channel.resume()
+        await anyio.wait_all_tasks_blocked()
+        ws.send_nowait("d")
+
+    assert channel.messages == ["a", "b", *([] if cancelled else ["c"]), "d"]
 
 
 async def test_send_nowait(channel: Channel) -> None:
@@ -304,66 +315,15 @@ async def test_overflow_closes_with_1013(channel: Channel, nowait: bool) -> None
     async with channel.websocket(send_buffer=3, send_overflow="close") as ws:
         await ws.accept()
         channel.stall()
+        await fill(ws, 1, nowait=nowait)
+        await anyio.wait_all_tasks_blocked()  # it is in the server's hands
+        await fill(ws, 3, nowait=nowait)
         with pytest.raises(anyws.ConnectionClosed, match="1013"):
-            await fill(ws, 10, nowait=nowait)
+            await fill(ws, 1, nowait=nowait)
         channel.resume()
 
-    assert [code for code, _ in channel.closes] == [1013]
-
-
-@pytest.mark.parametrize(
-    "error", [OSError("gone"), RuntimeError("after close"), TimeoutError()]
-)
-async def test_a_failed_send_ends_the_connection(
-    channel: Channel, error: Exception
-) -> None:
-    """A server that raises has lost the peer: 1006, and the cause is kept."""
-    async with channel.websocket() as ws:
-        await ws.accept()
-        channel.error = error
-        await ws.send_text("x")
-        await anyio.wait_all_tasks_blocked()
-
-        assert ws.close_info == anyws.CloseInfo(1006, "", "network", None)
-        with pytest.raises(anyws.ConnectionClosed) as caught:
-            await ws.send_text("y")
-        assert caught.value.__cause__ is error
-
-
-async def test_the_reader_may_know_better_why_a_send_failed(channel: Channel) -> None:
-    """The code that the disconnect brings replaces the 1006 of a failed send."""
-    async with channel.websocket() as ws:
-        await ws.accept()
-        channel.error = OSError()
-        await ws.send_text("x")
-        await anyio.wait_all_tasks_blocked()
-        with pytest.raises(anyws.ConnectionClosed) as first:
-            await ws.send_text("y")
-        channel.arrive("unread")
-        channel.leave(1001)
-
-        assert first.value.code == 1006
-        assert await ws.receive_text() == "unread"
-        with pytest.raises(anyws.ConnectionClosed, match="1001"):
-            await ws.receive_text()
-
-
-async def test_a_defect_of_the_server_is_not_hidden(channel: Channel) -> None:
-    """An exception that no departed peer explains leaves the block as itself."""
-    with pytest.raises(LookupError, match="defect"):
-        async with channel.websocket(close_timeout=0.05) as ws:
-            await ws.accept()
-            channel.error = LookupError("defect")
-            await ws.send_text("x")
-            await ws.wait_closed()
-
-
-async def test_a_failed_accept_raises_the_servers_error(channel: Channel) -> None:
-    """What the server makes of the accept is raised by `accept()`, once."""
-    channel.error = LookupError("bad handshake")
-    async with channel.websocket() as ws:
-        with pytest.raises(LookupError, match="bad handshake"):
-            await ws.accept()
+    assert len(channel.messages) == 4
+    assert channel.closes == [(1013, "the peer reads too slowly")]
 
 
 @pytest.mark.parametrize(
@@ -421,44 +381,3 @@ async def test_statistics(channel: Channel) -> None:
         assert (statistics.receive_queued, statistics.receive_queued_bytes) == (2, 7)
         assert (statistics.send_queued, statistics.send_queued_bytes) == (0, 0)
         assert statistics.latency is None
-
-
-async def test_the_messages_view_is_a_stream(channel: Channel) -> None:
-    """`messages` sends and receives, and ends as AnyIO's streams do."""
-    async with channel.websocket() as ws:
-        await ws.accept()
-        stream = ws.messages
-        channel.arrive("one", b"two")
-        await stream.send("three")
-
-        assert [await stream.receive() for _ in range(2)] == ["one", b"two"]
-        channel.leave(1000)
-        with pytest.raises(anyio.EndOfStream):
-            await stream.receive()
-        with pytest.raises(anyio.BrokenResourceError):
-            await stream.send("late")
-
-
-@pytest.mark.parametrize("close", ["aclose", "send_eof"])
-async def test_the_messages_view_closes(channel: Channel, close: str) -> None:
-    """Closing the view closes with 1000; then it is a closed resource."""
-    async with channel.websocket() as ws:
-        await ws.accept()
-        await getattr(ws.messages, close)()
-        for call in (ws.messages.receive, partial(ws.messages.send, "late")):
-            with pytest.raises(anyio.ClosedResourceError):
-                await call()
-
-    assert channel.closes == [(1000, "")]
-
-
-async def test_the_messages_view_breaks(channel: Channel) -> None:
-    """A connection that is known to have broken is a broken resource."""
-    channel.answers = False
-    async with channel.websocket(send_timeout=0.01, close_timeout=0.01) as ws:
-        await ws.accept()
-        channel.stall()
-        await ws.send_text("x")
-        await ws.wait_closed()
-        with pytest.raises(anyio.BrokenResourceError):
-            await ws.messages.receive()

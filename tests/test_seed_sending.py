@@ -6,11 +6,13 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
 import anyws
 
+from .channels import SCOPE, Channel
 from .seed import (
     CONNECT,
     CONNECTED,
@@ -101,10 +103,10 @@ async def test_what_json_does_not_take_is_a_type_error(
     ("send", "error"),
     [
         row("neither", lambda ws: ws.send({"type": "websocket.send"}), ValueError),
-        row("nones", lambda ws: ws.send({**SEND, "text": None}), ValueError),
+        row("nones", lambda ws: ws.send({**SEND, "text": None}), TypeError),
         row("both", lambda ws: ws.send({**SEND, "bytes": b"1"}), ValueError),
         row("both-empty", lambda ws: ws.send({**SEND, "bytes": b""}), ValueError),
-        row("none-as-text", lambda ws: ws.send_text(None), ValueError),
+        row("none-as-text", lambda ws: ws.send_text(None), TypeError),
         row("bytes-as-text", lambda ws: ws.send_text(b"1"), TypeError),
         row("text-as-bytes", lambda ws: ws.send_bytes("1"), TypeError),
         row("number", lambda ws: ws.send_message(1), TypeError),
@@ -194,3 +196,24 @@ async def test_wait_closed_needs_the_block() -> None:
     websocket = await Wire().accepted()
     with pytest.raises(RuntimeError, match=r"wait_closed.*async with"):
         await websocket.wait_closed()
+
+
+@pytest.mark.parametrize("event", ["message", "close"])
+async def test_a_cancelled_plain_send_ends_nothing(event: str) -> None:
+    """The states are as before; what became of the event only the server knows."""
+
+    async def send(event: Any) -> None:
+        if event["type"] != "websocket.accept":
+            await anyio.sleep_forever()
+
+    websocket = anyws.WebSocket(SCOPE, Channel().receive, send)
+    await websocket.accept()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(
+            *((websocket.send_text, "x") if event == "message" else (websocket.close,))
+        )
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+
+    assert websocket.application_state is CONNECTED
+    assert websocket.close_info is None

@@ -22,6 +22,7 @@ ORDER = (
     "_endings",
     "_link",
     "_session",
+    "_disconnect",
     "_messages",
     "_websocket",
     "_endpoint",
