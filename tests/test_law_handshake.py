@@ -25,6 +25,14 @@ async def test_returning_before_accept_rejects(channel: Channel) -> None:
     assert [event["type"] for event in channel.sent] == ["websocket.close"]
 
 
+async def test_a_rejection_may_have_any_code(channel: Channel) -> None:
+    """Before accept there is no closing frame, so no code is refused."""
+    async with channel.websocket() as ws:
+        await ws.close(1006)
+
+    assert channel.closes == [(1006, "")]
+
+
 async def test_raising_before_accept_sends_nothing(channel: Channel) -> None:
     """An exception before accept is left to the server, which answers with 500."""
     with pytest.raises(ValueError, match="mine"):

@@ -6,6 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
+from trio.lowlevel import current_clock
 from trio.testing import MockClock
 
 import anyws
@@ -186,9 +188,7 @@ async def test_a_lost_connection_is_not_waited_for_in_leaving(
     assert elapsed() == 0
 
 
-async def test_a_plain_accept_starts_the_idle_time_at_the_block(
-    channel: Channel,
-) -> None:
+async def test_a_plain_accept_is_idle_from_the_block_on(channel: Channel) -> None:
     """A connection that was accepted plain is idle from the start of the block."""
     ws = channel.websocket(idle_timeout=60)
     await ws.accept()
@@ -380,3 +380,71 @@ async def test_a_peer_that_left_gets_no_closing_frame(channel: Channel) -> None:
     assert elapsed() == 0
     assert channel.closes == []
     assert channel.unread == 0
+
+
+@pytest.mark.parametrize("full_first", [True, False])
+async def test_an_unread_peer_hides_no_loss(channel: Channel, full_first: bool) -> None:
+    """`wait_closed` returns when the channel has failed and no more can be read."""
+    async with channel.websocket(receive_buffer=1) as ws:
+        await ws.accept()
+        if full_first:
+            channel.arrive(*"abc")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.wait_closed)
+            await anyio.wait_all_tasks_blocked()
+            elapsed = Elapsed()
+            channel.error = OSError()
+            await ws.send_text("x")
+            await anyio.wait_all_tasks_blocked()
+            if not full_first:
+                channel.arrive(*"abc")
+        assert elapsed() == 0
+        assert (await ws.wait_closed()).code == 1006
+        assert await ws.receive_text() == "a"
+
+
+async def hold_up() -> None:
+    """Let time pass in which no task ran, and then some turns of the scheduler."""
+    clock = current_clock()
+    assert isinstance(clock, MockClock)
+    clock.jump(100)
+    for _ in range(3):
+        await checkpoint()
+
+
+async def test_an_event_loop_that_was_held_up_is_no_idle_peer(channel: Channel) -> None:
+    """A message that is about to arrive when the deadline is noticed is in time."""
+    async with channel.websocket(idle_timeout=60) as ws:
+        await ws.accept()
+        for _ in range(2):
+            await anyio.wait_all_tasks_blocked()
+            await hold_up()
+            channel.arrive("in time")
+            assert await ws.receive_text() == "in time"
+        assert ws.close_info is None
+
+
+async def test_a_loop_that_was_held_up_is_no_stuck_send(channel: Channel) -> None:
+    """A send that is about to be taken when the deadline is noticed is in time."""
+    async with channel.websocket(send_timeout=10) as ws:
+        await ws.accept()
+        for _ in range(2):
+            channel.stall()
+            await ws.send_text("x")
+            await anyio.wait_all_tasks_blocked()
+            await hold_up()
+            channel.resume()
+            await anyio.wait_all_tasks_blocked()
+        assert ws.close_info is None
+    assert channel.messages == ["x", "x"]
+
+
+async def test_a_lost_handshake_has_its_last_words_soon(channel: Channel) -> None:
+    """A client that is lost before the accept is not waited for any longer."""
+    channel.error = OSError()
+    async with channel.websocket() as ws:
+        with pytest.raises(anyws.ConnectionClosed):
+            await ws.send(DENIAL)
+        elapsed = Elapsed()
+        assert (await ws.wait_closed()).code == 1006
+        assert elapsed() < 1

@@ -170,6 +170,7 @@ async def test_closing_what_starlettes_class_has_closed_is_silent(
     channel: Channel,
 ) -> None:
     """`close()` through a Starlette object that has closed already does nothing."""
+    ended = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         outer = StarletteWebSocket(scope, receive, send)
@@ -179,9 +180,11 @@ async def test_closing_what_starlettes_class_has_closed_is_silent(
             await ws.close(4001)
             with pytest.raises(anyws.ConnectionClosed, match="4000"):
                 await ws.send_text("late")
+            ended.append(ws.close_info)
 
     await run(anyws.WebSocketMiddleware(app), channel)
 
+    assert ended == [anyws.CloseInfo(4000, "", "local", None)]
     assert channel.closes == [(4000, "")]
 
 

@@ -16,6 +16,7 @@ from .channels import SCOPE, Channel
 from .seed import (
     CONNECT,
     CONNECTED,
+    DISCONNECTED,
     LEFT,
     SEED_AND_OURS,
     SEND,
@@ -217,3 +218,27 @@ async def test_a_cancelled_plain_send_ends_nothing(event: str) -> None:
 
     assert websocket.application_state is CONNECTED
     assert websocket.close_info is None
+
+
+async def test_the_answer_to_our_plain_close_changes_nothing() -> None:
+    """The end stays ours when the disconnect that answers it is received."""
+    channel = Channel()
+    websocket = anyws.WebSocket(SCOPE, channel.receive, channel.send)
+    await websocket.accept()
+    await websocket.close(4000, "bye")
+    assert (await websocket.receive())["type"] == "websocket.disconnect"
+
+    assert websocket.close_info == anyws.CloseInfo(4000, "bye", "local", None)
+
+
+@pytest.mark.parametrize("error", [OSError(), RuntimeError("after close")], ids=repr)
+async def test_a_plain_close_to_nobody_is_silent(error: Exception) -> None:
+    """Servers differ in how they say that the peer has gone; `close()` does not."""
+    channel = Channel()
+    websocket = anyws.WebSocket(SCOPE, channel.receive, channel.send)
+    await websocket.accept()
+    channel.error = error
+    await websocket.close(4000)
+
+    assert websocket.application_state is DISCONNECTED
+    assert websocket.close_info == anyws.CloseInfo(4000, "", "local", None)

@@ -102,6 +102,15 @@ def test_connection_closed_is_what_old_code_catches() -> None:
     assert (type(copy), copy.info) == (type(error), error.info)
 
 
+def test_a_type_error_is_pickled_whole() -> None:
+    """It crosses a process boundary with both kinds."""
+    error = anyws.MessageTypeError("text", "bytes")
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert (copy.expected, copy.received) == ("text", "bytes")
+    assert str(copy) == str(error)
+
+
 def test_a_decode_error_is_jsons() -> None:
     """Code that catches json.JSONDecodeError or ValueError goes on working."""
     error = anyws.MessageDecodeError("Expecting value", "{", 1)
