@@ -134,7 +134,6 @@ class Session(Link, AsyncContextManagerMixin):
                 raise
         finally:
             self._inbound.discard()
-            self._outbound.discard()
             if self.info is None:  # rejected
                 self._end_as(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local"))
         try:
