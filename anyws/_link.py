@@ -144,10 +144,11 @@ class Link:
         client_state: WebSocketState = CONNECTING,
         application_state: WebSocketState = CONNECTING,
     ) -> None:
-        self.options = options = _DEFAULTS if options is None else options
+        options = _DEFAULTS if options is None else options
+        self.options: Options = options
         self.info: CloseInfo | None = None
-        self.client_state = client_state
-        self.application_state = application_state
+        self.client_state: WebSocketState = client_state
+        self.application_state: WebSocketState = application_state
         self._channel_receive = receive
         self._channel_send = send
         self._inbound = Buffer(options.receive_buffer, options.max_message_bytes)

@@ -98,7 +98,7 @@ class Session(Link, AsyncContextManagerMixin):
             client_state=client_state,
             application_state=application_state,
         )
-        self.delivered_state = client_state
+        self.delivered_state: WebSocketState = client_state
         self.subprotocol: str | None = None
         self._subprotocols = subprotocols or ()
         self._send_turn: Lock | None = None

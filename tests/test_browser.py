@@ -60,7 +60,10 @@ class Tab:
 
     def enter(self, name: str) -> None:
         """Enter the lobby under a name."""
-        self.wait_for("document.readyState", "complete")
+        self.wait_for(
+            "document.readyState === 'complete' && !!document.getElementById('enter')",
+            True,
+        )
         self.run(f"document.getElementById('name').value = '{name}'")
         self.run("document.querySelector('#enter button').click()")
         self.wait_for("document.getElementById('state').textContent", "connected")
