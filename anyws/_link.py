@@ -283,8 +283,7 @@ class Link:
         if not self._suspect:
             self._suspect = True
             self._idle_at = max(self._idle_at, now + _LULL)
-            if self._stuck_at is not inf:
-                self._stuck_at = max(self._stuck_at, now + _LULL)
+            self._stuck_at = max(self._stuck_at, now + _LULL)
         elif now >= self._stuck_at:
             self._stuck_at = inf
             cause = TimeoutError("the server took no message within send_timeout")

@@ -7,9 +7,9 @@ channel is a session's: the same methods, and the law.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from anyio import AsyncContextManagerMixin, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
@@ -44,6 +44,8 @@ from ._states import (
     next_state,
 )
 from ._statistics import Statistics
+
+MessageT = TypeVar("MessageT")
 
 
 class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
@@ -389,41 +391,29 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
         except (ValueError, RecursionError) as exc:  # not UTF-8, too long, too deep
             raise MessageDecodeError(str(exc), "", 0) from exc
 
-    async def iter_text(self) -> AsyncIterator[str]:
+    def iter_text(self) -> AsyncIterator[str]:
         """Receive text messages until the connection ends, in whatever way.
 
         Cancellation:
             As `receive_message`.
         """
-        try:
-            while True:
-                yield await self.receive_text()
-        except WebSocketDisconnect:
-            pass
+        return _until_the_end(self.receive_text)
 
-    async def iter_bytes(self) -> AsyncIterator[bytes]:
+    def iter_bytes(self) -> AsyncIterator[bytes]:
         """Receive binary messages until the connection ends, in whatever way.
 
         Cancellation:
             As `receive_message`.
         """
-        try:
-            while True:
-                yield await self.receive_bytes()
-        except WebSocketDisconnect:
-            pass
+        return _until_the_end(self.receive_bytes)
 
-    async def iter_json(self) -> AsyncIterator[Any]:
+    def iter_json(self) -> AsyncIterator[Any]:
         """Receive JSON in text messages until the connection ends, in whatever way.
 
         Cancellation:
             As `receive_message`.
         """
-        try:
-            while True:
-                yield await self.receive_json()
-        except WebSocketDisconnect:
-            pass
+        return _until_the_end(self.receive_json)
 
     def __aiter__(self) -> Self:
         """Iterate over the messages, of either kind, until the connection ends."""
@@ -546,6 +536,16 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
     def messages(self) -> MessageStream:
         """The messages as an `anyio.abc.ObjectStream`. Needs the guarded mode."""
         return MessageStream(self, self._guarded("messages"))
+
+
+async def _until_the_end(
+    receive: Callable[[], Awaitable[MessageT]],
+) -> AsyncIterator[MessageT]:
+    try:
+        while True:
+            yield await receive()
+    except WebSocketDisconnect:
+        pass
 
 
 def _check_mode(mode: str) -> None:
