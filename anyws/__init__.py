@@ -9,6 +9,7 @@ from starlette.websockets import (
 )
 
 from ._close import CloseCode, CloseInfo
+from ._drain import Drain
 from ._endpoint import WebSocketMiddleware, endpoint
 from ._errors import (
     ConnectionClosed,
@@ -24,6 +25,7 @@ __all__ = (
     "CloseCode",
     "CloseInfo",
     "ConnectionClosed",
+    "Drain",
     "MessageDecodeError",
     "MessageTooBig",
     "MessageTypeError",

@@ -112,6 +112,16 @@ class Buffer:
             self.dropped += 1
 
     @property
+    def empty(self) -> bool:
+        """Whether there is nothing to take."""
+        return not self._items
+
+    @property
+    def messages_only(self) -> bool:
+        """Whether there are messages, and no event of the handshake."""
+        return 0 < self.messages == len(self._items)
+
+    @property
     def blocked(self) -> bool:
         """Whether who wants to take has to wait."""
         return not (self._items or self.closed)
@@ -126,6 +136,13 @@ class Buffer:
             raise EndOfStream
         return self._take(0)
 
+    def take_messages(self) -> list[Item]:
+        """Take all messages; none of them must lie behind an event of the handshake."""
+        taken, self._items = self._items, []
+        self.messages = self.size = 0
+        self.room.wake()
+        return taken
+
     def _take(self, index: int) -> Item:
         item = self._items.pop(index)
         if item[2] is None:
@@ -133,6 +150,12 @@ class Buffer:
             self.size -= item[1]
             self.room.wake()
         return item
+
+    def resize(self, max_messages: int, max_bytes: int) -> None:
+        """Change the bounds; what is held stays."""
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self.room.wake()
 
     def close(self) -> None:
         """Take no more in; what is held can still be taken."""

@@ -6,19 +6,19 @@ from collections.abc import Awaitable, Callable
 from functools import update_wrapper
 from typing import Any, TypeAlias, overload
 
-from starlette.exceptions import WebSocketException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ._endings import leaves_of
-from ._options import Options, check_options
+from ._drain import Drain
+from ._hosting import Guard, is_answered
+from ._options import Options
 from ._session import EXTENSION, Session
 from ._websocket import WebSocket
 
 Handler: TypeAlias = Callable[[WebSocket[Any]], Awaitable[None]]
 
 
-class WebSocketMiddleware:
+class WebSocketMiddleware(Guard):
     """Guard every WebSocket of any ASGI application, whatever class it uses.
 
     The application's `receive` and `send` become a session's: sends tell the truth,
@@ -31,84 +31,59 @@ class WebSocketMiddleware:
     Args:
         app: An ASGI application.
         options: The settings of each connection.
+        drain: What ends the connections when the server stops.
     """
 
-    def __init__(self, app: ASGIApp, options: Options | None = None) -> None:
-        check_options(options)
+    def __init__(
+        self,
+        app: ASGIApp,
+        options: Options | None = None,
+        *,
+        drain: Drain | None = None,
+    ) -> None:
+        super().__init__(options, drain)
         self.app = app
-        self.options = options
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; what is not a WebSocket passes through.
+    def _serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self.app(scope, receive, send)
 
-        Cancellation:
-            Closes the connection with 1012, and waits for that.
-        Source: ASGI.
-        """
-        extensions = scope.get("extensions") or {}
-        if scope["type"] != "websocket" or EXTENSION in extensions:
-            await self.app(scope, receive, send)
-            return
-        session = Session(
-            receive, send, self.options, subprotocols=scope.get("subprotocols")
-        )
-        # In place: outer middleware reads there what routers have found.
-        scope["extensions"] = {**extensions, EXTENSION: session}
-        try:
-            async with session:
-                await self.app(scope, session.receive, session.send)
-        except BaseException as exc:
-            if not _is_answered(session, exc):
-                raise
-        finally:
-            scope["extensions"] = extensions
+    _serve_other = _serve
 
 
-class Endpoint:
+class Endpoint(Guard):
     """An ASGI application of one handler; made by `endpoint`."""
 
-    def __init__(self, handler: Handler, options: Options | None) -> None:
+    def __init__(
+        self, handler: Handler, options: Options | None, drain: Drain | None
+    ) -> None:
         if not callable(handler):
             raise TypeError(f"a handler is an async function, not {handler!r}")
-        check_options(options)
         update_wrapper(self, handler)
         vars(self).pop("__wrapped__")  # we are called with a scope, not a WebSocket
+        super().__init__(options, drain)
         self.handler = handler
-        self.options = options
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, or answer the lifespan protocol or a plain request.
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the handler; what leaves it is the ending, as of `async with`."""
+        session: Session = scope["extensions"][EXTENSION]
+        websocket = WebSocket[Any](scope, receive, send)
+        websocket._join(session)
+        try:
+            await self.handler(websocket)
+        except BaseException as exc:
+            session.end(exc)
+            if not is_answered(session, exc):
+                raise
+        session.end(None)
 
-        Cancellation:
-            Closes the connection with 1012, and waits for that.
-        Source: ASGI.
-        """
+    async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the lifespan protocol or a plain request."""
         if scope["type"] == "lifespan":
             await _live(receive, send)
-            return
-        if scope["type"] == "http":
+        elif scope["type"] == "http":
             await _refusal(scope)(scope, receive, send)
-            return
-        if scope["type"] != "websocket":
+        else:
             raise ValueError(f"anyws serves WebSockets, not {scope['type']!r}")
-        websocket = WebSocket(scope, receive, send, options=self.options)
-        try:
-            async with websocket:
-                await self.handler(websocket)
-        except BaseException as exc:
-            if not _is_answered(websocket._session, exc):
-                raise
-
-
-def _is_answered(session: Session | None, exc: BaseException) -> bool:
-    """Whether an exception is no error: the closing frame has told the peer of it.
-
-    That is so for the end of this connection itself and for `WebSocketException`.
-    """
-    return session is not None and all(
-        isinstance(leaf, WebSocketException) or session.explains(leaf)
-        for leaf in leaves_of(exc)
-    )
 
 
 async def _live(receive: Receive, send: Send) -> None:
@@ -140,12 +115,15 @@ def endpoint(handler: Handler) -> Endpoint: ...
 
 @overload
 def endpoint(
-    handler: None = None, *, options: Options | None = None
+    handler: None = None, *, options: Options | None = None, drain: Drain | None = None
 ) -> Callable[[Handler], Endpoint]: ...
 
 
 def endpoint(
-    handler: Handler | None = None, *, options: Options | None = None
+    handler: Handler | None = None,
+    *,
+    options: Options | None = None,
+    drain: Drain | None = None,
 ) -> Endpoint | Callable[[Handler], Endpoint]:
     """Make an ASGI application of `async def handler(websocket)`.
 
@@ -156,12 +134,13 @@ def endpoint(
         @anyws.endpoint
         async def echo(ws): ...
 
-        @anyws.endpoint(options=anyws.Options(idle_timeout=60))
+        @anyws.endpoint(options=anyws.Options(idle_timeout=60), drain=drain)
         async def echo(ws): ...
 
-    The result runs under a server as it is, in Starlette's `WebSocketRoute` and under
-    `Mount`. It is an object, since Starlette calls functions with one argument.
+    A `Drain` ends the connections when the server stops. The result runs under a server
+    as it is, in Starlette's `WebSocketRoute` and under `Mount`. It is an object, since
+    Starlette calls functions with one argument.
     """
     if handler is None:
-        return lambda function: Endpoint(function, options)
-    return Endpoint(handler, options)
+        return lambda function: Endpoint(function, options, drain)
+    return Endpoint(handler, options, drain)

@@ -17,6 +17,9 @@ from ._states import ACCEPT, CLOSE, DISCONNECT, SEND
 
 Event: TypeAlias = MutableMapping[str, Any]
 
+# Where a channel of our own keeps the whole `CloseInfo` in its "websocket.disconnect".
+INFO: Final = "anyws.info"
+
 # A server that ends a connection for reasons of its own reports these codes to the
 # application as if the peer had sent them.
 _MAYBE_THE_SERVER: Final = frozenset(
@@ -177,6 +180,9 @@ def bytes_of(event: Event) -> bytes:
 
 def info_of(event: Event) -> CloseInfo:
     """Read what a server says of the end in its `websocket.disconnect`."""
+    known: CloseInfo | None = event.get(INFO)
+    if known is not None:
+        return known
     code, reason = event.get("code"), event.get("reason") or ""
     if not isinstance(code, int):
         code = CloseCode.NO_STATUS_RCVD

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from math import inf
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from anyio import (
     BrokenResourceError,
@@ -41,7 +41,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from ._buffer import Buffer
 from ._close import CloseCode, CloseInfo
 from ._errors import ConnectionClosed, MessageTooBig
-from ._events import Event, info_of, size_of
+from ._events import INFO, Event, info_of, size_of
 from ._options import Options
 from ._states import (
     CLOSE,
@@ -81,7 +81,40 @@ _FLOOD_FACTOR: Final = 10
 # Seconds of silence in which a channel that has failed may still tell why.
 _LAST_WORDS: Final = 0.5
 
+# The payload of our pings. One is under way at a time, so it need not differ.
+_PING: Final = b"anyws"
+
 _DEFAULTS: Final = Options()
+
+
+class DirectChannel(Protocol):
+    """A channel of our own that takes a short way for messages.
+
+    Its `receive` has only what is no message. It puts messages into the link's buffer
+    itself, by `feed`, in the task that has read them, and keeps what has no room yet.
+    """
+
+    async def receive(self) -> Event:
+        """Wait for the next event that is not a message."""
+
+    async def send(self, event: Event) -> None:
+        """Send an event that is not a message."""
+
+    async def send_messages(self, events: list[Event]) -> None:
+        """Send messages in one go, and whatever else waits to be written."""
+
+    def send_nowait(self, event: Event) -> bool:
+        """Send a message without waiting; false: that cannot be done now."""
+
+    def deliver(self) -> None:
+        """Hand over, by `feed`, what had no room before."""
+
+    def ping(self, payload: bytes) -> None:
+        """Have a ping written by the next `send_messages`."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is read any more, since there is no room for it."""
 
 
 class Link:
@@ -89,6 +122,7 @@ class Link:
 
     Attributes:
         info: How the connection ended; `None` while it is open.
+        latency: Seconds from the last ping to its pong; `None` before that.
         client_state, application_state: What has passed the channel.
         options: The settings.
     """
@@ -98,10 +132,13 @@ class Link:
         "_accepted",
         "_alarmed",
         "_aside",
+        "_beat_at",
+        "_bursting",
         "_cause",
         "_channel_receive",
         "_channel_send",
         "_close_at",
+        "_direct",
         "_error",
         "_farewell",
         "_fault",
@@ -114,6 +151,8 @@ class Link:
         "_linger",
         "_lost",
         "_outbound",
+        "_overdue",
+        "_pinged_at",
         "_quiet_limit",
         "_read_done",
         "_read_scope",
@@ -132,6 +171,7 @@ class Link:
         "application_state",
         "client_state",
         "info",
+        "latency",
         "options",
     )
 
@@ -143,14 +183,17 @@ class Link:
         *,
         client_state: WebSocketState = CONNECTING,
         application_state: WebSocketState = CONNECTING,
+        direct: DirectChannel | None = None,
     ) -> None:
         options = _DEFAULTS if options is None else options
         self.options: Options = options
         self.info: CloseInfo | None = None
+        self.latency: float | None = None
         self.client_state: WebSocketState = client_state
         self.application_state: WebSocketState = application_state
         self._channel_receive = receive
         self._channel_send = send
+        self._direct = direct
         self._inbound = Buffer(options.receive_buffer, options.max_message_bytes)
         self._outbound = Buffer(options.send_buffer, options.send_buffer_bytes)
         self._received = self._received_bytes = self._sent = self._sent_bytes = 0
@@ -168,6 +211,9 @@ class Link:
         self._read_scope = CancelScope(shield=True)
         self._write_scope = CancelScope(shield=True)
         self._idle_at = self._stuck_at = self._close_at = self._flood_until = inf
+        self._beat_at = inf  # the next ping is due, or the pong overdue
+        self._pinged_at: float | None = None  # and not answered yet
+        self._overdue = False  # the pong, and it is waited for once more
         self._quiet_limit = options.idle_timeout  # seconds
         self._suspect = False  # a deadline has passed, and is looked at once more
         self._held: Event | None = None  # received, not delivered yet
@@ -176,6 +222,7 @@ class Link:
         self._aside: Signal | None = None  # the reader has stepped back
         self._stopped = False  # there is nothing left to read for
         self._reading = self._writing = True
+        self._bursting = False  # a message was sent at once; the next ones are queued
         self._read_done: Signal | None = None
         self._write_done: Signal | None = None
 
@@ -195,6 +242,8 @@ class Link:
         self._inbound.close()
         self._outbound.close()
         self._close_by(current_time() + self.options.close_timeout)
+        if self._direct is not None:
+            self._direct.deliver()  # nobody will read it: the answer is behind it
 
     def _close_by_rule(
         self, code: int, reason: str, error: type[ConnectionClosed] = ConnectionClosed
@@ -227,7 +276,15 @@ class Link:
         self._fault = None
         if self._farewell is None:
             self._end_as(info_of(event))
+            if (
+                self._direct is not None
+                and info_of(event).code == CloseCode.MESSAGE_TOO_BIG
+                and info_of(event).initiator == "local"
+            ):
+                self._error = MessageTooBig
             self._alarm()
+        elif INFO in event and self.info is not None:
+            self._end_as(replace(self.info, clean=info_of(event).clean))
         self._outbound.discard()
 
     def _alarm(self) -> None:
@@ -251,7 +308,7 @@ class Link:
     # The deadlines
 
     def _next_deadline(self) -> float:
-        return min(self._idle_at, self._stuck_at, self._close_at)
+        return min(self._idle_at, self._stuck_at, self._close_at, self._beat_at)
 
     def _close_by(self, at: float) -> None:
         self._close_at = min(at, self._close_at)
@@ -278,6 +335,8 @@ class Link:
             return True
         if now >= self._close_at:
             return self._give_up()
+        if now >= self._beat_at:
+            self._beat(now)
         if now < min(self._idle_at, self._stuck_at):
             return False
         if not self._suspect:
@@ -296,6 +355,39 @@ class Link:
             self._close_by_rule(CloseCode.GOING_AWAY, "idle timeout")
         return False
 
+    # The keepalive, where pings are ours to send
+
+    def _start_beating(self) -> None:
+        interval = self.options.ping_interval
+        idle = self.info is None and self._pinged_at is None
+        if self._direct is not None and idle:
+            self._beat_at = inf if interval is None else current_time() + interval
+            self._read_scope.deadline = self._next_deadline()
+
+    def _beat(self, now: float) -> None:
+        """Send a ping, or find that the last one was not answered."""
+        direct, timeout = self._direct, self.options.ping_timeout
+        if direct is None or self.info is not None:
+            self._beat_at = inf
+        elif self._pinged_at is None:
+            self._pinged_at, self._overdue = now, False
+            self._beat_at = inf if timeout is None else now + timeout
+            direct.ping(_PING)
+            self.wake_writer()
+        elif direct.paused:
+            self._beat_at = now + (timeout or 0)  # it is we who do not read
+        elif not self._overdue:
+            self._overdue, self._beat_at = True, now + _LULL
+        else:
+            self._close_by_rule(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+
+    def pong(self, payload: bytes) -> None:
+        """Take note of a pong; one that no ping of ours has asked for says nothing."""
+        if self._pinged_at is not None and payload == _PING:
+            self.latency = current_time() - self._pinged_at
+            self._pinged_at = None
+            self._start_beating()
+
     def _give_up(self) -> bool:
         """Nothing more will be heard of the peer."""
         if self.info is not None:
@@ -310,7 +402,8 @@ class Link:
             try:
                 await self._hand_over()
                 if self._farewell is not None and self._reading:
-                    await self._pause_reading()
+                    if self._direct is None:
+                        await self._pause_reading()
                     await self._channel_send(self._farewell)
             except Exception as exc:
                 self._lose(exc)
@@ -327,28 +420,63 @@ class Link:
         await self._aside.wait()
 
     async def _hand_over(self) -> None:
-        outbound, send = self._outbound, self._channel_send
-        timeout = self.options.send_timeout
-        while True:
-            while outbound.blocked:
+        outbound, direct, timeout = self._outbound, self._direct, None
+        while not (outbound.empty and outbound.closed):
+            if outbound.empty:
                 await outbound.filled.wait()
-            try:
-                event, size, receipt = outbound.take_nowait()
-            except EndOfStream:
-                return
+                if direct is None:
+                    continue
+            timeout = self.options.send_timeout
             if timeout is not None:
                 self._await_send(timeout)
-            try:
-                await send(event)
-            finally:
-                if receipt is not None:
-                    receipt.set()
+            if direct is not None and (outbound.empty or outbound.messages_only):
+                await self._hand_over_messages(direct)
+            else:
+                await self._hand_over_event()
             if timeout is not None:
                 self._await_send(inf)
-            if receipt is None:
-                self._sent += 1
-                self._sent_bytes += size
-            del event, receipt  # the next ones may be long in coming
+
+    async def _hand_over_event(self) -> None:
+        event, size, receipt = self._outbound.take_nowait()
+        try:
+            await self._channel_send(event)
+        finally:
+            if receipt is not None:
+                receipt.set()
+        if receipt is None:
+            self._sent += 1
+            self._sent_bytes += size
+
+    async def _hand_over_messages(self, direct: DirectChannel) -> None:
+        """Hand over all messages that are queued, in one go; without any, its own."""
+        items = self._outbound.take_messages()
+        self._bursting = False
+        await direct.send_messages([item[0] for item in items])
+        self._sent += len(items)
+        self._sent_bytes += sum([item[1] for item in items])
+
+    def _send_at_once(self, event: Event, size: int) -> bool:
+        """Send a message that is alone: one hand-over less. False: queue it.
+
+        It is alone if none waits, in either direction, and if it is the first since the
+        last turn of the scheduler that we know of: those of a burst go in one write.
+        """
+        direct = self._direct
+        if (
+            direct is None
+            or self._bursting
+            or not (self._outbound.empty and self._inbound.empty)
+            or not direct.send_nowait(event)
+        ):
+            return False
+        self._bursting = True
+        self._sent += 1
+        self._sent_bytes += size
+        return True
+
+    def wake_writer(self) -> None:
+        """Have the writer call the direct channel: it has bytes of its own to write."""
+        self._outbound.filled.wake()
 
     # The reader
 
@@ -375,6 +503,12 @@ class Link:
             self._read_done.set()
 
     @property
+    def _answering(self) -> bool:
+        """Whether the closing frame that answers the peer may be on its way."""
+        network = self.info is None or self.info.initiator == "network"
+        return self._direct is not None and not network
+
+    @property
     def _stranded(self) -> bool:
         """Whether the reader can learn no more, as the user's code does not read."""
         return self._lost and self._held is not None
@@ -388,7 +522,7 @@ class Link:
                 if kind != RECEIVE or self.client_state is not CONNECTED:
                     if self._change(self._held, kind):
                         return
-                elif not self._deliver(self._held):
+                elif not self._deliver(self._held, size_of(self._held)):
                     await self._wait_for_room(self._held)
                 self._held = None
         except Exception as exc:
@@ -404,12 +538,20 @@ class Link:
         self._inbound.put_handshake(event)
         return False
 
-    def _deliver(self, event: Event) -> bool:
+    def feed(self, event: Event, size: int) -> bool:
+        """Take a message from the direct channel; false: there is no room yet."""
+        self._bursting = False
+        if self.client_state is not CONNECTING and self._deliver(event, size):
+            return True
+        if not self._lost:  # these may be its last words
+            self._idle_at = inf  # it is we who keep the peer waiting
+        return False
+
+    def _deliver(self, event: Event, size: int) -> bool:
         """Put a message into the inbound buffer, by the options; false: it is full."""
         if self.application_state in _NOBODY_READS:
             self._discard()
             return True
-        size = size_of(event)
         if size > self.options.max_message_bytes:
             reason = f"over {self.options.max_message_bytes} bytes"
             self._close_by_rule(CloseCode.MESSAGE_TOO_BIG, reason, MessageTooBig)
@@ -426,10 +568,10 @@ class Link:
     def _discard(self) -> None:
         """Let a message go that nobody will read; do not leave in the midst of a flood.
 
-        Hypercorn waits for room in its queue inside the task that reads the socket: to
-        leave it there would leak the connection.
+        Stock Hypercorn waits for room in its queue inside the task that reads the
+        socket: to leave it there would leak the connection.
         """
-        if self._farewell is not None:
+        if self._farewell is not None and self._direct is None:
             lull = max(self._close_at, current_time() + _LULL)
             self._close_at = min(lull, self._flood_until)
 
@@ -454,6 +596,6 @@ class Link:
         if self._lost and self._read_done is not None:
             self._read_done.set()
         await self._inbound.room.wait()
-        while not self._deliver(event):
+        while not self._deliver(event, size_of(event)):
             await self._inbound.room.wait()
         self._await_message()

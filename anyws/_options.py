@@ -48,6 +48,13 @@ class Options:
             queued, the closing frame and the peer's answer together. A peer that floods
             instead of answering is read and discarded until it pauses, for at most ten
             times as long: leaving it earlier would leak the connection on Hypercorn.
+        ping_interval: Seconds from a pong to the next ping (default 20.0); `None`: no
+            pings. This and the next hold where the frames are ours, as under
+            `anyws.hypercorn`; ASGI knows no ping, so other servers have settings of
+            their own.
+        ping_timeout: Seconds that the peer may take to answer a ping (default 20.0).
+            Then the connection is closed with 1011. Time in which it is we who do not
+            read does not count. `None`: no limit.
     """
 
     receive_buffer: int = 16
@@ -59,6 +66,8 @@ class Options:
     send_timeout: float | None = None
     idle_timeout: float | None = None
     close_timeout: float = 5.0
+    ping_interval: float | None = 20.0
+    ping_timeout: float | None = 20.0
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
@@ -71,7 +80,13 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be an int of at least 1, not {value!r}")
-        for name in ("send_timeout", "idle_timeout", "close_timeout"):
+        for name in (
+            "send_timeout",
+            "idle_timeout",
+            "close_timeout",
+            "ping_interval",
+            "ping_timeout",
+        ):
             value = getattr(self, name)
             if value is None and name != "close_timeout":
                 continue

@@ -34,7 +34,7 @@ from ._close import CloseCode, CloseInfo
 from ._endings import ending_of, is_cancellation, leaves_of
 from ._errors import ConnectionClosed
 from ._events import Event, disconnect_of, measured, outgoing
-from ._link import ChannelReceive, ChannelSend, Link
+from ._link import ChannelReceive, ChannelSend, DirectChannel, Link
 from ._options import Options
 from ._states import (
     ACCEPT,
@@ -72,6 +72,7 @@ class Session(Link, AsyncContextManagerMixin):
     """
 
     __slots__ = (
+        "_adopts",
         "_calls",
         "_receiving",
         "_send_turn",
@@ -90,6 +91,8 @@ class Session(Link, AsyncContextManagerMixin):
         subprotocols: Container[str] | None = None,
         client_state: WebSocketState = CONNECTING,
         application_state: WebSocketState = CONNECTING,
+        direct: DirectChannel | None = None,
+        adopts: bool = False,
     ) -> None:
         super().__init__(
             receive,
@@ -97,7 +100,9 @@ class Session(Link, AsyncContextManagerMixin):
             options,
             client_state=client_state,
             application_state=application_state,
+            direct=direct,
         )
+        self._adopts = adopts
         self.delivered_state: WebSocketState = client_state
         self.subprotocol: str | None = None
         self._subprotocols = subprotocols or ()
@@ -154,6 +159,32 @@ class Session(Link, AsyncContextManagerMixin):
             raise
         self.end(None)
 
+    def adopt(self, options: Options | None) -> None:
+        """Let the options of who joins hold, if those of the host were a default."""
+        if options is None or not self._adopts:
+            return
+        self._adopts = False
+        self.options = options
+        self._inbound.resize(options.receive_buffer, options.max_message_bytes)
+        self._outbound.resize(options.send_buffer, options.send_buffer_bytes)
+        self._quiet_limit = options.idle_timeout
+        if self._accepted:
+            self._await_message()
+            self._start_beating()
+
+    def close_by_rule(self, code: int, reason: str, *, by: float) -> None:
+        """Close, unless that is done; who waits or sends meets `ConnectionClosed`.
+
+        Args:
+            code, reason: Of the closing frame.
+            by: When the closing handshake is given up, by the clock of AnyIO; and not
+                later than `close_timeout` says.
+        """
+        if self.application_state in (CONNECTING, CONNECTED):
+            self._close_by_rule(code, reason)
+        if self.info is not None:
+            self._close_by(by)
+
     def _leave(self, outcome: BaseException | None) -> None:
         """End the connection by what left the user's code; the tasks do the rest."""
         self.end(outcome)
@@ -162,7 +193,7 @@ class Session(Link, AsyncContextManagerMixin):
             self._linger = min(_CANCELLED_LINGER, self._linger)
         self._outbound.close()
         self._close_by(current_time() + self.options.close_timeout)
-        if self._lost or not self._reading:
+        if self._lost or not (self._reading or self._answering):
             self._write_scope.cancel()  # nobody is left to write to
         self._settle()
 
@@ -224,6 +255,8 @@ class Session(Link, AsyncContextManagerMixin):
                 raise BusyResourceError("receiving from")
         self._receiving = True
         try:
+            if self._direct is not None and self._inbound.empty:
+                self._direct.deliver()
             if self._inbound.blocked:
                 self._calls = 0
                 while self._inbound.blocked:
@@ -284,7 +317,11 @@ class Session(Link, AsyncContextManagerMixin):
             self._check_open()
         if self._senders_waiting:
             return False  # behind them
-        return self._outbound.put_nowait(event, size) or self._overflow_out(event, size)
+        return (
+            self._send_at_once(event, size)
+            or self._outbound.put_nowait(event, size)
+            or self._overflow_out(event, size)
+        )
 
     def _check_open(self) -> None:
         if self.info is not None:
@@ -330,6 +367,7 @@ class Session(Link, AsyncContextManagerMixin):
             self._accepted = True
             self.subprotocol = event["subprotocol"]
             self._await_message()
+            self._start_beating()
         await self._outbound.put_handshake(event).wait()
         if self._fault is not None:
             fault, self._fault = self._fault, None
@@ -354,6 +392,7 @@ class Session(Link, AsyncContextManagerMixin):
         else:
             self._calls = 0
             await checkpoint()
+            self._bursting = False
 
     # Beyond the channel
 
@@ -376,6 +415,8 @@ class Session(Link, AsyncContextManagerMixin):
             raise self.error()
         self._watchers.append(scope)
         self._inbound.room.wake()  # from now on the reader does not wait for room
+        if self._direct is not None:
+            self._direct.deliver()
 
     def unwatch(self, scope: CancelScope) -> bool:
         """Let go of a scope; return whether the connection has ended meanwhile."""
@@ -395,4 +436,5 @@ class Session(Link, AsyncContextManagerMixin):
             send_queued_bytes=self._outbound.size,
             receive_dropped=self._inbound.dropped,
             send_dropped=self._outbound.dropped,
+            latency=self.latency,
         )

@@ -17,7 +17,8 @@ class Statistics:
         receive_queued, send_queued: Messages in the two buffers.
         receive_queued_bytes, send_queued_bytes: Their payload in bytes.
         receive_dropped, send_dropped: Messages dropped by an overflow rule.
-        latency: Round-trip time in seconds where it is known; ASGI does not tell.
+        latency: Round-trip time in seconds, of the last ping that was answered; `None`
+            where that is not known, as ASGI does not tell.
     """
 
     messages_received: int

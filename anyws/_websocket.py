@@ -118,6 +118,7 @@ class WebSocket(StarletteWebSocket[StateT], AsyncContextManagerMixin):
 
     def _join(self, session: Session) -> None:
         """Take part in the session that `receive` and `send` already pass through."""
+        session.adopt(self._options)
         self._session = session
         self.client_state = session.delivered_state
         self.application_state = session.application_state

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import anyws
 from benchmarks import starlette_apps
+from benchmarks.wire import BINARY_PATH
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 
 @anyws.endpoint
-async def text(ws: anyws.WebSocket) -> None:
-    """Echo with the very loop of `starlette_apps.text`, in guarded mode."""
+async def echo(ws: anyws.WebSocket) -> None:
+    """Echo with the very loops of `starlette_apps.echo`, in guarded mode."""
     await ws.accept()
-    while True:
-        await ws.send_text(await ws.receive_text())
+    await _echo(ws)
 
 
 @anyws.endpoint
@@ -30,12 +30,19 @@ async def iterate(ws: anyws.WebSocket) -> None:
 async def plain(scope: Scope, receive: Receive, send: Send) -> None:
     """Echo with the class alone: no session, no task."""
     if scope["type"] == "lifespan":
-        await starlette_apps.text(scope, receive, send)
+        await starlette_apps.echo(scope, receive, send)
         return
     ws = anyws.WebSocket(scope, receive, send)
     await ws.accept()
     try:
-        while True:
-            await ws.send_text(await ws.receive_text())
+        await _echo(ws)
     except anyws.WebSocketDisconnect:
         pass
+
+
+async def _echo(ws: anyws.WebSocket) -> None:
+    if ws.scope["path"] == BINARY_PATH:
+        while True:
+            await ws.send_bytes(await ws.receive_bytes())
+    while True:
+        await ws.send_text(await ws.receive_text())

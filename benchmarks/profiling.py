@@ -33,20 +33,18 @@ class Row:
 
     @property
     def package(self) -> str:
-        """The package (for anyws: the module) that the function belongs to."""
+        """The package (of this checkout: the module) that the function belongs to."""
         if self.file == "~":
             return "(waiting)" if "poll" in self.name else "(built in)"
         if self.file.startswith("<"):
             return "(generated)"
         path = Path(self.file)
         for parent in path.parents:
-            if parent.name == "anyws":
-                return f"anyws.{path.stem}"
             if parent.name == "site-packages":
                 return path.relative_to(parent).parts[0]
-        return (
-            "benchmarks" if path.parent.name == "benchmarks" else "(standard library)"
-        )
+        if not path.is_relative_to(server.ROOT):
+            return "(standard library)"
+        return ".".join(path.relative_to(server.ROOT).with_suffix("").parts)
 
     @property
     def where(self) -> str:
@@ -58,13 +56,13 @@ class Row:
 
 
 def report(
-    cell: measure.Cell, worker: str, app: str, cores: measure.Cores, seconds: float
+    cell: measure.Cell, worker: str, stack: str, cores: measure.Cores, seconds: float
 ) -> Iterator[str]:
     """Measure the cell without the profiler, then with it, and yield the lines."""
-    with server.running(app, worker, core=cores.server) as target:
+    with server.running(stack, worker, core=cores.server) as target:
         plain = measure.load(target, cell, seconds)
-    profiled, rows = _profile(cell, worker, app, cores, seconds)
-    yield f"{app} on {worker}, {cell.title}: {plain.cpu_us:.1f} us of CPU a message;"
+    profiled, rows = _profile(cell, worker, stack, cores, seconds)
+    yield f"{stack} on {worker}, {cell.title}: {plain.cpu_us:.1f} us of CPU a message;"
     yield f"under the profiler, as all that follows, {profiled.cpu_us:.1f}."
     yield ""
     yield "own us/message  package"
@@ -78,18 +76,18 @@ def report(
 
 
 def _profile(
-    cell: measure.Cell, worker: str, app: str, cores: measure.Cores, seconds: float
+    cell: measure.Cell, worker: str, stack: str, cores: measure.Cores, seconds: float
 ) -> tuple[measure.Load, list[Row]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "profile")
-        with server.running(app, worker, core=cores.server, profile=path) as target:
+        with server.running(stack, worker, core=cores.server, profile=path) as target:
             measure.load(target, cell, measure.WARM_UP)  # all is imported now
             target.process.send_signal(server.START_PROFILE)
             load = measure.load(target, cell, seconds)
             target.process.send_signal(server.STOP_PROFILE)
             target.process.wait(timeout=30)
         stats = cast("Stats", vars(pstats.Stats(str(path)))["stats"])
-    us_per_message = 1e6 / (load.messages + load.warm_up_messages)
+    us_per_message = 1e6 / (load.count + load.warm_up_count)
     rows = [
         Row(
             own * us_per_message,

@@ -1,7 +1,7 @@
-"""Stock Hypercorn in a process of its own, started and ended by `running()`.
+"""A server in a process of its own, started and ended by `running()`.
 
-As a script it is that process: it takes a core, optionally a profiler, and hands what
-is left of the command line to Hypercorn's own `main`.
+As a script it is that process: it takes a core, optionally a profiler, and becomes the
+module that the rest of the command line names.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -20,27 +21,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.stacks import STACKS
+from benchmarks.wire import Peer, RawPeer, WebSocketPeer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
 ROOT = Path(__file__).resolve().parent.parent
-APPS = {
-    "starlette": "benchmarks.starlette_apps:text",
-    "anyws": "benchmarks.anyws_apps:text",
-    "anyws-iter": "benchmarks.anyws_apps:iterate",
-    "anyws-plain": "benchmarks.anyws_apps:plain",
-}
-WORKERS = ("trio", "asyncio", "uvloop")
 START_PROFILE, STOP_PROFILE = signal.SIGUSR1, signal.SIGUSR2
 BACKLOG = 128
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it listens, and what it has used."""
+    """A running server: where it listens, how to talk to it, and what it has used."""
 
     address: tuple[str, int]
+    peer: Peer
     process: subprocess.Popen[bytes]
     log: Path
 
@@ -55,45 +53,52 @@ class Server:
         return int(rollup.split("\nRss:", 1)[1].split(None, 1)[0])
 
     def wait_quiet(self) -> None:
-        """Wait until the server has stopped using the CPU (at most 10 s)."""
+        """Wait until the server has all but stopped using the CPU (at most 10 s)."""
         before = self.cpu_seconds()
-        for _ in range(100):
-            time.sleep(0.1)
+        for _ in range(200):
+            time.sleep(0.05)
             now = self.cpu_seconds()
             if now - before < 0.0005:
                 return
             before = now
 
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Add the log of the server to an error of the client."""
+        try:
+            yield
+        except OSError as error:
+            error.add_note(f"{self.process.args!r}:\n{self.log.read_text()[-2000:]}")
+            raise
+
 
 @contextmanager
 def running(
-    app: str, worker: str, *, core: int | None = None, profile: Path | None = None
+    stack: str, worker: str, *, core: int | None = None, profile: Path | None = None
 ) -> Iterator[Server]:
-    """Run `app` under `worker` on an ephemeral loopback port; kill it at the end."""
+    """Run a stack on an ephemeral loopback port; kill it at the end."""
     with (
         tempfile.TemporaryDirectory() as folder,
         socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener,
     ):
-        # Accepted sockets inherit it; Hypercorn sets it on the sockets it makes itself.
+        # Accepted sockets inherit it; servers set it on sockets they make themselves.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         address = listener.getsockname()
         log = Path(folder, "log")
-        process = _spawn(app, worker, listener, log, core=core, profile=profile)
+        module = STACKS[stack].command(worker, str(listener.fileno()))
+        process = _spawn(module, listener, log, core=core, profile=profile)
         # Ours is closed at once, so a server that died refuses instead of hanging us.
         listener.close()
+        peer = RawPeer() if STACKS[stack].raw else WebSocketPeer()
         try:
-            yield Server(address, process, log)
-        except OSError as error:
-            error.add_note(f"server log:\n{log.read_text()[-2000:]}")
-            raise
+            yield Server(address, peer, process, log)
         finally:
             process.kill()
             process.wait()
 
 
 def _spawn(
-    app: str,
-    worker: str,
+    module: list[str],
     listener: socket.socket,
     log: Path,
     *,
@@ -105,32 +110,30 @@ def _spawn(
         command += ["--core", str(core)]
     if profile is not None:
         command += ["--profile", str(profile)]
-    command += ["--workers", "0", "--worker-class", worker]
-    command += ["--bind", f"fd://{listener.fileno()}", APPS[app]]
     with log.open("wb") as output:
         return subprocess.Popen(
-            command,
+            [*command, "--", *module],
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd=ROOT,  # where `-m` and Hypercorn look first: this checkout
+            cwd=ROOT,  # where `-m` and the servers look first: this checkout
         )
 
 
 def main() -> None:
-    """Run Hypercorn in this process."""
-    parser = argparse.ArgumentParser(allow_abbrev=False)
+    """Run the module in this process."""
+    parser = argparse.ArgumentParser()
     parser.add_argument("--core", type=int)
     parser.add_argument("--profile", type=Path)
-    options, arguments = parser.parse_known_args()
+    parser.add_argument("module", nargs="+")
+    options = parser.parse_args()
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
-    from hypercorn.__main__ import main as hypercorn
-
     if options.profile is not None:
         _prepare_profile(options.profile)
-    sys.exit(hypercorn(arguments))
+    sys.argv = options.module
+    runpy.run_module(options.module[0], run_name="__main__", alter_sys=True)
 
 
 def _prepare_profile(path: Path) -> None:

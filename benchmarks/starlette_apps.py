@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from benchmarks.wire import BINARY_PATH
+
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 
-async def text(scope: Scope, receive: Receive, send: Send) -> None:
-    """Echo with `receive_text` and `send_text`."""
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Echo text, or bytes at `BINARY_PATH`."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
     ws = WebSocket(scope, receive, send)
     await ws.accept()
     try:
+        if scope["path"] == BINARY_PATH:
+            while True:
+                await ws.send_bytes(await ws.receive_bytes())
         while True:
             await ws.send_text(await ws.receive_text())
     except WebSocketDisconnect:

@@ -9,13 +9,8 @@ member who does not read costs the others nothing.
 from __future__ import annotations
 
 import argparse
-import signal
 from collections import defaultdict
-from functools import partial
 
-import anyio
-import hypercorn.asyncio
-import hypercorn.trio
 from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,6 +18,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route, WebSocketRoute
 
 import anyws
+import anyws.hypercorn
 
 PAGE = """<!doctype html>
 <meta charset="utf-8">
@@ -71,7 +67,7 @@ PAGE = """<!doctype html>
     }
     opened.onclose = ({code, reason}) => {
       if (socket !== opened) return
-      $("state").textContent = `closed: ${code} ${reason}`
+      $("state").textContent = `closed: ${code} ${reason}`.trim()
       $("text").disabled = true
     }
   }
@@ -123,18 +119,6 @@ async def page(request: Request) -> HTMLResponse:
 app = Starlette(routes=[Route("/", page), WebSocketRoute("/ws/{room}", chat)])
 
 
-async def stop() -> None:
-    """Wait for Ctrl-C or SIGTERM, then close every connection.
-
-    Hypercorn on asyncio would wait for them without end.
-    """
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            break
-    for member in [member for room in rooms.values() for member in room]:
-        await member.close(anyws.CloseCode.SERVICE_RESTART, "the server stops")
-
-
 def main() -> None:
     """Serve the chat."""
     parser = argparse.ArgumentParser(description="Chat rooms under Hypercorn.")
@@ -142,17 +126,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
     config = Config()
-    config.bind = [f"127.0.0.1:{arguments.port}"]
     config.loglevel = "WARNING"
-    worker = hypercorn.trio if arguments.worker == "trio" else hypercorn.asyncio
     print(
         f"Chat on {arguments.worker}: open http://127.0.0.1:{arguments.port}/ "
         "in two tabs. Ctrl-C stops it.",
         flush=True,
     )
-    anyio.run(
-        partial(worker.serve, app, config, shutdown_trigger=stop),
+    anyws.hypercorn.run(
+        app,
+        config,
         backend=arguments.worker,
+        bind=f"127.0.0.1:{arguments.port}",
     )
 
 

@@ -47,7 +47,10 @@ class Channel:
         error: What `send` raises, once it is set.
         receives_cut: How many receives were cancelled, and the one that is pending.
         holds_close: Whether a close waits behind a pending receive, as on Granian.
+        clean: What is known of a close that the peer has answered.
     """
+
+    clean: bool | None = None
 
     def __init__(self, *events: Event) -> None:
         self._queue = deque[Event]([{"type": "websocket.connect"}, *events])
@@ -100,6 +103,13 @@ class Channel:
     async def send(self, event: Event) -> None:
         """Take an event."""
         held = self.holds_close and event["type"] == "websocket.close" and self._pending
+        await self._pass_gate(event, held=held)
+        self.sent.append(event)
+        if event["type"] == "websocket.close" and self.answers:
+            self.leave(1000)
+
+    async def _pass_gate(self, event: Event, *, held: bool = False) -> None:
+        """Wait, or fail, as the test has said."""
         try:
             await checkpoint()
             if held:
@@ -111,9 +121,6 @@ class Channel:
         except anyio.get_cancelled_exc_class():
             self.torn.append(event)
             raise
-        self.sent.append(event)
-        if event["type"] == "websocket.close" and self.answers:
-            self.leave(1000)
 
     @property
     def unread(self) -> int:

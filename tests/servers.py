@@ -1,8 +1,9 @@
 """Real Hypercorn processes for the tests, and a client that writes exact frames.
 
-A server is started as a user starts it, `python -m hypercorn -k WORKER module:app`, on
-a listening socket it inherits, so that no port can be taken in between. What its
-handlers saw is asked for over HTTP (see server_apps.py), its log is read from a file.
+A server is started as a user starts it, `python -m hypercorn -k WORKER module:app`, or
+as `python -m anyws.hypercorn ...`, on a listening socket it inherits, so that no port
+can be taken in between. What its handlers saw is asked for over HTTP (see
+server_apps.py), its log is read from a file.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import json
 import os
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 import time
 import urllib.parse
 import uuid
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,13 +31,16 @@ import pytest
 from websockets.sync.client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from websockets.extensions import ClientExtensionFactory
     from websockets.sync.client import ClientConnection
+    from websockets.typing import Subprotocol
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).resolve().parent
 WORKERS = ("asyncio", "uvloop", "trio")
+ENGINE, ENGINE_APP = "anyws.hypercorn", "engine_apps:app"
 #: Kernel buffers on the server's side, in bytes: a peer that does not read is then felt
 #: after kilobytes. Sockets inherit it from the listening one.
 SEND_BUFFER_BYTES = 32 * 1024
@@ -76,11 +82,19 @@ def expect_back(cost: Callable[[], tuple[int, ...]], before: tuple[int, ...]) ->
 
 
 class Server:
-    """One Hypercorn process with one worker, serving server_apps.py."""
+    """One Hypercorn process with one worker, serving server_apps.py or another."""
 
-    def __init__(self, worker: str, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self,
+        worker: str,
+        folder: Path,
+        *arguments: str,
+        module: str = "hypercorn",
+        app: str = "server_apps:app",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Start it, and wait until it answers."""
-        self.worker = worker
+        self.worker, self.tls = worker, tls
         self.log_path = folder / f"{worker}-{uuid.uuid4().hex}.log"
         with socket.socket() as listener, self.log_path.open("wb") as log:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -89,12 +103,12 @@ class Server:
             self.port: int = listener.getsockname()[1]
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "hypercorn", "-k", worker),
+                    *(sys.executable, "-m", module, "-k", worker),
                     *("--bind", f"fd://{listener.fileno()}"),
-                    *("--graceful-timeout", "1", *arguments, "server_apps:app"),
+                    *("--graceful-timeout", "1", *arguments, app),
                 ],
                 cwd=HERE,
-                env=os.environ | {"PYTHONPATH": _library_folder()},
+                env=os.environ | {"PYTHONPATH": _python_path()},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[listener.fileno()],
@@ -109,6 +123,10 @@ class Server:
     def get(self, path: str, timeout: float = 5.0) -> Any:
         """Return the JSON that the server answers to an HTTP request."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=timeout)
+        if self.tls is not None:
+            connection = http.client.HTTPSConnection(
+                HOST, self.port, timeout=timeout, context=self.tls
+            )
         with contextlib.closing(connection):
             connection.request("GET", path, headers={"connection": "close"})
             return json.loads(connection.getresponse().read())
@@ -149,6 +167,17 @@ class Server:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def peak_bytes(self) -> int:
+        """Return the most of its memory that was resident since `reset_peak`."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        peak = next(row for row in status.splitlines() if row.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
+
+    def reset_peak(self) -> int:
+        """Forget the peak of the worker's memory; return what is resident now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        return self.resident_bytes()
+
     def stats(self) -> dict[str, int]:
         """Return what the worker counts itself: tasks, heartbeats, objects of anyws."""
         stats: dict[str, int] = self.get("/stats")
@@ -170,8 +199,19 @@ class Server:
         """Ask it to end, as a supervisor does."""
         self.process.send_signal(signal.SIGTERM)
 
+    def children(self) -> list[int]:
+        """Return the ids of the processes it has started."""
+        pid = self.process.pid
+        try:
+            return [
+                *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            ]
+        except OSError:
+            return []
+
     def stop(self) -> None:
         """End it whatever it does, by the ids of its own processes."""
+        children = self.children()
         self.terminate()
         try:
             self.process.wait(3)
@@ -179,9 +219,9 @@ class Server:
             # Hypercorn-asyncio never ends while a connection is open (Python >= 3.12).
             self.process.kill()
             self.process.wait()
-            if self.pid != self.process.pid:
+            for child in children:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGKILL)
+                    os.kill(child, signal.SIGKILL)
 
     # Its clients.
 
@@ -192,6 +232,8 @@ class Server:
         case: str,
         *,
         compression: str | None = None,
+        extensions: Sequence[ClientExtensionFactory] | None = None,
+        subprotocols: Sequence[Subprotocol] | None = None,
         receive_buffer_bytes: int | None = None,
         **query: object,
     ) -> Iterator[ClientConnection]:
@@ -200,6 +242,8 @@ class Server:
             f"ws://{HOST}:{self.port}{_target(path, case, query)}",
             sock=tcp_connect(self.port, receive_buffer_bytes),
             compression=compression,
+            extensions=extensions,
+            subprotocols=subprotocols,
             proxy=None,
             open_timeout=5,
             close_timeout=5,
@@ -216,9 +260,19 @@ class Server:
         **query: object,
     ) -> Iterator[RawClient]:
         """Connect a client that does exactly what it is told."""
-        client = RawClient(self.port, receive_buffer_bytes)
+        client = RawClient(self.port, receive_buffer_bytes, self.tls)
         with contextlib.closing(client):
             client.open(_target(path, case, query))
+            yield client
+
+    @contextlib.contextmanager
+    def raw_with(
+        self, path: str, case: str, headers: str = "", trailing: bytes = b""
+    ) -> Iterator[RawClient]:
+        """Connect such a client with more in its handshake, or behind it."""
+        client = RawClient(self.port)
+        with contextlib.closing(client):
+            client.open(_target(path, case, {}), headers, trailing)
             yield client
 
 
@@ -232,27 +286,35 @@ class Frame(NamedTuple):
 class RawClient:
     """A WebSocket client on a bare socket: exact frames, no answers of its own."""
 
-    TEXT, BINARY, CLOSE = 1, 2, 8
+    CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
-    def __init__(self, port: int, receive_buffer_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        receive_buffer_bytes: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Connect the TCP socket."""
         self.socket = tcp_connect(port, receive_buffer_bytes)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=HOST)
         self.buffer = bytearray()
 
     # The opening handshake, in one step or in two.
 
-    def open(self, target: str) -> None:
+    def open(self, target: str, headers: str = "", trailing: bytes = b"") -> None:
         """Do the opening handshake."""
-        self.ask(target)
+        self.ask(target, headers, trailing)
         head = self.answer()
         assert head.startswith(b"HTTP/1.1 101"), head
 
-    def ask(self, target: str) -> None:
-        """Send the opening handshake."""
+    def ask(self, target: str, headers: str = "", trailing: bytes = b"") -> None:
+        """Send the opening handshake, and more bytes in one packet with it."""
         self.socket.sendall(
             f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n".encode()
+            + trailing
         )
 
     def answer(self) -> bytes:
@@ -285,10 +347,19 @@ class RawClient:
                 return None
         return frame
 
+    def receive_opcode(self, opcode: int, within: float = 5.0) -> bytes:
+        """Pass over other frames until one of a kind comes; return its payload."""
+        deadline = time.monotonic() + within
+        while (frame := self.receive()) is not None and time.monotonic() < deadline:
+            if frame.opcode == opcode:
+                return frame.payload
+        raise AssertionError(f"no frame of opcode {opcode} came in {within} s")
+
     def receive_until_close(self) -> tuple[list[bytes], int | None]:
         """Return what came before the closing frame, and its code if there was one."""
         payloads: list[bytes] = []
-        while (frame := self.receive()) is not None:
+        deadline = time.monotonic() + 20
+        while (frame := self.receive()) is not None and time.monotonic() < deadline:
             if frame.opcode == self.CLOSE:
                 return payloads, close_code(frame.payload)
             payloads.append(frame.payload)
@@ -352,18 +423,26 @@ def tcp_connect(port: int, receive_buffer_bytes: int | None) -> socket.socket:
 
 
 @functools.lru_cache(64)
-def frame_bytes(opcode: int, payload: bytes) -> bytes:
-    """Return one final, masked frame."""
-    size, mask = len(payload), b"\x37\xfa\x21\x3d"
+def frame_bytes(opcode: int, payload: bytes, flags: int = 0x80) -> bytes:
+    """Return one masked frame, with the final one's flags unless others are given."""
+    size, mask, first = len(payload), b"\x37\xfa\x21\x3d", flags | opcode
     if size < 126:
-        head = bytes([0x80 | opcode, 0x80 | size])
+        head = bytes([first, 0x80 | size])
     elif size < 65536:
-        head = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, size)
+        head = struct.pack("!BBH", first, 0x80 | 126, size)
     else:
-        head = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, size)
+        head = struct.pack("!BBQ", first, 0x80 | 127, size)
     key = (mask * (size // 4 + 1))[:size]
     masked = int.from_bytes(payload) ^ int.from_bytes(key)
     return head + mask + masked.to_bytes(size)
+
+
+@functools.cache
+def bomb() -> bytes:
+    """Return a megabyte that inflates to a gibibyte of zeros, as one message."""
+    deflate = zlib.compressobj(9, wbits=-15)
+    mebibyte = deflate.compress(bytes(2**20)) + deflate.flush(zlib.Z_FULL_FLUSH)
+    return (mebibyte * 1024)[:-4]  # RFC 7692 section 7.2.1: without the flush's tail
 
 
 def close_code(payload: bytes) -> int:
@@ -374,9 +453,17 @@ def close_code(payload: bytes) -> int:
 class Servers:
     """The servers of one test module, one of each worker, started when wanted."""
 
-    def __init__(self, folder: Path) -> None:
-        """Remember where the logs go."""
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        module: str = "hypercorn",
+        app: str = "server_apps:app",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Remember where the logs go, and what to start."""
+        self.start = functools.partial(Server, module=module, app=app, tls=tls)
+        self.folder, self.arguments = folder, arguments
         self.running: dict[str, Server] = {}
 
     def get(self, worker: str) -> Server:
@@ -385,7 +472,9 @@ class Servers:
         if server is None or not server.alive():
             if server is not None:
                 server.stop()
-            server = self.running[worker] = Server(worker, self.folder)
+            server = self.running[worker] = self.start(
+                worker, self.folder, *self.arguments
+            )
         return server
 
     def close(self) -> None:
@@ -394,6 +483,17 @@ class Servers:
             server.terminate()
         for server in self.running.values():
             server.stop()
+
+
+def engine_servers(
+    tmp_path_factory: pytest.TempPathFactory, settings: str = "", name: str = "conf.py"
+) -> Servers:
+    """Return servers with our engine in them, and settings in a Python or TOML file."""
+    folder = tmp_path_factory.mktemp("engine")
+    path = folder / name
+    path.write_text(settings)
+    config = f"file:{path}" if name.endswith(".py") else str(path)
+    return Servers(folder, "-c", config, module=ENGINE, app=ENGINE_APP)
 
 
 @contextlib.contextmanager
@@ -411,6 +511,13 @@ def quiet(server: Server) -> Iterator[Server]:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Give the servers of one module."""
     with contextlib.closing(Servers(tmp_path_factory.mktemp("hypercorn"))) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Give the servers of one module, with our engine in them."""
+    with contextlib.closing(engine_servers(tmp_path_factory)) as servers:
         yield servers
 
 
@@ -434,12 +541,13 @@ def need(worker: str) -> str:
     return worker
 
 
-def _library_folder() -> str:
-    """Return the folder that the tests themselves import anyws from."""
+def _python_path() -> str:
+    """Return where the tests themselves import anyws from, and what was there."""
     spec = importlib.util.find_spec("anyws")
     assert spec is not None
     assert spec.origin is not None
-    return str(Path(spec.origin).parent.parent)
+    folder = str(Path(spec.origin).parent.parent)
+    return os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _target(path: str, case: str, query: dict[str, object]) -> str:

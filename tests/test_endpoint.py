@@ -212,3 +212,20 @@ async def test_a_websocket_exception_is_answered(channel: Channel) -> None:
     await run(handler, channel)
 
     assert channel.closes == [(1008, "no")]
+
+
+async def test_an_endpoint_ends_its_connection_under_a_host(channel: Channel) -> None:
+    """What runs after it, under another's session, finds the connection closed."""
+
+    @anyws.endpoint
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler(scope, receive, send)
+        with pytest.raises(anyws.ConnectionClosed, match="1000"):
+            await send({"type": "websocket.send", "text": "late"})
+
+    await run(anyws.WebSocketMiddleware(app), channel)
+
+    assert channel.closes == [(1000, "")]

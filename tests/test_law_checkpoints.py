@@ -12,12 +12,14 @@ from anyio.lowlevel import checkpoint
 import anyws
 
 from .channels import Channel
+from .wired import CHANNELS
 
 
-@pytest.fixture
-async def channel() -> Channel:
+@pytest.fixture(params=CHANNELS)
+async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
-    return Channel()
+    make: type[Channel] = request.param
+    return make()
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -107,6 +109,7 @@ async def test_every_call_is_a_checkpoint_in_every_state(
 ) -> None:
     """A pending cancellation comes before whatever a call has to say."""
     async with channel.websocket() as ws:
+        await anyio.wait_all_tasks_blocked()
         if state != "connecting":
             await ws.accept()
         if state == "closed":

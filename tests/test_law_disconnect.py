@@ -11,12 +11,14 @@ from anyio.lowlevel import checkpoint
 import anyws
 
 from .channels import Channel
+from .wired import CHANNELS
 
 
-@pytest.fixture
-async def channel() -> Channel:
+@pytest.fixture(params=CHANNELS)
+async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
-    return Channel()
+    make: type[Channel] = request.param
+    return make()
 
 
 async def test_it_cancels_code_that_never_receives(channel: Channel) -> None:

@@ -17,12 +17,14 @@ from starlette.testclient import TestClient
 import anyws
 
 from .channels import Channel
+from .wired import CHANNELS, asgi_only
 
 
-@pytest.fixture
-async def channel() -> Channel:
+@pytest.fixture(params=CHANNELS)
+async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
-    return Channel()
+    make: type[Channel] = request.param
+    return make()
 
 
 async def test_a_held_up_loop_is_not_an_idle_peer(channel: Channel) -> None:
@@ -36,6 +38,7 @@ async def test_a_held_up_loop_is_not_an_idle_peer(channel: Channel) -> None:
         assert await ws.receive_text() == "in time"
 
 
+@asgi_only("it is Granian's receive")
 async def test_a_receive_is_not_cut_short_while_messages_come(channel: Channel) -> None:
     """`idle_timeout` leaves the receive alone: Granian's would lose messages."""
     async with channel.websocket(idle_timeout=0.2) as ws:
@@ -65,6 +68,7 @@ async def test_waiters_wake_soon_after_a_failed_send(
                     await ws.receive_text()
 
 
+@asgi_only("the peer's close would be seen at once")
 async def test_what_came_before_a_failed_send_stays_readable(channel: Channel) -> None:
     """A full buffer holds back what came; it is not lost for a failed send."""
     async with channel.websocket(receive_buffer=2, close_timeout=0.1) as ws:

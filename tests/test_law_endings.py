@@ -14,12 +14,14 @@ from starlette.exceptions import WebSocketException
 import anyws
 
 from .channels import Channel, Event
+from .wired import CHANNELS, asgi_only
 
 
-@pytest.fixture
-async def channel() -> Channel:
+@pytest.fixture(params=CHANNELS)
+async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
-    return Channel()
+    make: type[Channel] = request.param
+    return make()
 
 
 OUTCOMES = {
@@ -69,7 +71,7 @@ async def test_an_exception_closes_and_leaves_as_itself(
     assert caught.value is outcome
     assert channel.messages == ["before"]
     assert channel.closes == [close]
-    assert ws.close_info == anyws.CloseInfo(*close, "local", None)
+    assert ws.close_info == anyws.CloseInfo(*close, "local", channel.clean)
 
 
 async def test_an_exception_out_of_nested_task_groups(channel: Channel) -> None:
@@ -337,14 +339,14 @@ async def test_the_block_drains_a_peer_that_goes_on_sending(channel: Channel) ->
             tasks.start_soon(leave_later, channel)
 
     assert channel.unread == 0
-    assert ws.close_info == anyws.CloseInfo(1000, "", "local", None)
+    assert ws.close_info == anyws.CloseInfo(1000, "", "local", channel.clean)
 
 
 async def leave_later(channel: Channel) -> None:
     """Answer the close once all has been read."""
     await anyio.wait_all_tasks_blocked()
     channel.arrive(*"y" * 1000)
-    channel.leave()
+    channel.leave(1000)
 
 
 async def test_a_block_cannot_be_entered_twice(channel: Channel) -> None:
@@ -383,6 +385,7 @@ async def test_entering_after_a_plain_end(channel: Channel) -> None:
             pass
 
 
+@asgi_only("it is Granian's close")
 async def test_no_receive_is_pending_when_the_close_is_sent(
     channel: Channel, anyio_backend_name: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from weakref import ref
 
 import anyio
@@ -12,12 +13,14 @@ from starlette.websockets import WebSocketDisconnect
 import anyws
 
 from .channels import Channel, Event
+from .wired import CHANNELS
 
 
-@pytest.fixture
-async def channel() -> Channel:
+@pytest.fixture(params=CHANNELS)
+async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
-    return Channel()
+    make: type[Channel] = request.param
+    return make()
 
 
 @pytest.mark.parametrize(
@@ -114,13 +117,13 @@ async def test_a_peer_that_left_explains_a_defect(channel: Channel, late: bool) 
         channel.stall()
         await ws.send_text("x")
         channel.error = LookupError("defect")
-        for happen in (channel.leave, channel.resume)[:: -1 if late else 1]:
+        leave = partial(channel.leave, 4001)
+        for happen in (leave, channel.resume)[:: -1 if late else 1]:
             await anyio.wait_all_tasks_blocked()
             happen()
         await ws.wait_closed()
 
-    assert ws.close_info is not None
-    assert ws.close_info.initiator == "unknown"
+    assert ws.close_info == anyws.CloseInfo(4001, "", "peer", True)
 
 
 async def test_an_answer_explains_a_failed_closing_frame(channel: Channel) -> None:

@@ -9,12 +9,14 @@ from starlette.exceptions import WebSocketException
 import anyws
 
 from .channels import Channel
+from .wired import CHANNELS
 
 
-@pytest.fixture
-async def channel() -> Channel:
+@pytest.fixture(params=CHANNELS)
+async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
-    return Channel()
+    make: type[Channel] = request.param
+    return make()
 
 
 async def test_returning_before_accept_rejects(channel: Channel) -> None:

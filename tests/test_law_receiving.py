@@ -13,14 +13,16 @@ from anyio.lowlevel import checkpoint
 import anyws
 
 from .channels import Channel
+from .wired import CHANNELS, asgi_only
 
 MESSAGES = [f"m{number}" for number in range(3000)]
 
 
-@pytest.fixture
-async def channel() -> Channel:
+@pytest.fixture(params=CHANNELS)
+async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
-    return Channel()
+    make: type[Channel] = request.param
+    return make()
 
 
 async def feed(channel: Channel, random: Random) -> None:
@@ -233,6 +235,7 @@ async def test_a_waiting_receiver_wakes_at_the_end(channel: Channel) -> None:
         channel.leave()
 
 
+@asgi_only("a frame always has a payload")
 async def test_an_event_without_payload_is_an_error(channel: Channel) -> None:
     """A server's message event that carries nothing is refused; the next is read."""
     async with channel.websocket() as ws:
@@ -278,6 +281,7 @@ async def test_after_the_block_nothing_is_left_to_receive(channel: Channel) -> N
     assert ws.statistics().receive_queued == 0
 
 
+@asgi_only("no closing frame comes before the accept")
 async def test_a_client_gone_before_accept(channel: Channel) -> None:
     """`accept()` raises the ordinary ConnectionClosed when the client has gone."""
     channel.leave(1001)
@@ -299,6 +303,7 @@ async def test_a_disconnect_in_the_place_of_the_connect() -> None:
             await ws.accept()
 
 
+@asgi_only("the direct channel reads ahead")
 async def test_waiting_slows_the_peer_down(channel: Channel) -> None:
     """With "wait", no more is read than the buffer holds and the one in hand."""
     async with channel.websocket(receive_buffer=3) as ws:
@@ -385,6 +390,7 @@ async def test_an_oversize_message_closes_with_1009(
     assert [code for code, _ in channel.closes] == [1009]
 
 
+@asgi_only("no end is unknown there")
 async def test_iteration_ends_where_the_end_is_clean_or_unknown(
     channel: Channel,
 ) -> None:

@@ -14,12 +14,14 @@ from anyio.lowlevel import checkpoint
 import anyws
 
 from .channels import Channel, Event
+from .wired import CHANNELS, asgi_only, queueing_only
 
 
-@pytest.fixture
-async def channel() -> Channel:
+@pytest.fixture(params=CHANNELS)
+async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
-    return Channel()
+    make: type[Channel] = request.param
+    return make()
 
 
 async def test_sends_arrive_in_order(channel: Channel) -> None:
@@ -95,6 +97,7 @@ async def test_natively_cancelled_sends_are_all_or_nothing(
     assert 100 < len(sent) < 300
 
 
+@asgi_only("the direct channel takes all that is queued")
 async def test_a_send_to_a_stalled_peer_can_be_timed_out(channel: Channel) -> None:
     """A deadline frees the sender, though the server's send cannot be cancelled."""
     async with channel.websocket(send_buffer=3, close_timeout=0.1) as ws:
@@ -241,6 +244,7 @@ async def test_after_the_waiting_all_is_as_before(
     assert channel.messages == ["a", "b", *([] if cancelled else ["c"]), "d"]
 
 
+@queueing_only("a message that is alone needs no room")
 async def test_send_nowait(channel: Channel) -> None:
     """`send_nowait` queues, and raises WouldBlock when the buffer is full."""
     async with channel.websocket(send_buffer=2) as ws:
@@ -259,6 +263,7 @@ async def test_send_nowait(channel: Channel) -> None:
     assert channel.messages == ["one", b"two", "four"]
 
 
+@queueing_only("a message that is alone needs no room")
 async def test_the_send_buffer_is_bounded_in_bytes(channel: Channel) -> None:
     """The bytes queued are bounded; a single larger message passes alone."""
     async with channel.websocket(send_buffer_bytes=10) as ws:

@@ -8,12 +8,14 @@ import anyio
 import pytest
 
 from .channels import Channel
+from .wired import CHANNELS
 
 
-@pytest.fixture
-async def channel() -> Channel:
+@pytest.fixture(params=CHANNELS)
+async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
-    return Channel()
+    make: type[Channel] = request.param
+    return make()
 
 
 async def test_the_messages_view_is_a_stream(channel: Channel) -> None:

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 import anyws
 
 from .channels import Channel
+from .wired import CHANNELS, asgi_only
 
 FOREVER = 1e6
 
@@ -23,10 +24,11 @@ def anyio_backend() -> Any:
     return "trio", {"clock": MockClock(autojump_threshold=0)}
 
 
-@pytest.fixture
-async def channel() -> Channel:
+@pytest.fixture(params=CHANNELS)
+async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
-    return Channel()
+    make: type[Channel] = request.param
+    return make()
 
 
 class Elapsed:
@@ -139,6 +141,7 @@ async def test_a_cancelled_host_does_not_wait_long_for_an_answer(
     assert channel.closes == [(1012, "")]
 
 
+@asgi_only("it is Hypercorn's leak")
 @pytest.mark.parametrize(
     ("pause", "lasts", "left_after"),
     [(0.01, 20, 20), (0.01, 90, 50), (0.4, 20, 5)],
@@ -234,6 +237,7 @@ async def test_a_send_that_was_taken_is_over(channel: Channel) -> None:
         assert ws.close_info is None
 
 
+@asgi_only("the direct channel writes all at once")
 async def test_a_send_that_is_given_up_is_cancelled(channel: Channel) -> None:
     """At `send_timeout` the server's send is cut short, and no more is handed over."""
     async with channel.websocket(send_timeout=10) as ws:
@@ -382,6 +386,7 @@ async def test_a_peer_that_left_gets_no_closing_frame(channel: Channel) -> None:
     assert channel.unread == 0
 
 
+@asgi_only("the direct channel reads on")
 @pytest.mark.parametrize("full_first", [True, False])
 async def test_an_unread_peer_hides_no_loss(channel: Channel, full_first: bool) -> None:
     """`wait_closed` returns when the channel has failed and no more can be read."""

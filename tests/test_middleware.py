@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import anyio
@@ -11,11 +12,13 @@ from fastapi import FastAPI
 from fastapi import WebSocket as FastAPIWebSocket
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient, WebSocketDenialResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket as StarletteWebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 import anyws
+from anyws._hosting import host
+from anyws._session import EXTENSION, Session
 
 from .channels import SCOPE, Channel
 
@@ -116,6 +119,32 @@ async def test_the_outer_middleware_guards(channel: Channel, outer: int) -> None
 
     assert received == (["x" * 50] if outer == 100 else [])
     assert channel.closes[0][0] == (1000 if outer == 100 else 1009)
+
+
+@pytest.mark.parametrize("guard", ["endpoint", "middleware"])
+async def test_a_host_of_defaults_lets_a_guard_decide(
+    channel: Channel, guard: str
+) -> None:
+    """Where a server hosts every connection, the options of a guard inside hold."""
+
+    async def read(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        await ws.receive_text()
+
+    async def raw(scope: Scope, receive: Receive, send: Send) -> None:
+        async with anyws.WebSocket(scope, receive, send) as ws:
+            await read(ws)
+
+    options = anyws.Options(max_message_bytes=10)
+    app: ASGIApp = anyws.WebSocketMiddleware(raw, options)
+    if guard == "endpoint":
+        app = anyws.endpoint(options=options)(read)
+    session = Session(channel.receive, channel.send, adopts=True)
+    scope = {**SCOPE, "extensions": {EXTENSION: session}}
+    channel.arrive("x" * 50)
+    await host(session, partial(app, scope, session.receive, session.send))
+
+    assert [code for code, _ in channel.closes] == [1009]
 
 
 async def test_the_middleware_leaves_the_servers_scope_alone(channel: Channel) -> None:

@@ -19,15 +19,37 @@ ORDER = (
     "_states",
     "_events",
     "_buffer",
+    "_wire",
     "_endings",
     "_link",
     "_session",
+    "_channel",
+    "_drain",
+    "_hosting",
     "_disconnect",
     "_messages",
     "_websocket",
     "_endpoint",
     "__init__",
 )
+# The same for the public package anyws.hypercorn, each of which may import any of the
+# above but `__init__`, and whose `_engine` looks the others up by their names.
+HYPERCORN = (
+    "_handshake",
+    "_worker",
+    "_stream",
+    "_connection",
+    "_h2_streams",
+    "_h2",
+    "_h3",
+    "_asyncio",
+    "_trio",
+    "_engine",
+    "_serve",
+    "__init__",
+    "__main__",
+)
+BACKENDS = {"asyncio", "trio", "sniffio"}
 PURE = (
     "_close",
     "_errors",
@@ -39,12 +61,14 @@ PURE = (
 )
 
 
-def imports_of(module: str) -> tuple[set[str], set[str]]:
-    """Return the modules of ours and the packages of others that it imports."""
+def imports_of(module: str, folder: Path = PACKAGE) -> tuple[set[str], set[str]]:
+    """Return the modules of its folder and the packages of others that it imports."""
     ours, others = set(), set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
+    for node in ast.walk(ast.parse((folder / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
             ours.add(str(node.module))
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            others.add("anyws")
         elif isinstance(node, ast.ImportFrom):
             others.add(str(node.module).partition(".")[0])
         elif isinstance(node, ast.Import):
@@ -54,7 +78,8 @@ def imports_of(module: str) -> tuple[set[str], set[str]]:
 
 def test_every_module_has_its_place() -> None:
     """The order below names each module once."""
-    assert sorted(ORDER) == sorted(path.stem for path in PACKAGE.glob("*.py"))
+    for folder, order in (PACKAGE, ORDER), (PACKAGE / "hypercorn", HYPERCORN):
+        assert sorted(order) == sorted(path.stem for path in folder.glob("*.py"))
 
 
 @pytest.mark.parametrize("module", ORDER)
@@ -63,7 +88,16 @@ def test_imports_point_one_way(module: str) -> None:
     ours, others = imports_of(module)
 
     assert ours <= set(ORDER[: ORDER.index(module)])
-    assert not others & {"asyncio", "trio", "sniffio"}
+    assert not others & (BACKENDS | {"hypercorn"})
+
+
+@pytest.mark.parametrize("module", HYPERCORN)
+def test_each_backend_has_one_module(module: str) -> None:
+    """In the adapter too, imports point one way, and what runs on both names none."""
+    ours, others = imports_of(module, PACKAGE / "hypercorn")
+
+    assert ours <= set(HYPERCORN[: HYPERCORN.index(module)])
+    assert others & BACKENDS <= {module.removeprefix("_")}
 
 
 @pytest.mark.parametrize("module", PURE)

@@ -1,0 +1,287 @@
+"""The direct channel: a session's short way to the frames of its own connection.
+
+Whoever reads the transport hands whole reads to `receive_data`. The messages found go
+straight into the session's buffer, in the task that has read them; what has no room
+there is kept here, in a bounded read-ahead, so that pings, pongs and the peer's close
+are seen although the application does not read. When that is full too, `paused` asks
+the reader to stop, and TCP pushes back. The session's writer task frames all that is
+queued and writes it at once.
+
+The opening handshake and the transport are the business of who makes the channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from anyio import Event as Signal
+
+from ._buffer import Wakeup
+from ._close import CloseCode, CloseInfo
+from ._events import INFO, Event, size_of
+from ._session import Session
+from ._states import CLOSE, DISCONNECT
+from ._wire import Wire
+
+# The read-ahead: messages, and bytes of payload, after which reading stops. What one
+# read finds is kept whole, so compressed reads are looked at in slices.
+READ_AHEAD_MESSAGES: Final = 256
+READ_AHEAD_BYTES: Final = 1024 * 1024
+SLICE_BYTES: Final = 4096
+
+# The same for what comes before the handshake is complete, and for answers to pings
+# that the peer does not read; in bytes.
+EARLY_BYTES: Final = 64 * 1024
+ANSWERS_BYTES: Final = 64 * 1024
+
+
+class WireChannel:
+    """One connection's frames, as the channel of its session.
+
+    Args:
+        write: Writes bytes to the transport; raises OSError once that is broken.
+        write_nowait: Writes what can be written without waiting, and returns how many
+            bytes that was; `None` where the transport has no such thing.
+        answer: Sends an event of the opening handshake.
+        ended: Called once, when the peer has closed, gone or broken the rules.
+        resumed: Called when `paused` ends.
+
+    Attributes:
+        session: The session of this channel; to be set before anything is received.
+        paused: Whether to read no more for now.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_ahead_bytes",
+        "_answer",
+        "_arrived",
+        "_ended",
+        "_eof",
+        "_events",
+        "_feeding",
+        "_flushed",
+        "_flushing",
+        "_rest",
+        "_resumed",
+        "_sliced",
+        "_unfed",
+        "_wire",
+        "_write",
+        "_write_nowait",
+        "paused",
+        "session",
+    )
+
+    def __init__(
+        self,
+        write: Callable[[bytes], Awaitable[None]],
+        write_nowait: Callable[[bytes], int] | None,
+        answer: Callable[[Event], Awaitable[None]],
+        ended: Callable[[], None],
+        resumed: Callable[[], None],
+    ) -> None:
+        self.session: Session
+        self.paused = False
+        self._write = write
+        self._write_nowait = write_nowait
+        self._answer = answer
+        self._ended: Callable[[], None] | None = ended
+        self._resumed = resumed
+        self._wire: Wire | None = None
+        self._sliced = False
+        self._unfed = b""  # read, and not looked at yet
+        self._events: list[Event] = []
+        self._arrived = Wakeup()
+        self._ahead: list[tuple[Event, int]] = []  # with their sizes in bytes
+        self._ahead_bytes = 0
+        self._feeding = self._flushing = False
+        self._eof = False  # behind what is not looked at yet
+        self._flushed: Signal | None = None  # another task waits to flush
+        self._rest = b""  # framed, and not written yet
+
+    # For who reads the transport
+
+    def post(self, event: Event) -> None:
+        """Give the session an event that is not a message."""
+        self._events.append(event)
+        self._arrived.wake()
+
+    def open(self, wire: Wire, *, compressed: bool) -> None:
+        """Take note that the handshake is complete; look at what came early."""
+        self._wire, self._sliced = wire, compressed
+        self._go_on()
+        self.paused = self._full
+
+    def receive_data(self, data: bytes) -> None:
+        """Take in what was read from the transport."""
+        if self._ended is None:
+            return
+        if self._wire is None or self._sliced or self.paused:
+            self._unfed += data
+            self._go_on()
+        else:
+            self._take_in(self._wire, data)
+        self.paused = self._full
+
+    def receive_eof(self) -> None:
+        """Take in the end of the transport."""
+        if self._wire is not None:
+            self._eof = True
+            self._go_on()
+        elif self._ended is not None:
+            self._end(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False))
+
+    def _take_in(self, wire: Wire, data: bytes) -> None:
+        """Find the messages, and hand them on as far as there is room."""
+        self._feeding = True
+        feed = self.session.feed
+        for event in wire.receive(data):
+            size = size_of(event)
+            if self._ahead or not feed(event, size):
+                self._ahead.append((event, size))
+                self._ahead_bytes += size
+        self._feeding = False
+        if wire.pongs:
+            for payload in wire.pongs:
+                self.session.pong(payload)
+            wire.pongs.clear()
+        if wire.answers_size:
+            self.session.wake_writer()
+        self._look_for_the_end(wire)
+
+    def _look_for_the_end(self, wire: Wire) -> None:
+        if wire.info is not None and self._ended is not None:
+            self._end(wire.info)
+
+    def _end(self, info: CloseInfo) -> None:
+        ended, self._ended = self._ended, None
+        self._unfed = b""
+        code, reason = info.code, info.reason
+        self.post({"type": DISCONNECT, "code": code, "reason": reason, INFO: info})
+        if ended is not None:
+            ended()
+
+    @property
+    def _full(self) -> bool:
+        if self._ended is None:
+            return False
+        wire = self._wire
+        if wire is None:
+            return len(self._unfed) > EARLY_BYTES
+        return (
+            len(self._ahead) >= READ_AHEAD_MESSAGES
+            or self._ahead_bytes >= READ_AHEAD_BYTES
+            or wire.answers_size > ANSWERS_BYTES
+        )
+
+    def _go_on(self) -> None:
+        """Look at what was read before; have the reader go on if there is room."""
+        wire = self._wire
+        while wire is not None and self._unfed and not self._full:
+            size = SLICE_BYTES if self._sliced else len(self._unfed)
+            data, self._unfed = self._unfed[:size], self._unfed[size:]
+            self._take_in(wire, data)
+        if wire is not None and self._eof and not self._unfed:
+            wire.receive_eof()
+            self._look_for_the_end(wire)
+        if self.paused and not self._full:
+            self.paused = False
+            self._resumed()
+
+    # For the session
+
+    async def receive(self) -> Event:
+        """Wait for the next event that is not a message."""
+        while not self._events:
+            await self._arrived.wait()
+        return self._events.pop(0)
+
+    def deliver(self) -> None:
+        """Hand over what had no room before."""
+        ahead, feed, count = self._ahead, self.session.feed, 0
+        if not ahead or self._feeding:
+            return
+        self._feeding = True
+        while count < len(ahead) and feed(*ahead[count]):
+            self._ahead_bytes -= ahead[count][1]
+            count += 1
+        del ahead[:count]
+        self._feeding = False
+        if self.paused:
+            self._go_on()
+
+    async def send(self, event: Event) -> None:
+        """Send an event that is not a message."""
+        if event["type"] == CLOSE and self._wire is not None:
+            await self.send_messages([event])
+        else:
+            await self._answer(event)
+            await self.flush()  # what answers what came early
+
+    async def send_messages(self, events: list[Event]) -> None:
+        """Frame the messages, and write all there is to write at once."""
+        if self._wire is not None:
+            send = self._wire.send
+            for event in events:
+                send(event)
+        await self.flush()
+
+    def send_nowait(self, event: Event) -> bool:
+        """Frame and write a message, unless others wait; what is left of it is kept."""
+        wire, write = self._wire, self._write_nowait
+        if (
+            wire is None
+            or write is None
+            or not wire.open
+            or self._ahead
+            or self._rest
+            or self._flushing
+        ):
+            return False
+        wire.send(event)
+        data = wire.take()
+        written = write(data)
+        if written < len(data):
+            self._rest = data[written:]
+            self.session.wake_writer()
+        return True
+
+    async def flush(self) -> None:
+        """Write all there is to write; another task that is doing so is waited for."""
+        while self._flushing:
+            self._flushed = self._flushed or Signal()
+            await self._flushed.wait()
+        if self._wire is None:
+            return
+        self._flushing = True
+        try:
+            while data := self._rest + self._wire.take():
+                self._rest = b""
+                await self._write(data)
+                if self.paused:
+                    self._go_on()  # and write the answers to what is found
+        finally:
+            self._flushing = False
+            if self._flushed is not None:
+                self._flushed.set()
+                self._flushed = None
+
+    def ping(self, payload: bytes) -> None:
+        """Frame a ping, to be written by the next `send_messages`."""
+        if self._wire is not None:
+            self._wire.ping(payload)
+
+    # For who has made the channel
+
+    @property
+    def violated(self) -> bool:
+        """Whether the peer broke the rules, and is told by our closing frame."""
+        info = None if self._wire is None else self._wire.info
+        return info is not None and info.initiator == "local"
+
+    def close(self, code: int) -> None:
+        """Frame a close, if the session has left that undone."""
+        if self._wire is not None:
+            self._wire.send({"type": CLOSE, "code": code, "reason": ""})

@@ -1,0 +1,217 @@
+"""RFC 6455 in between: bytes on one side, ASGI events on the other.
+
+The frames are the work of the Sans-I/O core of `websockets`, which bounds what it
+decompresses and checks a frame's size before its payload. What is added here: fragments
+become messages, within bounds; text becomes `str`; and how the connection ended becomes
+a `CloseInfo`. There is no I/O, no role beyond whose frames are masked, no timer.
+"""
+
+from __future__ import annotations
+
+import logging
+from codecs import IncrementalDecoder, getincrementaldecoder
+from collections.abc import Sequence
+from io import StringIO
+from typing import Final, TypeAlias, cast
+
+from websockets.extensions import Extension
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import Protocol, State
+from websockets.protocol import Side as Side
+
+from ._close import CloseCode, CloseInfo
+from ._events import Event
+from ._states import CLOSE, RECEIVE
+
+Payload: TypeAlias = str | bytes
+
+# Frames that one message may consist of: those without payload are bytes to nobody.
+MAX_FRAGMENTS: Final = 80_000
+
+_LOGGER: Final = logging.getLogger("anyws.wire")
+_UTF8: Final = getincrementaldecoder("utf-8")
+_CONT, _TEXT, _BINARY, _PONG = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.PONG
+_OPEN: Final = State.OPEN
+
+
+class Wire:
+    """The frames of one connection, from the end of the opening handshake on.
+
+    Args:
+        side: Whose end this is: a client's frames are masked.
+        max_message_bytes: Largest message taken, in bytes of payload after
+            decompression. A larger one ends the connection with 1009, before it is
+            held.
+        extensions: Those that the opening handshake has agreed on.
+
+    Attributes:
+        info: How the connection ended, by what came from the peer: its closing frame,
+            the end of the stream, or a violation of the protocol, with the code of the
+            closing frame that answers it. `None` until then.
+        pongs: Payloads of the pongs received; who reads them clears the list.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_binary",
+        "_decoder",
+        "_fragments",
+        "_max_message_bytes",
+        "_protocol",
+        "_size",
+        "_text",
+        "info",
+        "pongs",
+    )
+
+    def __init__(
+        self,
+        side: Side,
+        *,
+        max_message_bytes: int,
+        extensions: Sequence[Extension] = (),
+    ) -> None:
+        # What does not compress grows; and the core refuses what just fills its limit.
+        slack = max_message_bytes // 8 + 64 if extensions else 0
+        limit = max_message_bytes + slack
+        self._protocol = Protocol(side, max_size=limit, logger=_LOGGER)
+        self._protocol.extensions = list(extensions)
+        self._answers: list[bytes] = []  # to what was received
+        self._max_message_bytes = max_message_bytes
+        self._fragments = self._size = 0  # of the message under way
+        self._text: StringIO | None = None
+        self._binary: bytearray | None = None
+        self._decoder: IncrementalDecoder | None = None
+        self.info: CloseInfo | None = None
+        self.pongs: list[bytes] = []
+
+    # What comes in
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take in what was read; return the messages found, as `websocket.receive`.
+
+        Pings and the peer's closing frame are answered: `take` returns the answer. Once
+        the connection has ended, what comes is ignored.
+
+        Source: RFC 6455 sections 5 and 7; ASGI "websocket.receive".
+        """
+        if self.info is not None:
+            return []
+        protocol = self._protocol
+        events: list[Event] = []
+        protocol.receive_data(data)
+        try:
+            for frame in cast("list[Frame]", protocol.events_received()):
+                opcode = frame.opcode
+                if opcode is _TEXT and frame.fin:
+                    self._check_size(len(frame.data))
+                    text = str(frame.data, "utf-8")
+                    events.append({"type": RECEIVE, "bytes": None, "text": text})
+                elif opcode is _TEXT or opcode is _BINARY or opcode is _CONT:
+                    event = self._join(frame)
+                    if event is not None:
+                        events.append(event)
+                elif opcode is _PONG:
+                    self.pongs.append(bytes(frame.data))
+        except UnicodeDecodeError as exc:
+            reason = f"invalid UTF-8: {exc.reason}"
+            protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, reason)
+            self._violated()
+        except OverflowError as exc:
+            protocol.fail(CloseCode.MESSAGE_TOO_BIG, str(exc))
+            self._violated()
+        if protocol.state is not _OPEN and self.info is None:
+            if protocol.parser_exc is not None:
+                self._violated()
+            elif protocol.close_rcvd is not None:
+                code, reason = protocol.close_rcvd.code, protocol.close_rcvd.reason
+                self.info = CloseInfo(int(code), reason, "peer", True)
+        self._answers += protocol.data_to_send()
+        return events
+
+    def _join(self, frame: Frame) -> Event | None:
+        """Add a frame to its message; return that once it is whole."""
+        if frame.opcode is _BINARY:
+            if frame.fin:
+                self._check_size(len(frame.data))
+                return {"type": RECEIVE, "bytes": bytes(frame.data), "text": None}
+            self._binary = bytearray()
+        elif frame.opcode is _TEXT:
+            self._text, self._decoder = StringIO(), _UTF8()
+        self._fragments += 1
+        if self._fragments > MAX_FRAGMENTS:
+            raise OverflowError(f"over {MAX_FRAGMENTS} fragments")
+        self._size += len(frame.data)
+        self._check_size(self._size)
+        if self._text is not None and self._decoder is not None:
+            self._text.write(self._decoder.decode(bytes(frame.data), frame.fin))
+        elif self._binary is not None:
+            self._binary += frame.data
+        return self._whole() if frame.fin else None
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_message_bytes:
+            raise OverflowError(f"over {self._max_message_bytes} bytes")
+
+    def _whole(self) -> Event:
+        text = None if self._text is None else self._text.getvalue()
+        data = None if self._binary is None else bytes(self._binary)
+        self._fragments = self._size = 0
+        self._text = self._binary = None
+        return {"type": RECEIVE, "bytes": data, "text": text}
+
+    def receive_eof(self) -> None:
+        """Take in the end of the stream: without a closing frame, that is 1006.
+
+        Source: RFC 6455 section 7.1.5.
+        """
+        self._protocol.receive_eof()
+        if self.info is None:
+            self.info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False)
+
+    def _violated(self) -> None:
+        """The rules were broken: by what our closing frame says, or behind it."""
+        sent = cast("Close", self._protocol.close_sent)
+        self.info = CloseInfo(int(sent.code), sent.reason, "local", False)
+
+    # What goes out
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can still be sent: no closing frame was sent or received."""
+        return self._protocol.state is _OPEN
+
+    def send(self, event: Event) -> None:
+        """Frame a `websocket.send` or a `websocket.close`; nothing once it is closed.
+
+        Source: RFC 6455 sections 5.6 and 5.5.1; ASGI "websocket.send", ".close".
+        """
+        protocol = self._protocol
+        if protocol.state is not _OPEN:
+            return
+        if event["type"] == CLOSE:
+            protocol.send_close(event["code"], event["reason"])
+            return
+        text = event.get("text")
+        if text is None:
+            protocol.send_binary(event["bytes"])
+        else:
+            protocol.send_text(text.encode())
+
+    def ping(self, payload: bytes) -> None:
+        """Frame a ping of at most 125 bytes.
+
+        Source: RFC 6455 section 5.5.2.
+        """
+        if self._protocol.state is _OPEN:
+            self._protocol.send_ping(payload)
+
+    @property
+    def answers_size(self) -> int:
+        """Bytes that answer what was received, and that `take` has not yet returned."""
+        return sum(map(len, self._answers))
+
+    def take(self) -> bytes:
+        """Return the bytes to write, each once; empty if there are none."""
+        answers, self._answers = self._answers, []
+        return b"".join([*answers, *self._protocol.data_to_send()])

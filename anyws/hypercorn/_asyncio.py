@@ -1,0 +1,86 @@
+"""Hypercorn's asyncio and uvloop workers: their connections, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypercorn.asyncio import run as stock
+from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.config import Config
+
+from ._connection import EngineConnection
+from ._worker import Trigger, Worker, drain_on, serve_as_worker
+
+_worker_serve = stock.worker_serve
+
+
+class EngineTCPServer(EngineConnection, TCPServer):
+    """One connection of the asyncio and uvloop workers."""
+
+    async def receive(self) -> bytes:
+        """Return what was read; empty at the end, however it came."""
+        try:
+            if self.config.read_timeout is None:
+                return await self.reader.read(MAX_RECV)
+            async with asyncio.timeout(self.config.read_timeout):
+                return await self.reader.read(MAX_RECV)
+        except OSError:  # TimeoutError and SSLError among them
+            return b""
+
+    async def send_all(self, data: bytes) -> None:
+        """Write; a cancelled call leaves the rest to the transport."""
+        if self.writer.is_closing():
+            raise ConnectionResetError("the connection is gone")
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def send_nowait(self, data: bytes) -> int:
+        """Write if nothing is waiting; the transport keeps what the kernel refuses."""
+        transport = self.writer.transport
+        if transport.is_closing() or transport.get_write_buffer_size():
+            return 0
+        transport.write(data)
+        return len(data)
+
+    async def send_eof(self) -> bool:
+        """End our half of the connection; false: that cannot be done under TLS."""
+        try:
+            self.writer.write_eof()
+        except (NotImplementedError, RuntimeError):  # TLS; uvloop: it is closing
+            return False
+        return True
+
+    def abort(self) -> None:
+        """End the connection now: who waits to send or receive is told."""
+        self.writer.transport.abort()
+
+    async def _close(self) -> None:
+        # A peer that does not read would keep what is buffered, and so the closing,
+        # waiting for ever.
+        timeout = self.worker.options.close_timeout
+        abort = self.loop.call_later(timeout, self.abort)
+        try:
+            await super()._close()
+        except OSError:
+            pass  # TLS: what the peer has sent crossed our end of it
+        finally:
+            abort.cancel()
+
+
+async def serve_worker(app: Any, config: Config, **keywords: Any) -> None:
+    """Serve as a worker of the asyncio backend, until asked to end or cancelled."""
+    await serve_as_worker(_worker_serve, app, config, **keywords)
+
+
+serve_process = serve_worker  # Hypercorn itself looks after signals
+
+
+async def raise_shutdown(trigger: Trigger) -> None:
+    """Wait for the trigger, drain, and end the worker."""
+    await drain_on(trigger, _abort_later)
+
+
+def _abort_later(worker: Worker, seconds: float) -> None:
+    """Abort what is left in the end: Hypercorn would wait for it without limit."""
+    asyncio.get_running_loop().call_later(seconds, worker.abort_connections)

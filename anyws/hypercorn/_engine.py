@@ -1,0 +1,134 @@
+"""The engine's place in Hypercorn: which names it takes, and how it gives them back.
+
+Hypercorn 0.18 looks its own classes up by module names whenever it makes a connection
+or a stream. The engine puts subclasses there while it is installed, and nothing else:
+no code of Hypercorn's is copied or changed. What one version looks up may not be what
+another does, so an unknown version is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from threading import Lock
+from typing import Any, Final
+
+KNOWN_VERSION: Final = "0.18"
+
+# (module of Hypercorn's, name in it): (module of ours, name in it)
+_NAMES: Final = {
+    ("protocol.h11", "WSStream"): ("_stream", "EngineStream"),
+    ("protocol.h2", "WSStream"): ("_stream", "EngineStream"),
+    ("protocol.h2", "HTTPStream"): ("_h2_streams", "EngineHTTPStream"),
+    ("protocol.h2", "StreamBuffer"): ("_h2_streams", "EngineStreamBuffer"),
+    ("protocol", "H2Protocol"): ("_h2", "EngineH2Protocol"),
+    ("asyncio.run", "TCPServer"): ("_asyncio", "EngineTCPServer"),
+    ("asyncio.run", "raise_shutdown"): ("_asyncio", "raise_shutdown"),
+    ("asyncio.run", "worker_serve"): ("_asyncio", "serve_process"),
+    ("asyncio", "worker_serve"): ("_asyncio", "serve_worker"),
+}
+_TRIO_NAMES: Final = {
+    ("trio.run", "TCPServer"): ("_trio", "EngineTCPServer"),
+    ("trio.run", "raise_shutdown"): ("_trio", "raise_shutdown"),
+    ("trio.run", "worker_serve"): ("_trio", "serve_process"),
+    ("trio", "worker_serve"): ("_trio", "serve_worker"),
+}
+_HTTP3_NAMES: Final = {("protocol.h3", "WSStream"): ("_h3", "RefusedStream")}
+
+_lock = Lock()
+_users = 0
+_stock: list[tuple[Any, str, Any]] = []
+
+
+def install() -> None:
+    """Put the engine in its place; for good, unless `uninstall` is called as often.
+
+    Raises:
+        RuntimeError: This version of Hypercorn is not known.
+    """
+    global _users
+    check_version()
+    with _lock:
+        if not _users:
+            for (module_name, name), (ours, our_name) in _names().items():
+                module = import_module(f"hypercorn.{module_name}")
+                engine = getattr(import_module(f"{__package__}.{ours}"), our_name)
+                _stock.append((module, name, getattr(module, name)))
+                setattr(module, name, engine)
+        _users += 1
+
+
+def uninstall() -> None:
+    """Give the names back, when the last user does so."""
+    global _users
+    with _lock:
+        _users -= 1
+        while not _users and _stock:
+            setattr(*_stock.pop())
+
+
+def _names() -> dict[tuple[str, str], tuple[str, str]]:
+    names = dict(_NAMES)
+    if find_spec("trio") is not None:
+        names |= _TRIO_NAMES
+    if find_spec("aioquic") is not None:
+        names |= _HTTP3_NAMES
+    return names
+
+
+def check_version() -> None:
+    """Refuse a version of Hypercorn that the engine was not written for."""
+    found = version("hypercorn")
+    if found != KNOWN_VERSION and not found.startswith(f"{KNOWN_VERSION}."):
+        raise RuntimeError(
+            f"anyws.hypercorn is written for Hypercorn {KNOWN_VERSION}.* and does not "
+            f"know {found}: install 'hypercorn=={KNOWN_VERSION}.*'"
+        )
+
+
+@contextmanager
+def engine() -> Iterator[None]:
+    """Have Hypercorn serve WebSockets by the engine, inside the block.
+
+    For programs that call Hypercorn's own `serve()` or `run()`:
+
+        with anyws.hypercorn.engine():
+            trio.run(hypercorn.trio.serve, app, config)
+
+    It holds for the whole process, and for servers that are started inside the block.
+    Processes that Hypercorn spawns start without it: see `load`.
+
+    Raises:
+        RuntimeError: This version of Hypercorn is not known.
+    """
+    install()
+    try:
+        yield
+    finally:
+        uninstall()
+
+
+def load(module: str, attribute: str = "app") -> Any:
+    """Install the engine in this process, and load an application as Hypercorn does.
+
+    For those who keep calling `hypercorn` itself: it evaluates what follows the colon
+    inside each of its workers.
+
+        hypercorn -k trio "anyws.hypercorn:load('myproject.main', 'app')"
+
+    Args:
+        module: An importable module, or the path of a file, relative to the folder
+            that the server was started in.
+        attribute: The application in it, or an expression that makes it.
+
+    Raises:
+        RuntimeError: This version of Hypercorn is not known.
+        NoAppError: Hypercorn's: there is no such module or attribute.
+    """
+    from hypercorn.utils import load_application
+
+    install()
+    return load_application(f"{module}:{attribute}", 0).app  # type: ignore[attr-defined]

@@ -1,0 +1,299 @@
+"""One WebSocket in Hypercorn: its stream object, on our frames and our session.
+
+Hypercorn makes a `WSStream` for each opening handshake, over HTTP/1.1 and HTTP/2 alike,
+and tells it what comes in. This one hosts a session round every application, so that an
+unchanged Starlette application has its guarantees; `anyws.WebSocket` joins that session
+through the scope's extensions. Over HTTP/1.1 the connection belongs to the stream from
+the handshake on, and its reading task hands whole reads to the channel (`pump`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import Any, Protocol, cast
+
+from anyio import Event as Signal
+from anyio import move_on_after
+from hypercorn.config import Config
+from hypercorn.protocol.events import (
+    Body,
+    Data,
+    EndBody,
+    EndData,
+    Event,
+    Request,
+    Response,
+    StreamClosed,
+)
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
+from hypercorn.typing import AppWrapper, TaskGroup, WorkerContext
+from hypercorn.utils import valid_server_name
+
+from .._buffer import Wakeup
+from .._channel import WireChannel
+from .._close import CloseCode
+from .._hosting import host
+from .._session import EXTENSION, Session
+from .._states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
+from .._wire import Side, Wire
+from ._handshake import HandshakeRefusal, Headers, OpeningHandshake
+from ._worker import worker_of
+
+_HANDSHAKE = ASGIWebsocketState.HANDSHAKE
+_CONNECTED = ASGIWebsocketState.CONNECTED
+_OVER = ASGIWebsocketState.HTTPCLOSED
+
+
+class Transport(Protocol):
+    """A connection that a stream has for itself."""
+
+    async def receive(self) -> bytes:
+        """Return what was read; empty at the end, however it came."""
+
+    async def send_all(self, data: bytes) -> None:
+        """Write; raise OSError once that is not possible any more."""
+
+    def send_nowait(self, data: bytes) -> int:
+        """Write what can be written without waiting; return how many bytes it was."""
+
+    async def send_eof(self) -> bool:
+        """End our half of the connection; false: that cannot be done."""
+
+
+class EngineStream(WSStream):
+    """A WebSocket, from its opening handshake to its end.
+
+    Attributes:
+        channel: Where its frames are.
+        on_resume: Called when `paused` ends.
+    """
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        task_group: TaskGroup,
+        ssl: bool,
+        client: tuple[str, int] | None,
+        server: tuple[str, int] | None,
+        send: Callable[[Event], Awaitable[None]],
+        stream_id: int,
+    ) -> None:
+        super().__init__(
+            app, config, context, task_group, ssl, client, server, send, stream_id
+        )
+        self.worker = worker_of(config)
+        self.channel = WireChannel(
+            self._write, self._write_nowait, self._answer, self._ended, self._resumed
+        )
+        self.on_resume: Callable[[], None] | None = None
+        self._room = Wakeup()
+        self._transport: Transport | None = None
+        self._opening: OpeningHandshake
+        self._finishing = False
+        self._gone = Signal()  # the peer has ended its half
+
+    @property
+    def paused(self) -> bool:
+        """Whether the stream takes no more in for now."""
+        return self.channel.paused and not self.closed
+
+    # What comes from the peer
+
+    async def handle(self, event: Event) -> None:
+        """Take in what Hypercorn's protocol object has found."""
+        if self.closed:
+            return
+        if isinstance(event, Body | Data):
+            self.channel.receive_data(event.data)
+        elif isinstance(event, Request):
+            await self._open(event)
+        elif isinstance(event, EndBody):
+            self.channel.receive_eof()
+            self._gone.set()
+        elif isinstance(event, StreamClosed):
+            self.closed = True
+            self.channel.receive_eof()
+            self._gone.set()
+            self._resumed()
+
+    async def pump(self, transport: Transport) -> None:
+        """Read a connection that is the stream's alone, to its end."""
+        self._transport = transport
+        receive, take_in = transport.receive, self.channel.receive_data
+        while data := await receive():
+            take_in(data)
+            while self.paused:
+                await self._room.wait()
+        self.channel.receive_eof()
+        self._gone.set()
+
+    def _resumed(self) -> None:
+        self._room.wake()
+        if self.on_resume is not None:
+            self.on_resume()
+
+    # The opening handshake
+
+    async def _open(self, event: Request) -> None:
+        self.start_time = time()
+        path, _, query_string = event.raw_path.partition(b"?")
+        self.scope = {
+            "type": "websocket",
+            "asgi": {"spec_version": "2.4", "version": "3.0"},
+            "scheme": self.scheme,
+            "http_version": event.http_version,
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query_string,
+            "root_path": self.config.root_path,
+            "headers": event.headers,
+            "client": self.client,
+            "server": self.server,
+            "state": event.state.copy(),  # type: ignore[typeddict-item]  # as Hypercorn
+            "subprotocols": [],
+            "extensions": {"websocket.http.response": {}},
+        }
+        try:
+            self._opening = OpeningHandshake(path, event.headers, event.http_version)
+            if not valid_server_name(self.config, event):
+                raise HandshakeRefusal(404)
+            if self.worker.drain.draining:
+                raise HandshakeRefusal(503)
+        except (HandshakeRefusal, UnicodeDecodeError) as exc:
+            status = exc.status if isinstance(exc, HandshakeRefusal) else 400
+            headers = exc.headers if isinstance(exc, HandshakeRefusal) else []
+            # In a task of its own, since the one that reads must not wait.
+            self.task_group.spawn(self._refuse, status, headers)
+            return
+        self.scope["path"] = self._opening.path
+        self.scope["subprotocols"] = self._opening.subprotocols
+        self.channel.session = Session(
+            self.channel.receive,
+            self.channel.send,
+            self.worker.options,
+            subprotocols=self._opening.subprotocols,
+            direct=self.channel,
+            adopts=True,
+        )
+        self.channel.post({"type": CONNECT})
+        await self.task_group.spawn_app(
+            self._host, self.config, self.scope, self.app_send
+        )
+
+    async def _host(
+        self,
+        scope: Any,
+        receive: object,
+        send: object,
+        sync_spawn: Callable[..., Any],
+        call_soon: Callable[..., Any],
+    ) -> None:
+        """Run the application over the session; Hypercorn's own queue is not used."""
+        session, hosted = self.channel.session, cast("Any", self.app)
+        scope["extensions"][EXTENSION] = session
+
+        async def app() -> None:
+            await hosted(scope, session.receive, session.send, sync_spawn, call_soon)
+
+        await host(session, app, self.worker.drain)
+
+    async def _answer(self, event: Any) -> None:
+        """Answer the opening handshake as the application asks."""
+        if event["type"] == ACCEPT:
+            await self._accept(event)
+        elif event["type"] == CLOSE:
+            await self._refuse(503 if self.worker.drain.draining else 403)
+        elif event["type"] == RESPONSE_START:
+            self.response = event
+        else:
+            await self._send_rejection(event)
+
+    async def _accept(self, message: Any) -> None:
+        agreed, extensions = (
+            self._opening.agree() if self.worker.permessage_deflate else ([], [])
+        )
+        status, headers = self._opening.answer(message["subprotocol"])
+        headers += agreed + message["headers"]
+        await self.send(Response(self.stream_id, headers, status))
+        self.state = _CONNECTED
+        options = self.channel.session.options
+        wire = Wire(
+            Side.SERVER,
+            max_message_bytes=min(
+                options.max_message_bytes, self.worker.max_message_bytes
+            ),
+            extensions=extensions,
+        )
+        self.channel.open(wire, compressed=bool(extensions))
+        await self._log_access(status, headers)
+
+    async def _refuse(self, status: int, headers: Headers | None = None) -> None:
+        """Answer with an HTTP response without a body, and be done."""
+        self.state = _OVER
+        headers = [(b"content-length", b"0"), *(headers or [])]
+        if self._is_http1:
+            headers.append((b"connection", b"close"))
+        await self.send(Response(self.stream_id, headers, status))
+        await self.send(EndBody(self.stream_id))
+        await self._log_access(status, [])
+        await self._finish()
+
+    async def _log_access(self, status: int, headers: Headers) -> None:
+        response: Any = {"status": status, "headers": headers}
+        await self.config.log.access(self.scope, response, time() - self.start_time)
+
+    @property
+    def _is_http1(self) -> bool:
+        return self.scope["http_version"] != "2"
+
+    # The end
+
+    async def app_send(self, message: Any) -> None:
+        """Take note that the application has ended: Hypercorn says so by `None`."""
+        if message is not None or self.closed:
+            return
+        if self.state is _HANDSHAKE:
+            await self._refuse(500)
+        elif self.state is _CONNECTED:
+            code = CloseCode.INTERNAL_ERROR
+            self.channel.close(code)
+        await self._finish()
+
+    def _ended(self) -> None:
+        """The peer has closed, gone or broken the rules."""
+        if self.state is _CONNECTED and not self.closed:
+            self.task_group.spawn(self._finish)
+
+    async def _finish(self) -> None:
+        """Write what is left and end the stream, in bounded time."""
+        if self._finishing or self.closed:
+            return
+        self._finishing = True
+        try:
+            with move_on_after(self.worker.options.close_timeout):
+                await self.channel.flush()
+                if not self._is_http1:
+                    await self.send(EndData(self.stream_id))
+                    await self._gone.wait()
+                elif self.channel.violated and await self._half_close():
+                    # Whoever closes with data unread resets the connection, and the
+                    # peer may never see why.
+                    await self._gone.wait()
+        except OSError:
+            pass
+        await self.send(StreamClosed(self.stream_id))
+
+    def _write_nowait(self, data: bytes) -> int:
+        return 0 if self._transport is None else self._transport.send_nowait(data)
+
+    async def _half_close(self) -> bool:
+        return self._transport is not None and await self._transport.send_eof()
+
+    async def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            await self._transport.send_all(data)
+        elif not self.closed:
+            await self.send(Data(self.stream_id, data))

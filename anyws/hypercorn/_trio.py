@@ -1,0 +1,127 @@
+"""Hypercorn's trio worker: its connections, and its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import cached_property
+from typing import Any
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import run as stock
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+
+from ._connection import EngineConnection
+from ._worker import Trigger, Worker, drain_on, serve_as_worker
+
+_BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+_worker_serve = stock.worker_serve
+
+
+class EngineTCPServer(EngineConnection, TCPServer):
+    """One connection of the trio worker."""
+
+    @cached_property
+    def _socket(self) -> trio.socket.SocketType | None:
+        """The connection's socket, where that is all there is to it.
+
+        The system is asked directly then: trio's `recv` first tries in vain, and its
+        `send` ends with a turn of the scheduler, together a third of an echo's cost.
+        """
+        plain = os.name == "posix" and isinstance(self.stream, trio.SocketStream)
+        return self.stream.socket if plain else None
+
+    async def receive(self) -> bytes:
+        """Return what was read; empty at the end, however it came."""
+        try:
+            if self.config.read_timeout is None:
+                return await self._receive()
+            with trio.fail_after(self.config.read_timeout):
+                return await self._receive()
+        except (*_BROKEN, trio.TooSlowError):
+            return b""
+
+    async def _receive(self) -> bytes:
+        if self._socket is None:
+            return bytes(await self.stream.receive_some(MAX_RECV))
+        while self._socket.fileno() >= 0:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return os.read(self._socket.fileno(), MAX_RECV)
+            except BlockingIOError:
+                continue  # it was not
+        return b""  # closed by another task
+
+    async def send_all(self, data: bytes) -> None:
+        """Write; a cancelled call ends the connection, as a frame may be torn."""
+        try:
+            if rest := memoryview(data)[self.send_nowait(data) :]:
+                await self.stream.send_all(rest)
+        except _BROKEN as exc:
+            raise ConnectionResetError("the connection is gone") from exc
+        except BaseException:
+            self.abort()
+            raise
+
+    def send_nowait(self, data: bytes) -> int:
+        """Write what can be written without waiting; return how many bytes it was."""
+        if self._socket is None:
+            return 0
+        try:
+            return os.write(self._socket.fileno(), data)
+        except OSError:  # it would block; or is broken, which the next call will say
+            return 0
+
+    async def send_eof(self) -> bool:
+        """End our half of the connection; false: that cannot be done under TLS."""
+        if not hasattr(self.stream, "send_eof"):
+            return False
+        try:
+            await self.stream.send_eof()
+        except (*_BROKEN, trio.BusyResourceError) as exc:
+            raise ConnectionResetError("the connection is gone") from exc
+        return True
+
+    def abort(self) -> None:
+        """End the connection now: who waits to send or receive is told."""
+        stream = getattr(self.stream, "transport_stream", self.stream)
+        stream.socket.close()
+
+    async def _close(self) -> None:
+        with trio.move_on_after(self.worker.options.close_timeout):
+            await super()._close()
+        self.abort()
+
+
+async def serve_worker(app: Any, config: Config, **keywords: Any) -> None:
+    """Serve as a worker of the trio backend, until asked to end or cancelled."""
+    await serve_as_worker(_worker_serve, app, config, **keywords)
+
+
+async def serve_process(app: Any, config: Config, **keywords: Any) -> None:
+    """Serve as a worker that is the whole process, so that signals end it in order."""
+    if keywords.get("shutdown_trigger") is None:
+        keywords["shutdown_trigger"] = _signalled
+    await serve_worker(app, config, **keywords)
+
+
+async def _signalled() -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            return
+
+
+async def raise_shutdown(trigger: Trigger) -> None:
+    """Wait for the trigger, drain, and end the worker."""
+    await drain_on(trigger, _abort_later)
+
+
+def _abort_later(worker: Worker, seconds: float) -> None:
+    """Abort what is left in the end: a send of Hypercorn's own cannot be cancelled."""
+
+    async def abort() -> None:
+        await trio.sleep(seconds)
+        worker.abort_connections()
+
+    trio.lowlevel.spawn_system_task(abort)

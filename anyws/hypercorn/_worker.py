@@ -1,0 +1,151 @@
+"""One worker: its settings, its connections, and the end of both.
+
+What an operator can set are attributes of Hypercorn's own `Config`, which Hypercorn
+hands to every worker it spawns, whatever wrote it: keywords of `serve()`, a TOML file
+or a Python file.
+
+* `websocket_options`: an `anyws.Options`, or a mapping of its fields, for applications
+  that choose none of their own;
+* `websocket_permessage_deflate`: whether compression is agreed on (default true);
+* `websocket_drain_timeout`: seconds that handlers have to end in, once the worker is
+  asked to end (default: Hypercorn's `graceful_timeout`);
+* `websocket_drain_code`: the close code that peers get then (default 1012).
+
+Of Hypercorn's own, `websocket_max_message_size` bounds every message, and
+`websocket_ping_interval`, where it is set, is the interval between pings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from copy import copy
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from hypercorn.config import Config
+from hypercorn.utils import ShutdownError
+
+from .._close import CloseCode
+from .._drain import Drain
+from .._options import Options
+
+Trigger = Callable[[], Awaitable[object]]
+
+_ATTRIBUTE: Final = "websocket_worker"
+
+# The worker that the running task belongs to.
+current_worker: ContextVar[Worker] = ContextVar("current_worker")
+
+
+class Connection(Protocol):
+    """What a worker must be able to do to a connection."""
+
+    def abort(self) -> None:
+        """End it now, whatever is still to be sent."""
+
+
+class Worker:
+    """The settings and connections of one call of Hypercorn's `worker_serve`.
+
+    Attributes:
+        options: Those of WebSockets whose application chooses none of its own.
+        permessage_deflate: Whether compression is agreed on with peers that offer it.
+        max_message_bytes: Largest message, whatever the options of an application.
+        graceful_timeout: Seconds that plain requests have to end in.
+        drain: The WebSockets being served.
+        connections: All connections, those of plain requests too.
+        started: Called when the worker begins to serve.
+    """
+
+    def __init__(self, config: Config) -> None:
+        options = _options_of(config)
+        if config.websocket_ping_interval is not None:
+            interval = config.websocket_ping_interval
+            options = replace(options, ping_interval=interval)
+        timeout = getattr(config, "websocket_drain_timeout", None)
+        self.options: Options = options
+        self.permessage_deflate: bool = getattr(
+            config, "websocket_permessage_deflate", True
+        )
+        self.max_message_bytes: int = config.websocket_max_message_size
+        self.drain = Drain(
+            code=getattr(config, "websocket_drain_code", CloseCode.SERVICE_RESTART),
+            # Hypercorn's may be 0, which is to say at once.
+            timeout=max(config.graceful_timeout, 0.001) if timeout is None else timeout,
+        )
+        self.graceful_timeout = config.graceful_timeout
+        self.connections: set[Connection] = set()
+        self.started: Callable[[], None] | None = getattr(
+            config, "websocket_started", None
+        )
+
+    def abort_connections(self) -> None:
+        """End every connection that is left."""
+        for connection in list(self.connections):
+            connection.abort()
+
+
+def _options_of(config: Config) -> Options:
+    options = getattr(config, "websocket_options", None)
+    if options is None:
+        return Options()
+    if isinstance(options, Mapping):
+        return Options(**options)
+    if isinstance(options, Options):
+        return options
+    raise TypeError(
+        "websocket_options must be anyws.Options or a mapping of its fields, "
+        f"not {type(options).__name__}"
+    )
+
+
+def worker_of(config: Any) -> Worker:
+    """Return the worker that a configuration was copied for."""
+    worker: Worker = vars(config)[_ATTRIBUTE]
+    return worker
+
+
+async def serve_as_worker(
+    worker_serve: Callable[..., Awaitable[None]],
+    app: object,
+    config: Config,
+    **keywords: Any,
+) -> None:
+    """Call Hypercorn's `worker_serve` with a worker of its own.
+
+    Raises:
+        TypeError, ValueError: A setting has no meaning; says which and why.
+    """
+    worker = Worker(config)
+    config = copy(config)
+    vars(config)[_ATTRIBUTE] = worker
+    if config.quic_bind:
+        await config.log.warning(
+            "WebSockets are not offered over HTTP/3: Hypercorn 0.18 never tells the "
+            "application that such a connection has ended"
+        )
+    token = current_worker.set(worker)
+    try:
+        await worker_serve(app, config, **keywords)
+    finally:
+        current_worker.reset(token)
+
+
+async def drain_on(
+    trigger: Trigger, abort_later: Callable[[Worker, float], None]
+) -> None:
+    """Wait for what ends the worker, and drain it; Hypercorn's `raise_shutdown`.
+
+    Args:
+        trigger: Returns when the worker is to end.
+        abort_later: Has a worker's connections aborted after some seconds.
+    """
+    worker = current_worker.get()
+    if worker.started is not None:
+        worker.started()
+        worker.started = None
+    await trigger()
+    await worker.drain.aclose()
+    abort_later(worker, worker.graceful_timeout)
+    raise ShutdownError

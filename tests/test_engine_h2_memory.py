@@ -1,0 +1,375 @@
+"""The HTTP/2 protocol object without a server: what no peer can bring about at will."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import h2.events
+import pytest
+from anyio import wait_all_tasks_blocked
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamClosed
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.typing import ConnectionState
+
+from anyws.hypercorn import engine
+from anyws.hypercorn._h2 import EngineH2Protocol
+from anyws.hypercorn._h2_streams import EngineHTTPStream, EngineStreamBuffer, Signal
+from anyws.hypercorn._h3 import RefusedStream
+
+
+async def responds(_: Any, receive: Any, send: Any, *__: object) -> None:
+    """Respond when the whole body was read."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"whole"})
+
+
+async def breaks_off(_: Any, __: object, send: Any, *___: object) -> None:
+    """Respond with a part, and fail."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"part", "more_body": True})
+    raise RuntimeError("Boom")
+
+
+class Memory:
+    """A connection between a client's library and the engine's protocol object."""
+
+    def __init__(self) -> None:
+        """Make the client's end."""
+        self.client = H2Connection()
+        self.protocol: EngineH2Protocol
+        self.events: list[h2.events.Event] = []
+        self.asked: list[Event] = []
+        self.error: OSError | None = None
+        self.writable = anyio.Event()
+        self.writable.set()
+
+    async def send(self, event: Event) -> None:
+        """Take what the protocol object has for the transport."""
+        if self.error is not None:
+            raise self.error
+        await self.writable.wait()
+        if isinstance(event, RawData):
+            self.events += self.client.receive_data(event.data)
+        else:
+            self.asked.append(event)
+
+    async def exchange(self) -> None:
+        """Hand over what there is, in both directions."""
+        for _ in range(3):
+            await self.protocol.handle(RawData(data=self.client.data_to_send()))
+            await wait_all_tasks_blocked()
+
+    async def request(
+        self, stream_id: int, *, end: bool = True, **changes: str | bytes
+    ) -> None:
+        """Send a request's headers; pseudo headers may be changed."""
+        pseudo: dict[str, str | bytes] = {"method": "POST", "scheme": "http"}
+        pseudo |= {"authority": "here", "path": "/"} | changes
+        headers: Any = [(f":{name}", value) for name, value in pseudo.items()]
+        headers.append(("sec-websocket-version", "13"))
+        self.client.send_headers(stream_id, headers, end_stream=end)
+        await self.exchange()
+
+    def status(self, stream_id: int) -> str:
+        """Return the status of a response."""
+        [response] = self.found(h2.events.ResponseReceived, stream_id)
+        headers: dict[bytes, bytes] = dict(response.headers)
+        return headers[b":status"].decode()
+
+    def found(self, kind: type[Any], stream_id: int) -> list[Any]:
+        """Return the events of a kind for a stream."""
+        return [
+            event
+            for event in self.events
+            if isinstance(event, kind) and event.stream_id == stream_id
+        ]
+
+
+@asynccontextmanager
+async def connection(
+    app: Callable[..., Any], *, upgrade: str = "", server_names: Sequence[str] = ()
+) -> AsyncIterator[Memory]:
+    """Connect in memory, on the running backend; by an upgrade if one is asked for."""
+    config, memory = Config(), Memory()
+    config.errorlog = logging.getLogger("test_engine_h2_memory")
+    config.server_names = list(server_names)
+    if _on_trio():
+        from hypercorn.trio.task_group import TaskGroup
+        from hypercorn.trio.worker_context import WorkerContext
+
+        group: Any = TaskGroup()
+        context: Any = WorkerContext(None)
+    else:
+        from hypercorn.asyncio import task_group, worker_context
+
+        group = task_group.TaskGroup(asyncio.get_running_loop())
+        context = worker_context.WorkerContext(None)
+    with engine():
+        async with group:
+            memory.protocol = EngineH2Protocol(
+                *(app, config, context, group, ConnectionState({})),
+                *(False, None, None, memory.send),
+            )
+            if upgrade:
+                settings = memory.client.initiate_upgrade_connection()
+                headers = [(b":method", upgrade.encode()), (b":path", b"/")]
+                await memory.protocol.initiate(headers, settings)
+            else:
+                memory.client.initiate_connection()
+                await memory.protocol.initiate()
+            await memory.exchange()
+            yield memory
+            await memory.protocol.handle(Closed())
+
+
+def _on_trio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False
+
+
+class FailingStream(EngineHTTPStream):
+    """A stream that can take in neither a body nor its end."""
+
+    async def handle(self, event: StreamEvent) -> None:
+        """Fail, or do as usual."""
+        if isinstance(event, Body):
+            raise OSError("Boom")
+        await super().handle(event)
+        if isinstance(event, StreamClosed):
+            raise LookupError("Boom")
+
+
+async def test_an_error_in_a_stream_resets_that_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others, and the connection's window, are as they were."""
+    async with connection(responds) as memory:
+        await memory.request(1, end=False)
+        monkeypatch.setattr("hypercorn.protocol.h2.HTTPStream", FailingStream)
+        await memory.request(3, end=False)
+        window = memory.client.outbound_flow_control_window
+        for _ in range(3):
+            memory.client.send_data(3, bytes(16384))
+        await memory.exchange()
+        [reset] = memory.found(h2.events.StreamReset, 3)
+        assert reset.error_code == ErrorCodes.INTERNAL_ERROR
+        assert 3 not in memory.protocol.streams
+        assert 3 not in memory.protocol.stream_buffers
+
+        memory.client.send_data(1, b"body", end_stream=True)
+        await memory.exchange()
+        parts = memory.found(h2.events.DataReceived, 1)
+        assert b"".join(part.data for part in parts) == b"whole"
+        manager = memory.protocol.connection._inbound_flow_control_window_manager
+        assert manager.current_window_size + manager._bytes_processed >= window
+
+
+async def test_a_response_that_breaks_off_is_no_whole_one() -> None:
+    """The peer gets a reset, and not the end of a complete response."""
+    async with connection(breaks_off) as memory:
+        await memory.request(1)
+        [reset] = memory.found(h2.events.StreamReset, 1)
+        assert reset.error_code == ErrorCodes.INTERNAL_ERROR
+        assert memory.found(h2.events.StreamEnded, 1) == []
+
+
+async def test_a_cancelled_handler_tears_nothing() -> None:
+    """What it had sent arrives: without its headers, no later ones could be decoded."""
+
+    async def app(_: Any, __: object, send: Any, *___: object) -> None:
+        headers = [(b"x-new", b"an entry of the table that both sides keep")]
+        with anyio.CancelScope() as scope:
+            tg.start_soon(cancel, scope)
+            start = {"type": "http.response.start", "status": 200, "headers": headers}
+            await send(start)
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    async def cancel(scope: anyio.CancelScope) -> None:
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        await wait_all_tasks_blocked()
+        memory.writable.set()
+
+    async with anyio.create_task_group() as tg, connection(app) as memory:
+        for stream_id in (1, 3):
+            memory.writable = anyio.Event()
+            await memory.request(stream_id)
+            assert memory.status(stream_id) == "200"
+            assert memory.found(h2.events.StreamEnded, stream_id) != []
+
+
+async def test_a_transport_that_fails_ends_every_stream() -> None:
+    """An error of the transport is the end of the connection, and no more than that."""
+    async with connection(responds) as memory:
+        await memory.request(1, end=False)
+        memory.error = TimeoutError("the transport has failed")
+        memory.client.ping(bytes(8))
+        await memory.exchange()
+        assert memory.protocol.closed
+        assert memory.protocol.streams == {}
+
+
+async def test_a_peer_that_breaks_the_rules_is_told_so() -> None:
+    """The GOAWAY frame is written before the connection is closed."""
+    async with connection(responds) as memory:
+        await memory.request(1, end=False)
+        await memory.protocol.handle(RawData(data=bytes(100)))
+        terminated = memory.events[-1]
+        assert isinstance(terminated, h2.events.ConnectionTerminated)
+        assert memory.asked[-1] == Closed()
+
+
+async def test_an_error_of_the_library_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing that a peer sends is the end of more than its own connection."""
+    async with connection(responds) as memory:
+
+        def receive_data(_: bytes) -> None:
+            raise LookupError("Boom")
+
+        monkeypatch.setattr(memory.protocol.connection, "receive_data", receive_data)
+        await memory.protocol.handle(RawData(data=b"anything"))
+        assert memory.asked[-1] == Closed()
+
+
+async def test_a_turn_of_a_stream_that_is_gone_is_skipped() -> None:
+    """The task that writes goes on with the others."""
+    async with connection(responds) as memory:
+        memory.protocol.priority.insert_stream(99)
+        await memory.request(1)
+        assert memory.status(1) == "200"
+
+
+@pytest.mark.parametrize(("host", "status"), [("here", "404"), (b"\xff", "400")])
+async def test_a_request_for_another_host_is_over_once_it_is_answered(
+    host: str | bytes, status: str
+) -> None:
+    """It does not keep the connection busy for ever."""
+    async with connection(responds, server_names=["there"]) as memory:
+        await memory.request(1, authority=host)
+        assert memory.status(1) == status
+        assert memory.found(h2.events.StreamEnded, 1) != []
+        assert memory.protocol.idle
+        assert memory.protocol._accounts == {}
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", "200"), ("CONNECT", "501")])
+async def test_a_request_may_ask_for_http_2(method: str, status: str) -> None:
+    """An upgrade from HTTP/1.1 begins with the stream of its request."""
+    async with connection(responds, upgrade=method) as memory:
+        assert memory.status(1) == status
+        assert memory.found(h2.events.StreamEnded, 1) != []
+        assert memory.protocol._accounts == {}
+        await memory.request(3)
+        assert memory.status(3) == "200"
+
+
+async def test_websockets_over_http_3_are_refused() -> None:
+    """One response without a header that HTTP/3 forbids; what follows is ignored."""
+    sent: list[StreamEvent] = []
+
+    async def send(event: StreamEvent) -> None:
+        sent.append(event)
+
+    unused: Any = None
+    config = Config()
+    config.errorlog = logging.getLogger("test_engine_h2_memory")
+    for _ in range(2):
+        sent.clear()
+        stream = RefusedStream(
+            unused, config, unused, unused, True, None, None, send, 4
+        )
+        request = Request(4, [], "3", "CONNECT", b"/", ConnectionState({}))
+        for event in (request, Body(4, b"late"), EndBody(4), StreamClosed(4)):
+            await stream.handle(event)
+        assert sent == [Response(4, [(b"content-length", b"0")], 501), EndBody(4)]
+        assert stream.idle
+
+
+async def test_what_is_under_way_is_sent_before_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that stops closes a connection when all its streams were sent."""
+    stopping = anyio.Event()
+
+    async def denies(_: Any, __: object, send: Any, *___: object) -> None:
+        await stopping.wait()
+        start = {"type": "websocket.http.response.start", "status": 418, "headers": []}
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": b"no tea"})
+
+    async with connection(denies) as memory:
+        monkeypatch.setattr("hypercorn.protocol.h2.WSStream", WSStream)
+        memory.client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await memory.exchange()
+        await memory.request(1, end=False, method="CONNECT", protocol="websocket")
+        await memory.protocol.context.terminated.set()
+        stopping.set()
+        await memory.exchange()
+        assert memory.protocol.streams[1].idle
+        assert memory.found(h2.events.StreamEnded, 1) == []
+
+        memory.client.increment_flow_control_window(100, 1)
+        await memory.exchange()
+        [data, *_] = memory.found(h2.events.DataReceived, 1)
+        assert data.data == b"no tea"
+        assert memory.found(h2.events.StreamEnded, 1) != []
+        assert memory.asked[-1] == Updated(idle=True)
+
+
+async def test_a_server_that_stops_takes_no_more_requests() -> None:
+    """They are refused in a way that makes it safe to send them again elsewhere."""
+    async with connection(responds) as memory:
+        await memory.protocol.context.terminated.set()
+        await memory.request(1)
+        assert isinstance(memory.events[-1], h2.events.ConnectionTerminated)
+        [refused] = memory.found(h2.events.StreamReset, 1)
+        assert refused.error_code == ErrorCodes.REFUSED_STREAM
+
+
+async def test_senders_wait_for_one_buffer() -> None:
+    """Several wait for room and are all woken; closing wakes them too."""
+
+    done: list[int] = []
+    buffer = EngineStreamBuffer(Signal)
+
+    async def push(number: int) -> None:
+        await buffer.push(bytes(40_000))
+        done.append(number)
+
+    async with anyio.create_task_group() as tg:
+        for number in range(3):
+            tg.start_soon(push, number)
+            await wait_all_tasks_blocked()
+        assert await buffer.pop(0) == b""
+        await wait_all_tasks_blocked()
+        assert done == []
+        while not done:
+            assert await buffer.pop(16384)
+            await wait_all_tasks_blocked()
+        assert sorted(done) == [0, 1, 2]
+        assert len(buffer.buffer) > 16384
+        tg.start_soon(push, 3)
+        await wait_all_tasks_blocked()
+        assert len(done) == 3
+        await buffer.close()
+    assert len(done) == 4
+    await buffer.push(b"too late")
+    assert buffer.complete
