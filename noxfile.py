@@ -200,11 +200,15 @@ def unpack_tests(session: nox.Session, requirement: str) -> Path:
     return root
 
 
+# Real servers under the engine: minutes, so one Python runs them.
+ENGINE = "--ignore-glob=tests/test_engine_*.py"
+
+
 @nox.session(python=PYTHONS[0])
 def minimums(session: nox.Session) -> None:
     """Run the tests on the oldest Python with the oldest versions that are promised."""
     session.install("--resolution=lowest-direct", PACKAGE, *TEST)
-    session.run("pytest", "-m", "not slow", *session.posargs)
+    session.run("pytest", "-m", "not slow", ENGINE, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
@@ -221,7 +225,7 @@ def coverage(session: nox.Session) -> None:
     session.install(PACKAGE, *TEST)
     session.run("coverage", "erase")
     # By its path, as `-m pytest` would import the working tree.
-    pytest = (f"{session.bin}/pytest", "-m", "not slow", *session.posargs)
+    pytest = (f"{session.bin}/pytest", "-m", "not slow", ENGINE, *session.posargs)
     session.run("coverage", "run", *pytest)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
@@ -233,7 +237,8 @@ def tests(session: nox.Session) -> None:
     session.install(PACKAGE, *TEST)
     session.run("python", "--version")
     # `pytest`, not `python -m pytest`: that would import the working tree.
-    session.run("pytest", *session.posargs)
+    left_out = () if session.python == PYTHONS[-1] else (ENGINE,)
+    session.run("pytest", *left_out, *session.posargs)
 
 
 if __name__ == "__main__":
