@@ -10,7 +10,7 @@ from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.config import Config
 
 from ._connection import EngineConnection
-from ._worker import Trigger, Worker, drain_on, serve_as_worker
+from ._worker import Trigger, Worker, drain_on, or_signal, serve_as_worker
 
 _worker_serve = stock.worker_serve
 
@@ -73,7 +73,10 @@ async def serve_worker(app: Any, config: Config, **keywords: Any) -> None:
     await serve_as_worker(_worker_serve, app, config, **keywords)
 
 
-serve_process = serve_worker  # Hypercorn itself looks after signals
+async def serve_process(app: Any, config: Config, **keywords: Any) -> None:
+    """Serve as a worker that has its process for itself, so that signals end it."""
+    keywords["shutdown_trigger"] = or_signal(keywords.get("shutdown_trigger"))
+    await serve_worker(app, config, **keywords)
 
 
 async def raise_shutdown(trigger: Trigger) -> None:

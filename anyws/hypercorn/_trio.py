@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypercorn.trio import run as stock
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from ._connection import EngineConnection
-from ._worker import Trigger, Worker, drain_on, serve_as_worker
+from ._worker import Trigger, Worker, drain_on, or_signal, serve_as_worker
 
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 _worker_serve = stock.worker_serve
@@ -100,16 +99,9 @@ async def serve_worker(app: Any, config: Config, **keywords: Any) -> None:
 
 
 async def serve_process(app: Any, config: Config, **keywords: Any) -> None:
-    """Serve as a worker that is the whole process, so that signals end it in order."""
-    if keywords.get("shutdown_trigger") is None:
-        keywords["shutdown_trigger"] = _signalled
+    """Serve as a worker that has its process for itself, so that signals end it."""
+    keywords["shutdown_trigger"] = or_signal(keywords.get("shutdown_trigger"))
     await serve_worker(app, config, **keywords)
-
-
-async def _signalled() -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            return
 
 
 async def raise_shutdown(trigger: Trigger) -> None:

@@ -17,12 +17,14 @@ Of Hypercorn's own, `websocket_max_message_size` bounds every message, and
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
+from anyio import CancelScope, create_task_group, open_signal_receiver
 from hypercorn.config import Config
 from hypercorn.utils import ShutdownError
 
@@ -130,6 +132,29 @@ async def serve_as_worker(
         await worker_serve(app, config, **keywords)
     finally:
         current_worker.reset(token)
+
+
+def or_signal(trigger: Trigger | None) -> Trigger:
+    """Return a trigger that SIGTERM is too; and SIGINT, if there is no other.
+
+    A worker that Hypercorn has spawned is not told of a signal that its whole group
+    gets, as from systemd: it would end at once.
+    """
+    numbers = [signal.SIGTERM] if trigger else [signal.SIGTERM, signal.SIGINT]
+
+    async def signalled(scope: CancelScope) -> None:
+        with open_signal_receiver(*numbers) as signals:
+            async for _ in signals:
+                scope.cancel()
+
+    async def either() -> None:
+        async with create_task_group() as tasks:
+            tasks.start_soon(signalled, tasks.cancel_scope)
+            if trigger is not None:
+                await trigger()
+                tasks.cancel_scope.cancel()
+
+    return either
 
 
 async def drain_on(
