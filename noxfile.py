@@ -214,8 +214,8 @@ def minimums(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def examples(session: nox.Session) -> None:
     """Run the examples with what a user has who followed the README."""
-    # pytest drives them, and websockets is the other end.
-    session.install(".[hypercorn,trio]", "pytest>=9.2", "websockets>=16")
+    # pytest drives them.
+    session.install(".[hypercorn,trio]", "pytest>=9.2")
     session.run("pytest", "tests/test_examples.py", *session.posargs)
 
 
