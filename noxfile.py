@@ -200,15 +200,17 @@ def unpack_tests(session: nox.Session, requirement: str) -> Path:
     return root
 
 
-# Real servers under the engine: minutes, so one Python runs them.
+# What only the newest Python runs, for the minutes it takes: real servers under the
+# engine, and the law over frames as well as over ASGI events.
 ENGINE = "--ignore-glob=tests/test_engine_*.py"
+FRAMES = ("-k", "not wired and not eager")
 
 
 @nox.session(python=PYTHONS[0])
 def minimums(session: nox.Session) -> None:
     """Run the tests on the oldest Python with the oldest versions that are promised."""
     session.install("--resolution=lowest-direct", PACKAGE, *TEST)
-    session.run("pytest", "-m", "not slow", ENGINE, *session.posargs)
+    session.run("pytest", "-m", "not slow", ENGINE, *FRAMES, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
@@ -237,7 +239,7 @@ def tests(session: nox.Session) -> None:
     session.install(PACKAGE, *TEST)
     session.run("python", "--version")
     # `pytest`, not `python -m pytest`: that would import the working tree.
-    left_out = () if session.python == PYTHONS[-1] else (ENGINE,)
+    left_out = () if session.python == PYTHONS[-1] else (ENGINE, *FRAMES)
     session.run("pytest", *left_out, *session.posargs)
 
 

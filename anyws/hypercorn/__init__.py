@@ -16,12 +16,13 @@ tells an application that such a connection has ended.
 
 from __future__ import annotations
 
-try:
-    import hypercorn as _  # noqa: F401  # only to say clearly that it is missing
-except ModuleNotFoundError as exc:
+from importlib.util import find_spec as _find_spec
+
+if _find_spec("hypercorn") is None:
     raise ModuleNotFoundError(
-        "anyws.hypercorn needs Hypercorn: install the extra 'hypercorn'", name=exc.name
-    ) from exc
+        "anyws.hypercorn needs Hypercorn: install the extra 'hypercorn'",
+        name="hypercorn",
+    )
 
 from ._engine import engine, load
 from ._serve import run, serve
