@@ -125,8 +125,10 @@ class WireChannel:
             self._take_in(self._wire, data)
         self.paused = self._full
 
-    def receive_eof(self) -> None:
-        """Take in the end of the transport."""
+    def receive_eof(self, *, aborted: bool = False) -> None:
+        """Take in the end of the transport; aborted, what was kept is dropped."""
+        if aborted:
+            self._unfed = b""
         if self._wire is not None:
             self._eof = True
             self._go_on()

@@ -115,7 +115,7 @@ class EngineStream(WSStream):
             self._gone.set()
         elif isinstance(event, StreamClosed):
             self.closed = True
-            self.channel.receive_eof()
+            self.channel.receive_eof(aborted=True)
             self._gone.set()
             self._resumed()
 
