@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from hypercorn.asyncio import run as stock
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
-from hypercorn.config import Config
 
 from ._connection import EngineConnection
-from ._worker import Trigger, Worker, drain_on, or_signal, serve_as_worker
-
-_worker_serve = stock.worker_serve
+from ._worker import Backend, Worker
 
 
 class EngineTCPServer(EngineConnection, TCPServer):
@@ -68,22 +64,12 @@ class EngineTCPServer(EngineConnection, TCPServer):
             abort.cancel()
 
 
-async def serve_worker(app: Any, config: Config, **keywords: Any) -> None:
-    """Serve as a worker of the asyncio backend, until asked to end or cancelled."""
-    await serve_as_worker(_worker_serve, app, config, **keywords)
-
-
-async def serve_process(app: Any, config: Config, **keywords: Any) -> None:
-    """Serve as a worker that has its process for itself, so that signals end it."""
-    keywords["shutdown_trigger"] = or_signal(keywords.get("shutdown_trigger"))
-    await serve_worker(app, config, **keywords)
-
-
-async def raise_shutdown(trigger: Trigger) -> None:
-    """Wait for the trigger, drain, and end the worker."""
-    await drain_on(trigger, _abort_later)
-
-
 def _abort_later(worker: Worker, seconds: float) -> None:
     """Abort what is left in the end: Hypercorn would wait for it without limit."""
     asyncio.get_running_loop().call_later(seconds, worker.abort_connections)
+
+
+_backend = Backend(stock.worker_serve, _abort_later)
+serve_worker = _backend.serve_worker
+serve_process = _backend.serve_process
+raise_shutdown = _backend.raise_shutdown

@@ -9,11 +9,11 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol import ProtocolWrapper
 
-from ._stream import EngineStream
+from ._stream import EngineStream, Transport
 from ._worker import Worker, worker_of
 
 
-class EngineConnection:
+class EngineConnection(Transport):
     """Mixed into Hypercorn's `TCPServer`: one connection, of whatever protocol.
 
     It belongs to its WebSocket alone once HTTP/1.1 has been upgraded, so that what is
@@ -53,24 +53,6 @@ class EngineConnection:
             data = await self.receive()
             await self.protocol.handle(RawData(data))
         await self.protocol.handle(Closed())
-
-    # What a stream uses that has the connection for itself
-
-    @abstractmethod
-    async def receive(self) -> bytes:
-        """Return what was read; empty at the end, however it came."""
-
-    @abstractmethod
-    async def send_all(self, data: bytes) -> None:
-        """Write; raise OSError once that is not possible any more."""
-
-    @abstractmethod
-    def send_nowait(self, data: bytes) -> int:
-        """Write what can be written without waiting; return how many bytes it was."""
-
-    @abstractmethod
-    async def send_eof(self) -> bool:
-        """End our half of the connection; false: that cannot be done under TLS."""
 
     @abstractmethod
     def abort(self) -> None:

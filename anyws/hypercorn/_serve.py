@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -17,7 +17,6 @@ from anyio import (
     Event,
     create_task_group,
     get_cancelled_exc_class,
-    open_signal_receiver,
 )
 from anyio.abc import TaskStatus
 from hypercorn.config import Config, Sockets
@@ -26,7 +25,7 @@ from hypercorn.utils import repr_socket_addr, wrap_app
 
 from .._options import Options, check_options
 from ._engine import engine
-from ._worker import Trigger
+from ._worker import Trigger, signalled, wait_first
 
 # ASGI or WSGI; each framework has types of its own for it.
 Application: TypeAlias = Callable[..., Any]
@@ -97,7 +96,8 @@ class _Server:
         self.asked = Event()
         self.ended = Event()
         self.failure: BaseException | None = None
-        self._trigger = trigger
+        triggers = (self.asked.wait, trigger)
+        self._trigger = partial(wait_first, *filter(None, triggers))
         self._scope = CancelScope()
 
     async def work(self, app: AppWrapper, config: Config, sockets: Sockets) -> None:
@@ -105,7 +105,7 @@ class _Server:
         try:
             with self._scope:
                 await _worker_of_the_backend()(
-                    app, config, sockets=sockets, shutdown_trigger=self._asked_to_end
+                    app, config, sockets=sockets, shutdown_trigger=self._trigger
                 )
         except Exception as exc:
             self.failure = _single(exc)
@@ -116,17 +116,6 @@ class _Server:
     def _begin(self) -> None:
         self._scope.shield = True  # from now on, a cancellation is a trigger
         self.begun.set()
-
-    async def _asked_to_end(self) -> None:
-        async with create_task_group() as tasks:
-
-            async def wait(trigger: Trigger) -> None:
-                await trigger()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(wait, self.asked.wait)
-            if self._trigger is not None:
-                tasks.start_soon(wait, self._trigger)
 
 
 def run(
@@ -161,16 +150,10 @@ def run(
             options=options,
             drain_timeout=drain_timeout,
             drain_code=drain_code,
-            shutdown_trigger=shutdown_trigger or _signalled,
+            shutdown_trigger=shutdown_trigger or signalled,
         )
 
     anyio.run(main, backend=backend, backend_options=backend_options)
-
-
-async def _signalled() -> None:
-    with open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            return
 
 
 def _configured(

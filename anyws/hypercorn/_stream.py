@@ -9,9 +9,10 @@ the handshake on, and its reading task hands whole reads to the channel (`pump`)
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from time import time
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from anyio import Event as Signal
 from anyio import move_on_after
@@ -45,20 +46,24 @@ _CONNECTED = ASGIWebsocketState.CONNECTED
 _OVER = ASGIWebsocketState.HTTPCLOSED
 
 
-class Transport(Protocol):
+class Transport(ABC):
     """A connection that a stream has for itself."""
 
+    @abstractmethod
     async def receive(self) -> bytes:
         """Return what was read; empty at the end, however it came."""
 
+    @abstractmethod
     async def send_all(self, data: bytes) -> None:
         """Write; raise OSError once that is not possible any more."""
 
+    @abstractmethod
     def send_nowait(self, data: bytes) -> int:
         """Write what can be written without waiting; return how many bytes it was."""
 
+    @abstractmethod
     async def send_eof(self) -> bool:
-        """End our half of the connection; false: that cannot be done."""
+        """End our half of the connection; false: that cannot be done under TLS."""
 
 
 class EngineStream(WSStream):
@@ -157,16 +162,10 @@ class EngineStream(WSStream):
             "extensions": {"websocket.http.response": {}},
         }
         try:
-            self._opening = OpeningHandshake(path, event.headers, event.http_version)
-            if not valid_server_name(self.config, event):
-                raise HandshakeRefusal(404)
-            if self.worker.drain.draining:
-                raise HandshakeRefusal(503)
-        except (HandshakeRefusal, UnicodeDecodeError) as exc:
-            status = exc.status if isinstance(exc, HandshakeRefusal) else 400
-            headers = exc.headers if isinstance(exc, HandshakeRefusal) else []
+            self._opening = self._checked_opening(event, path)
+        except HandshakeRefusal as exc:
             # In a task of its own, since the one that reads must not wait.
-            self.task_group.spawn(self._refuse, status, headers)
+            self.task_group.spawn(self._refuse, exc.status, exc.headers)
             return
         self.scope["path"] = self._opening.path
         self.scope["subprotocols"] = self._opening.subprotocols
@@ -182,6 +181,17 @@ class EngineStream(WSStream):
         await self.task_group.spawn_app(
             self._host, self.config, self.scope, self.app_send
         )
+
+    def _checked_opening(self, event: Request, path: bytes) -> OpeningHandshake:
+        opening = OpeningHandshake(path, event.headers, event.http_version)
+        try:
+            if not valid_server_name(self.config, event):
+                raise HandshakeRefusal(404)
+        except UnicodeDecodeError as exc:
+            raise HandshakeRefusal(400) from exc
+        if self.worker.drain.draining:
+            raise HandshakeRefusal(503)
+        return opening
 
     async def _host(
         self,
@@ -258,8 +268,7 @@ class EngineStream(WSStream):
         if self.state is _HANDSHAKE:
             await self._refuse(500)
         elif self.state is _CONNECTED:
-            code = CloseCode.INTERNAL_ERROR
-            self.channel.close(code)
+            self.channel.close(CloseCode.INTERNAL_ERROR)
         await self._finish()
 
     def _ended(self) -> None:

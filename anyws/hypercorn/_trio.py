@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import Any
 
 import trio
-from hypercorn.config import Config
 from hypercorn.trio import run as stock
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from ._connection import EngineConnection
-from ._worker import Trigger, Worker, drain_on, or_signal, serve_as_worker
+from ._worker import Backend, Worker
 
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
-_worker_serve = stock.worker_serve
 
 
 class EngineTCPServer(EngineConnection, TCPServer):
@@ -93,22 +90,6 @@ class EngineTCPServer(EngineConnection, TCPServer):
         self.abort()
 
 
-async def serve_worker(app: Any, config: Config, **keywords: Any) -> None:
-    """Serve as a worker of the trio backend, until asked to end or cancelled."""
-    await serve_as_worker(_worker_serve, app, config, **keywords)
-
-
-async def serve_process(app: Any, config: Config, **keywords: Any) -> None:
-    """Serve as a worker that has its process for itself, so that signals end it."""
-    keywords["shutdown_trigger"] = or_signal(keywords.get("shutdown_trigger"))
-    await serve_worker(app, config, **keywords)
-
-
-async def raise_shutdown(trigger: Trigger) -> None:
-    """Wait for the trigger, drain, and end the worker."""
-    await drain_on(trigger, _abort_later)
-
-
 def _abort_later(worker: Worker, seconds: float) -> None:
     """Abort what is left in the end: a send of Hypercorn's own cannot be cancelled."""
 
@@ -117,3 +98,9 @@ def _abort_later(worker: Worker, seconds: float) -> None:
         worker.abort_connections()
 
     trio.lowlevel.spawn_system_task(abort)
+
+
+_backend = Backend(stock.worker_serve, _abort_later)
+serve_worker = _backend.serve_worker
+serve_process = _backend.serve_process
+raise_shutdown = _backend.raise_shutdown

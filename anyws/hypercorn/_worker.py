@@ -22,9 +22,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Protocol
 
-from anyio import CancelScope, create_task_group, open_signal_receiver
+from anyio import create_task_group, open_signal_receiver
 from hypercorn.config import Config
 from hypercorn.utils import ShutdownError
 
@@ -108,69 +109,83 @@ def worker_of(config: Any) -> Worker:
     return worker
 
 
-async def serve_as_worker(
-    worker_serve: Callable[..., Awaitable[None]],
-    app: object,
-    config: Config,
-    **keywords: Any,
-) -> None:
-    """Call Hypercorn's `worker_serve` with a worker of its own.
-
-    Raises:
-        TypeError, ValueError: A setting has no meaning; says which and why.
-    """
-    worker = Worker(config)
-    config = copy(config)
-    vars(config)[_ATTRIBUTE] = worker
-    if config.quic_bind:
-        await config.log.warning(
-            "WebSockets are not offered over HTTP/3: Hypercorn 0.18 never tells the "
-            "application that such a connection has ended"
-        )
-    token = current_worker.set(worker)
-    try:
-        await worker_serve(app, config, **keywords)
-    finally:
-        current_worker.reset(token)
-
-
-def or_signal(trigger: Trigger | None) -> Trigger:
-    """Return a trigger that SIGTERM is too; and SIGINT, if there is no other.
-
-    A worker that Hypercorn has spawned is not told of a signal that its whole group
-    gets, as from systemd: it would end at once.
-    """
-    numbers = [signal.SIGTERM] if trigger else [signal.SIGTERM, signal.SIGINT]
-
-    async def signalled(scope: CancelScope) -> None:
-        with open_signal_receiver(*numbers) as signals:
-            async for _ in signals:
-                scope.cancel()
-
-    async def either() -> None:
-        async with create_task_group() as tasks:
-            tasks.start_soon(signalled, tasks.cancel_scope)
-            if trigger is not None:
-                await trigger()
-                tasks.cancel_scope.cancel()
-
-    return either
-
-
-async def drain_on(
-    trigger: Trigger, abort_later: Callable[[Worker, float], None]
-) -> None:
-    """Wait for what ends the worker, and drain it; Hypercorn's `raise_shutdown`.
+class Backend:
+    """What the engine puts in the place of Hypercorn's functions, for one event loop.
 
     Args:
-        trigger: Returns when the worker is to end.
+        worker_serve: Hypercorn's own.
         abort_later: Has a worker's connections aborted after some seconds.
     """
-    worker = current_worker.get()
-    if worker.started is not None:
-        worker.started()
-        worker.started = None
-    await trigger()
-    await worker.drain.aclose()
-    abort_later(worker, worker.graceful_timeout)
-    raise ShutdownError
+
+    def __init__(
+        self,
+        worker_serve: Callable[..., Awaitable[None]],
+        abort_later: Callable[[Worker, float], None],
+    ) -> None:
+        self._worker_serve = worker_serve
+        self._abort_later = abort_later
+
+    async def serve_worker(self, app: object, config: Config, **keywords: Any) -> None:
+        """Serve as a worker, until asked to end or cancelled.
+
+        Raises:
+            TypeError, ValueError: A setting has no meaning; says which and why.
+        """
+        worker = Worker(config)
+        config = copy(config)
+        vars(config)[_ATTRIBUTE] = worker
+        if config.quic_bind:
+            await config.log.warning(
+                "WebSockets are not offered over HTTP/3: Hypercorn 0.18 never tells "
+                "the application that such a connection has ended"
+            )
+        token = current_worker.set(worker)
+        try:
+            await self._worker_serve(app, config, **keywords)
+        finally:
+            current_worker.reset(token)
+
+    async def serve_process(self, app: object, config: Config, **keywords: Any) -> None:
+        """Serve as a worker that has its process for itself, so that signals end it.
+
+        One that Hypercorn has spawned is told nothing of a signal that its whole group
+        gets, as from systemd: it would end at once.
+        """
+        trigger: Trigger | None = keywords.get("shutdown_trigger")
+        if trigger is None:
+            keywords["shutdown_trigger"] = signalled
+        else:
+            terminated = partial(signalled, signal.SIGTERM)
+            keywords["shutdown_trigger"] = partial(wait_first, trigger, terminated)
+        await self.serve_worker(app, config, **keywords)
+
+    async def raise_shutdown(self, trigger: Trigger) -> None:
+        """Wait for what ends the worker, and drain it."""
+        worker = current_worker.get()
+        if worker.started is not None:
+            worker.started()
+            worker.started = None
+        await trigger()
+        await worker.drain.aclose()
+        self._abort_later(worker, worker.graceful_timeout)
+        raise ShutdownError
+
+
+async def wait_first(*triggers: Trigger) -> None:
+    """Wait until one of the triggers returns."""
+    async with create_task_group() as tasks:
+
+        async def wait(trigger: Trigger) -> None:
+            await trigger()
+            tasks.cancel_scope.cancel()
+
+        for trigger in triggers:
+            tasks.start_soon(wait, trigger)
+
+
+async def signalled(*numbers: signal.Signals) -> None:
+    """Wait for a signal; by default, one that asks the process to end."""
+    numbers = numbers or (signal.SIGINT, signal.SIGTERM)
+    with open_signal_receiver(*numbers) as signals:
+        async for _ in signals:
+            return
