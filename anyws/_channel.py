@@ -57,10 +57,10 @@ class WireChannel:
         "_ahead_bytes",
         "_answer",
         "_arrived",
+        "_delivering",
         "_ended",
         "_eof",
         "_events",
-        "_feeding",
         "_flushed",
         "_flushing",
         "_rest",
@@ -96,7 +96,7 @@ class WireChannel:
         self._arrived = Wakeup()
         self._ahead: list[tuple[Event, int]] = []  # with their sizes in bytes
         self._ahead_bytes = 0
-        self._feeding = self._flushing = False
+        self._delivering = self._flushing = False
         self._eof = False  # behind what is not looked at yet
         self._flushed: Signal | None = None  # another task waits to flush
         self._rest = b""  # framed, and not written yet
@@ -132,19 +132,17 @@ class WireChannel:
         if self._wire is not None:
             self._eof = True
             self._go_on()
-        elif self._ended is not None:
+        else:
             self._end(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False))
 
     def _take_in(self, wire: Wire, data: bytes) -> None:
         """Find the messages, and hand them on as far as there is room."""
-        self._feeding = True
         feed = self.session.feed
         for event in wire.receive(data):
             size = size_of(event)
             if self._ahead or not feed(event, size):
                 self._ahead.append((event, size))
                 self._ahead_bytes += size
-        self._feeding = False
         if wire.pongs:
             for payload in wire.pongs:
                 self.session.pong(payload)
@@ -154,16 +152,17 @@ class WireChannel:
         self._look_for_the_end(wire)
 
     def _look_for_the_end(self, wire: Wire) -> None:
-        if wire.info is not None and self._ended is not None:
+        if wire.info is not None:
             self._end(wire.info)
 
     def _end(self, info: CloseInfo) -> None:
         ended, self._ended = self._ended, None
+        if ended is None:
+            return
         self._unfed = b""
         code, reason = info.code, info.reason
         self.post({"type": DISCONNECT, "code": code, "reason": reason, INFO: info})
-        if ended is not None:
-            ended()
+        ended()
 
     @property
     def _full(self) -> bool:
@@ -203,14 +202,14 @@ class WireChannel:
     def deliver(self) -> None:
         """Hand over what had no room before."""
         ahead, feed, count = self._ahead, self.session.feed, 0
-        if not ahead or self._feeding:
+        if not ahead or self._delivering:
             return
-        self._feeding = True
+        self._delivering = True
         while count < len(ahead) and feed(*ahead[count]):
             self._ahead_bytes -= ahead[count][1]
             count += 1
         del ahead[:count]
-        self._feeding = False
+        self._delivering = False
         if self.paused:
             self._go_on()
 

@@ -68,6 +68,7 @@ class Endpoint(Guard):
         session: Session = scope["extensions"][EXTENSION]
         websocket = WebSocket[Any](scope, receive, send)
         websocket._join(session)
+        # `session.joined` would do, for another frame parked in every idle connection.
         try:
             await self.handler(websocket)
         except BaseException as exc:

@@ -420,7 +420,7 @@ class Link:
         await self._aside.wait()
 
     async def _hand_over(self) -> None:
-        outbound, direct, timeout = self._outbound, self._direct, None
+        outbound, direct = self._outbound, self._direct
         while not (outbound.empty and outbound.closed):
             if outbound.empty:
                 await outbound.filled.wait()

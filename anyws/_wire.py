@@ -12,7 +12,7 @@ import logging
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Sequence
 from io import StringIO
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 from websockets.extensions import Extension
 from websockets.frames import Close, Frame, Opcode
@@ -23,9 +23,8 @@ from ._close import CloseCode, CloseInfo
 from ._events import Event
 from ._states import CLOSE, RECEIVE
 
-Payload: TypeAlias = str | bytes
-
-# Frames that one message may consist of: those without payload are bytes to nobody.
+# Frames that one message may consist of, since empty ones count as no bytes: 4 MiB in
+# frames of 64 bytes pass.
 MAX_FRAGMENTS: Final = 80_000
 
 _LOGGER: Final = logging.getLogger("anyws.wire")
