@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 if TYPE_CHECKING:
@@ -443,6 +444,15 @@ def bomb() -> bytes:
     deflate = zlib.compressobj(9, wbits=-15)
     mebibyte = deflate.compress(bytes(2**20)) + deflate.flush(zlib.Z_FULL_FLUSH)
     return (mebibyte * 1024)[:-4]  # RFC 7692 section 7.2.1: without the flush's tail
+
+
+def end_of(client: ClientConnection, within: float = 5) -> tuple[int, str]:
+    """Read until the closing frame, each time for so long; return code and reason."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            client.recv(timeout=within)
+    assert client.protocol.close_rcvd, "the connection ended without a closing frame"
+    return client.protocol.close_rcvd.code, client.protocol.close_rcvd.reason
 
 
 def close_code(payload: bytes) -> int:

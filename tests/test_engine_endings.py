@@ -10,11 +10,10 @@ import struct
 import time
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection
+from websockets.exceptions import InvalidStatus
 
 from . import servers
-from .servers import RawClient, Server, frame_bytes
+from .servers import RawClient, Server, end_of, frame_bytes
 
 fleet, server, case = servers.engines, servers.server, servers.case
 
@@ -28,15 +27,6 @@ def kind(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def end_of(client: ClientConnection) -> tuple[int, str]:
-    """Read until the server's closing frame; return its code and reason."""
-    with contextlib.suppress(ConnectionClosed):
-        while True:
-            client.recv(timeout=5)
-    assert client.protocol.close_rcvd, "the connection ended without a closing frame"
-    return client.protocol.close_rcvd.code, client.protocol.close_rcvd.reason
-
-
 def expect_end(client: RawClient, within: float) -> None:
     """Hold that the server ends the stream in time."""
     client.socket.settimeout(within)
@@ -44,6 +34,21 @@ def expect_end(client: RawClient, within: float) -> None:
 
 
 # The peer leaves.
+
+
+def hang_up(client: RawClient, how: str) -> None:
+    """Leave in one of several ways; hold that the server ends the stream too."""
+    if how == "reset":
+        client.reset()
+        return
+    if how == "finish":
+        client.finish()
+    elif how == "empty":
+        client.send(client.CLOSE, b"")
+        assert client.receive() == (client.CLOSE, b"")
+    else:
+        client.send_close()
+    expect_end(client, 1)
 
 
 def test_the_peers_code_and_reason_reach_the_handler(
@@ -68,15 +73,7 @@ def test_other_ends_have_their_own_codes(
 ) -> None:
     """Only a closing frame without a code is a 1005; no frame at all is a 1006."""
     with server.raw(f"/{kind}/receiver", case) as client:
-        if how == "reset":
-            client.reset()
-        elif how == "finish":
-            client.finish()
-            expect_end(client, 1)
-        else:
-            client.send(client.CLOSE, b"")
-            assert client.receive() == (client.CLOSE, b"")
-            expect_end(client, 1)
+        hang_up(client, how)
         closed = server.note(case, "closed")
     assert (closed["code"], closed["reason"]) == (code, "")
     if kind == "anyws":
@@ -94,14 +91,7 @@ def test_an_uncaught_disconnect_is_no_error(
     with server.raw(f"/{kind}/careless", case) as client:
         client.send_text("hello")
         assert client.receive() == (client.TEXT, b"hello")
-        if how == "reset":
-            client.reset()
-        elif how == "finish":
-            client.finish()
-            expect_end(client, 1)
-        else:
-            client.send_close()
-            expect_end(client, 1)
+        hang_up(client, how)
     assert server.alive()
     assert server.log(since) == ""
 

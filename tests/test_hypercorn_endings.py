@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from . import servers
+from .servers import end_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from websockets.sync.client import ClientConnection
 
     from .servers import RawClient, Server
 
@@ -34,15 +33,6 @@ def leave(client: RawClient, how: str) -> float:
     else:
         client.reset()
     return at
-
-
-def end_of(client: ClientConnection) -> tuple[int, str]:
-    """Read until the server's closing frame; return its code and reason."""
-    with contextlib.suppress(ConnectionClosed):
-        while True:
-            client.recv(timeout=10)
-    assert client.protocol.close_rcvd, "the connection ended without a closing frame"
-    return client.protocol.close_rcvd.code, client.protocol.close_rcvd.reason
 
 
 # The peer leaves.
@@ -123,7 +113,7 @@ def test_returning_closes_with_1000(server: Server, case: str, path: str) -> Non
     """A handler that returns ends its connection normally, ours and Starlette's."""
     with server.connect(path, case) as client:
         client.send("that is all")
-        assert end_of(client) == (1000, "")
+        assert end_of(client, within=10) == (1000, "")
     assert server.note(case, "done")["error"] is None
 
 
@@ -132,7 +122,7 @@ def test_raising_closes_with_1011_and_one_traceback(server: Server, case: str) -
     since = server.log_position()
     with server.connect("/boom", case) as client:
         client.send("go")
-        assert end_of(client)[0] == 1011
+        assert end_of(client, within=10)[0] == 1011
     assert server.note(case, "done")["error"] == "Boom"
     assert servers.eventually(lambda: case in server.log(since))
     assert server.alive()
@@ -154,14 +144,14 @@ def test_raising_before_accepting_is_the_servers_500(server: Server, case: str) 
 def test_an_exception_leaves_the_block_as_itself(server: Server, case: str) -> None:
     """It is not wrapped into a group, on any backend."""
     with server.connect("/leaves", case) as client:
-        assert end_of(client)[0] == 1011
+        assert end_of(client, within=10)[0] == 1011
     assert server.note(case, "done")["error"] == "Boom"
 
 
 def test_groups_of_the_users_own_making_stay_theirs(server: Server, case: str) -> None:
     """An exception out of the user's task group is in that one group and no other."""
     with server.connect("/leaves", case, nested=1) as client:
-        assert end_of(client)[0] == 1011
+        assert end_of(client, within=10)[0] == 1011
     done = server.note(case, "done")
     assert (done["error"], done["leaves"]) == ("ExceptionGroup", ["Boom"])
 
@@ -243,7 +233,7 @@ def test_closing_again_is_silent(server: Server, case: str, first: str) -> None:
     """Second closes, closes after the peer's and closes in finally do nothing."""
     with server.connect("/close", case, first=first) as client:
         if first == "handler":
-            assert end_of(client) == (4000, "first")
+            assert end_of(client, within=10) == (4000, "first")
     assert server.note(case, "closed")["send"] == "ConnectionClosed"
     assert server.note(case, "done")["error"] is None
 
@@ -254,7 +244,7 @@ def test_a_reason_that_does_not_fit_is_cut_at_a_character(
 ) -> None:
     """A reason that is too long, or no text at all, is sent as far as it goes."""
     with server.connect("/reason", case, kind=kind) as client:
-        code, reason = end_of(client)
+        code, reason = end_of(client, within=10)
     assert code == 1008
     assert 100 < len(reason.encode()) <= 123
     assert kind == "list" or reason == "é" * 61
@@ -309,7 +299,7 @@ def test_a_fastapi_validation_error_after_accept_is_a_1008(
 ) -> None:
     """The list that FastAPI gives for a reason is sent as far as it goes."""
     with server.connect("/plain/validated-late", case, number="none") as client:
-        code, reason = end_of(client)
+        code, reason = end_of(client, within=10)
     assert code == 1008
     assert 100 < len(reason.encode()) <= 123
     assert server.note(case, "done")["error"] is None
@@ -332,7 +322,9 @@ def test_a_server_that_shuts_down_closes_with_1012(
             clients[0].send("hello")
             assert all(client.recv(timeout=5) for client in clients)
             server.terminate()
-            assert [end_of(client)[0] for client in clients] == [1012] * len(paths)
+            assert [end_of(client, within=10)[0] for client in clients] == [1012] * len(
+                paths
+            )
             server.process.wait(5)
         # Python 3.11 logs a traceback of its own for each connection that is cancelled.
         assert "Error in ASGI Framework" not in server.log()
