@@ -28,6 +28,7 @@ ORDER = (
     "_hosting",
     "_disconnect",
     "_messages",
+    "_messaging",
     "_websocket",
     "_endpoint",
     "__init__",
