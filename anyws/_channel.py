@@ -282,6 +282,12 @@ class WireChannel:
         info = None if self._wire is None else self._wire.info
         return info is not None and info.initiator == "local"
 
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether the peer has closed by a frame, or is told by ours why we do."""
+        info = None if self._wire is None else self._wire.info
+        return info is not None and info.initiator != "network"
+
     def close(self, code: int) -> None:
         """Frame a close, if the session has left that undone."""
         if self._wire is not None:

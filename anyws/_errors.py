@@ -3,6 +3,9 @@
     WebSocketError
     ├── ConnectionClosed      also WebSocketDisconnect, WebSocketDisconnected, OSError
     │   └── MessageTooBig     the 1009 that an oversize message caused
+    ├── HandshakeError        also OSError: no connection came of the opening handshake
+    │   ├── HandshakeRejected the server answered with another status than 101
+    │   └── ProtocolError     what it answered is no answer to an opening handshake
     ├── MessageTypeError      also TypeError
     └── MessageDecodeError    also json.JSONDecodeError, so ValueError
 
@@ -13,10 +16,15 @@ subclass `WebSocketDisconnected`. A second receiver gets `anyio.BusyResourceErro
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
+from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 from ._close import CloseInfo
+
+_SHOWN_OF_A_BODY: Final = 200  # characters
 
 
 class WebSocketError(Exception):
@@ -56,6 +64,56 @@ class ConnectionClosed(
 
 class MessageTooBig(ConnectionClosed):
     """The peer sent more than `Options.max_message_bytes`; it was closed with 1009."""
+
+
+class HandshakeError(WebSocketError, OSError):
+    """A client's opening handshake has failed; there is no connection.
+
+    What failed, and where, is in the message; why, in `__cause__`: a name that does not
+    resolve, a refused connection, a proxy's refusal, TLS, a time-out, an end of the
+    stream.
+    """
+
+
+class HandshakeRejected(HandshakeError):
+    """The server answered the opening handshake with another status than 101.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Those of the response.
+        body: Its body, as far as it came: at most 1 MiB.
+    """
+
+    def __init__(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        Exception.__init__(self, status, headers, body)
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def __str__(self) -> str:
+        """Say the status, and the first part of the body."""
+        try:
+            phrase = f" {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            phrase = ""
+        text = " ".join(self.body.decode("utf-8", "replace").split())
+        if len(text) > _SHOWN_OF_A_BODY:
+            text = f"{text[:_SHOWN_OF_A_BODY]}…"
+        shown = f": {text!r}" if text else ""
+        return f"the server rejected the WebSocket: {self.status}{phrase}{shown}"
+
+    def __reduce__(
+        self,
+    ) -> tuple[type[HandshakeRejected], tuple[int, Headers, bytes]]:
+        """Pickle by what it was made of."""
+        return type(self), (self.status, self.headers, self.body)
+
+
+class ProtocolError(HandshakeError):
+    """What the server answered is no answer to a WebSocket's opening handshake.
+
+    Once a connection is open, a violation ends it: `ConnectionClosed` with 1002.
+    """
 
 
 class MessageTypeError(WebSocketError, TypeError):

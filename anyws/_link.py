@@ -117,6 +117,23 @@ class DirectChannel(Protocol):
         """Whether nothing is read any more, since there is no room for it."""
 
 
+class Ping:
+    """A ping of the user's.
+
+    Attributes:
+        at: When it was sent.
+        over: Set once it is answered, or never will be.
+        latency: Seconds to its answer.
+    """
+
+    __slots__ = ("at", "latency", "over")
+
+    def __init__(self) -> None:
+        self.at = current_time()
+        self.over = Signal()
+        self.latency: float | None = None
+
+
 class Link:
     """One channel, its two buffers, and the tasks between them.
 
@@ -153,6 +170,7 @@ class Link:
         "_outbound",
         "_overdue",
         "_pinged_at",
+        "_pings",
         "_quiet_limit",
         "_read_done",
         "_read_scope",
@@ -213,6 +231,7 @@ class Link:
         self._idle_at = self._stuck_at = self._close_at = self._flood_until = inf
         self._beat_at = inf  # the next ping is due, or the pong overdue
         self._pinged_at: float | None = None  # and not answered yet
+        self._pings: dict[bytes, Ping] = {}  # the user's, in order, by their payloads
         self._overdue = False  # the pong, and it is waited for once more
         self._quiet_limit = options.idle_timeout  # seconds
         self._suspect = False  # a deadline has passed, and is looked at once more
@@ -231,6 +250,8 @@ class Link:
     def _end_as(self, info: CloseInfo) -> None:
         self.info = info
         self._infos += (info,)
+        for ping in self._pings.values():
+            ping.over.set()
 
     def _close(self, code: int, reason: str) -> None:
         """End the connection from our side: the writer sends the rest and the close."""
@@ -382,7 +403,19 @@ class Link:
             self._close_by_rule(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
 
     def pong(self, payload: bytes) -> None:
-        """Take note of a pong; one that no ping of ours has asked for says nothing."""
+        """Take note of a pong; one that no ping of ours has asked for says nothing.
+
+        It answers the pings before it too: a peer may answer the last one alone.
+
+        Source: RFC 6455 section 5.5.3.
+        """
+        if payload in self._pings:
+            for sent in list(self._pings):
+                ping = self._pings.pop(sent)
+                ping.latency = self.latency = current_time() - ping.at
+                ping.over.set()
+                if sent == payload:
+                    break
         if self._pinged_at is not None and payload == _PING:
             self.latency = current_time() - self._pinged_at
             self._pinged_at = None
@@ -483,6 +516,8 @@ class Link:
     async def _read(self) -> None:
         """Move events inwards until the disconnect; act when a deadline passes."""
         self._await_message()
+        if self._accepted:
+            self._start_beating()
         while True:
             with self._read_scope:
                 if self._aside is not None:

@@ -34,7 +34,7 @@ from ._close import CloseCode, CloseInfo
 from ._endings import ending_of, is_cancellation, leaves_of
 from ._errors import ConnectionClosed
 from ._events import Event, disconnect_of, measured, outgoing
-from ._link import ChannelReceive, ChannelSend, DirectChannel, Link
+from ._link import ChannelReceive, ChannelSend, DirectChannel, Link, Ping
 from ._options import Options
 from ._states import (
     ACCEPT,
@@ -395,6 +395,33 @@ class Session(Link, AsyncContextManagerMixin):
             self._bursting = False
 
     # Beyond the channel
+
+    async def ping(self, payload: bytes) -> float:
+        """Send a ping, and wait for its pong; return the seconds between them.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+            RuntimeError: The frames are not ours to send, or a ping with this payload
+                is under way.
+        Cancellation:
+            Safe: the ping is sent all the same, and its pong ignored.
+        """
+        await self._turn()
+        self._check_open()
+        if self._direct is None:
+            raise RuntimeError("this server sends its own pings, and does not tell")
+        if payload in self._pings:
+            raise RuntimeError(f"a ping with the payload {payload!r} is under way")
+        ping = self._pings[payload] = Ping()
+        self._direct.ping(payload)
+        self.wake_writer()
+        try:
+            await ping.over.wait()
+        finally:
+            self._pings.pop(payload, None)
+        if ping.latency is None:
+            raise self.error()
+        return ping.latency
 
     async def wait_closed(self) -> CloseInfo:
         """Wait until the connection has ended and its closing handshake is over.

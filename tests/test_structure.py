@@ -31,6 +31,13 @@ ORDER = (
     "_messaging",
     "_websocket",
     "_endpoint",
+    "_transport",
+    "_opening",
+    "_url",
+    "_dial",
+    "_retry",
+    "_client",
+    "_connect",
     "__init__",
 )
 # The same for the public package anyws.hypercorn, each of which may import any of the

@@ -1,0 +1,251 @@
+"""A client: the same connection from the other end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from secrets import token_bytes
+from typing import Any, Final
+
+from anyio import AsyncContextManagerMixin, CancelScope, current_time, move_on_after
+from starlette.datastructures import Headers
+
+from ._buffer import Wakeup
+from ._channel import WireChannel
+from ._close import CloseInfo
+from ._events import Event
+from ._messaging import Messaging
+from ._opening import OpeningHandshake
+from ._options import Options
+from ._session import Session
+from ._states import CLOSE, CONNECTED, DISCONNECT
+from ._transport import StreamTransport
+from ._wire import Side, Wire
+
+# Seconds that a server has to close the connection once both have said goodbye: who
+# closes first keeps the port (RFC 6455 section 7.1.1).
+_GOODBYE: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeResponse:
+    """What the server answered the opening handshake with.
+
+    Attributes:
+        status: The HTTP status, which is 101.
+        headers: The headers; names are not case-sensitive.
+    """
+
+    status: int
+    headers: Headers
+
+
+class ClientChannel(WireChannel):
+    """The frames of a client's connection, whose session's reader reads the stream."""
+
+    __slots__ = ("_room", "_transport")
+
+    def __init__(self, transport: StreamTransport) -> None:
+        write_nowait = transport.send_nowait if transport.writes_at_once else None
+        super().__init__(
+            transport.send_all,
+            write_nowait,
+            self._refuse,
+            _nothing,
+            self._go_on_reading,
+        )
+        self._transport = transport
+        self._room = Wakeup()
+
+    async def receive(self) -> Event:
+        """Read until there is an event that is not a message."""
+        receive = self._transport.receive
+        while not self._events:
+            if self.paused:
+                await self._room.wait()
+            elif data := await receive():
+                self.receive_data(data)
+            else:
+                self.receive_eof()
+        return self._events.pop(0)
+
+    def _go_on_reading(self) -> None:
+        self._room.wake()
+
+    async def _refuse(self, event: Event) -> None:
+        raise RuntimeError(f"a client does not send {event['type']!r}")
+
+    async def aclose(self) -> None:
+        """Close the stream; in order, if both ends have said goodbye by frames."""
+        try:
+            with move_on_after(_GOODBYE, shield=True):
+                if self.said_goodbye:
+                    await self.flush()
+                    await self._transport.send_eof()
+                    while await self._transport.receive():
+                        pass
+        except OSError:
+            pass
+        finally:
+            with CancelScope(shield=True):
+                await self._transport.aclose()
+
+
+def _nothing() -> None:
+    """Let the session alone hear of the end."""
+
+
+class ClientWebSocket(Messaging, AsyncContextManagerMixin):
+    """One WebSocket connection of a client; made by `anyws.connect`.
+
+    It has the verbs of the server's `WebSocket`, and what it promises inside `async
+    with`: cancelled receives lose nothing, cancelled sends are all or nothing, sends
+    tell the truth, buffers are bounded, and leaving the block closes the connection by
+    what left it: 1000 for a return, 1011 for an exception, 1012 for a cancellation.
+
+    `connect` used as a block enters it; `connect` used as a loop leaves that to you.
+
+    Attributes:
+        response: What the server answered the opening handshake with.
+        subprotocol: The one that it chose, or `None`.
+    """
+
+    def __init__(
+        self,
+        transport: StreamTransport,
+        opening: OpeningHandshake,
+        options: Options,
+        *,
+        reconnects: bool = False,
+    ) -> None:
+        self.response: HandshakeResponse = HandshakeResponse(
+            opening.status, opening.headers
+        )
+        self.subprotocol: str | None = opening.subprotocol
+        self._session: Session | None = None
+        self._options = options
+        self._extensions = opening.extensions
+        self._rest = opening.rest
+        self._reconnects = reconnects
+        self._channel = ClientChannel(transport)
+        self._opened_at = current_time()
+        self._left_at: float | None = None
+
+    # The block
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[ClientWebSocket]:
+        """Guard the connection; see the class."""
+        if self._session is not None:
+            raise RuntimeError("a WebSocket cannot be entered twice")
+        channel = self._channel
+        session = channel.session = self._session = Session(
+            channel.receive,
+            channel.send,
+            self._options,
+            client_state=CONNECTED,
+            application_state=CONNECTED,
+            direct=channel,
+        )
+        session.subprotocol = self.subprotocol
+        wire = Wire(
+            Side.CLIENT,
+            max_message_bytes=self._options.max_message_bytes,
+            extensions=self._extensions,
+        )
+        channel.open(wire, compressed=bool(self._extensions))
+        if self._rest:
+            channel.receive_data(self._rest)
+        try:
+            async with session.hosting(self):
+                yield self
+        except BaseException as exc:
+            if not (self._reconnects and session.explains(exc)):
+                raise
+        finally:
+            self._left_at = current_time()
+            await channel.aclose()
+
+    @property
+    def lasted(self) -> float:
+        """Seconds that the connection has lasted, or has been open by now."""
+        now = current_time() if self._left_at is None else self._left_at
+        return now - self._opened_at
+
+    async def _discard(self) -> None:
+        """Close the connection, if it was never entered."""
+        if self._session is None:
+            await self._channel.aclose()
+
+    # The verbs
+
+    async def _next(self) -> Event:
+        session = self._guarded("a receive")
+        event = await session.receive()
+        if event["type"] == DISCONNECT:
+            raise session.error()
+        return event
+
+    async def send(self, message: Any) -> None:
+        """Send an ASGI event: `websocket.send` or `websocket.close`.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+            TypeError, ValueError: The event must not be sent, and was not.
+        Cancellation:
+            All or nothing.
+        Source: ASGI "websocket.send", ".close".
+        """
+        await self._guarded("a send").send(message)
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+        """Close the connection.
+
+        Silent when it was closed before, by either side. Does not wait for the peer's
+        answer; leaving the block does.
+
+        Args:
+            code: 1000-1003, 1007-1014 or 3000-4999.
+            reason: Cut at a character to 123 bytes of UTF-8.
+        Raises:
+            ValueError: No closing frame may carry the code.
+            TypeError: The code is no int.
+        Cancellation:
+            Once it has begun, the closing frame is sent all the same.
+        Source: RFC 6455 section 7.
+        """
+        await self.send({"type": CLOSE, "code": code, "reason": reason or ""})
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """How the connection ended, set at once; `None` while it is open."""
+        return None if self._session is None else self._session.info
+
+    async def ping(self, data: bytes = b"") -> float:
+        """Send a ping and wait for its pong.
+
+        Args:
+            data: The ping's payload, at most 125 bytes; if it is empty, one is made, so
+                that pings under way can be told apart.
+        Returns:
+            The round-trip time, in seconds.
+        Raises:
+            ConnectionClosed: The connection has ended, or ended meanwhile.
+            ValueError: The payload is over 125 bytes.
+            RuntimeError: A ping with this payload is under way.
+        Cancellation:
+            Safe: the ping is sent all the same, and its pong ignored.
+        Source: RFC 6455 sections 5.5.2 and 5.5.3.
+        """
+        if len(data) > 125:
+            raise ValueError(f"a ping carries at most 125 bytes, not {len(data)}")
+        return await self._guarded("ping").ping(bytes(data) or token_bytes(4))
+
+    @property
+    def latency(self) -> float | None:
+        """Round-trip time (seconds) of the last ping that was answered, if any was.
+
+        The keepalive's pings count: see `Options.ping_interval`.
+        """
+        return None if self._session is None else self._session.latency

@@ -1,0 +1,311 @@
+"""Opening a client's connection, once or again and again."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from inspect import isawaitable
+from typing import Final, Literal, Self, TypeAlias
+
+from anyio import AsyncContextManagerMixin, CancelScope, current_time, fail_after, sleep
+from anyio.abc import ByteStream
+from websockets.uri import WebSocketURI
+
+from ._client import ClientWebSocket
+from ._close import CloseCode, CloseInfo
+from ._dial import dial, proxy_for
+from ._errors import ConnectionClosed, HandshakeError, HandshakeRejected
+from ._opening import (
+    HeadersLike,
+    OpeningHandshake,
+    checked_headers,
+    checked_subprotocols,
+)
+from ._options import Options, check_options
+from ._retry import Backoff, Retry
+from ._transport import StreamTransport
+from ._url import parse_url, redirected, same_origin, shown
+
+HeadersSource: TypeAlias = (
+    HeadersLike | Callable[[], HeadersLike | Awaitable[HeadersLike]]
+)
+
+MAX_REDIRECTS: Final = 10
+
+_DEFAULTS: Final = Options()
+
+_LOGGER: Final = logging.getLogger("anyws.client")
+
+# Those that speak for the user, and so to nobody but the origin they were meant for.
+_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+class Connector(AsyncContextManagerMixin):
+    """What `connect` returns: a block with one connection, or a loop over many."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        subprotocols: Sequence[str],
+        headers: HeadersSource | None,
+        origin: str | None,
+        ssl_context: ssl.SSLContext | None,
+        proxy: str | bool | None,
+        compression: Literal["deflate"] | None,
+        unix_path: str | None,
+        stream: ByteStream | None,
+        options: Options,
+        open_timeout: float | None,
+        retry: Retry | None,
+    ) -> None:
+        self._url = parse_url(url)
+        self._subprotocols = checked_subprotocols(subprotocols)
+        if not callable(headers):
+            headers = checked_headers(headers)
+        check_options(options)
+        if compression not in ("deflate", None):
+            raise ValueError(f"compression is 'deflate' or None, not {compression!r}")
+        if stream is not None and (unix_path is not None or retry is not None):
+            raise ValueError(
+                "a stream is for one connection, and has its place already"
+            )
+        if retry is not None and not isinstance(retry, Retry):
+            raise TypeError(f"retry must be anyws.Retry, not {type(retry).__name__}")
+        proxy_for(self._url, proxy)  # raises if it is not known
+        self._headers = headers
+        self._origin = origin
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._compression = compression
+        self._unix_path = unix_path
+        self._stream = stream
+        self._options = options
+        self._open_timeout = open_timeout
+        self._retry = retry
+
+    # A block
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[ClientWebSocket]:
+        """Open a connection, and close it by what leaves the block."""
+        if self._retry is None:
+            websocket = await self.open()
+        else:
+            websocket = await _Connections(self, self._retry, reconnects=False).open()
+        async with websocket:
+            yield websocket
+
+    # A loop
+
+    def __aiter__(self) -> AsyncIterator[ClientWebSocket]:
+        """Open a connection, and another whenever the last one is over."""
+        if self._stream is not None:
+            raise RuntimeError("a stream is for one connection: use 'async with'")
+        return _Connections(self, self._retry or Retry(), reconnects=True)
+
+    # Opening
+
+    async def open(self, *, reconnects: bool = False) -> ClientWebSocket:
+        """Open one connection, following redirects."""
+        headers = self._headers
+        if callable(headers):
+            made = headers()
+            headers = checked_headers(await made if isawaitable(made) else made)
+        headers = list(headers or ())
+        url = self._url
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                return await self._try(url, headers, reconnects)
+            except HandshakeRejected as exc:
+                target = redirected(url, exc)
+                if target is None or self._stream is not None:
+                    raise
+                if not same_origin(url, target):
+                    if self._unix_path is not None:
+                        raise
+                    headers = [
+                        pair for pair in headers if pair[0].lower() not in _CREDENTIALS
+                    ]
+                url = target
+        raise HandshakeError(f"{shown(self._url)}: over {MAX_REDIRECTS} redirects")
+
+    async def _try(
+        self, url: WebSocketURI, headers: list[tuple[str, str]], reconnects: bool
+    ) -> ClientWebSocket:
+        opening = OpeningHandshake(
+            url,
+            headers=headers,
+            origin=self._origin,
+            subprotocols=self._subprotocols,
+            compression=self._compression is not None,
+        )
+        phase = "connecting"
+        transport = None if self._stream is None else StreamTransport(self._stream)
+        try:
+            with fail_after(self._open_timeout):
+                if transport is None:
+                    transport = StreamTransport(await self._dial(url))
+                phase = "waiting for the answer to the opening handshake"
+                await transport.send_all(opening.request)
+                while not opening.receive_data(await transport.receive()):
+                    pass
+            return ClientWebSocket(
+                transport, opening, self._options, reconnects=reconnects
+            )
+        except BaseException as exc:
+            if transport is not None:
+                with CancelScope(shield=True):
+                    await transport.aclose()
+            if isinstance(exc, HandshakeError) or not isinstance(exc, OSError):
+                raise
+            if not isinstance(exc, TimeoutError):
+                raise HandshakeError(f"{shown(url)}: {exc}") from exc
+            limit = f"{self._open_timeout} s"
+            raise opening.rejection() or HandshakeError(
+                f"{shown(url)}: timed out {phase}, after {limit}"
+            ) from exc
+
+    async def _dial(self, url: WebSocketURI) -> ByteStream:
+        return await dial(
+            url,
+            ssl_context=self._ssl_context,
+            proxy=proxy_for(url, self._proxy),
+            unix_path=self._unix_path,
+        )
+
+
+class _Connections:
+    """One connection after another: what is left when a block is over is a number."""
+
+    def __init__(self, connector: Connector, retry: Retry, *, reconnects: bool) -> None:
+        self._connector = connector
+        self._retry = retry
+        self._reconnects = reconnects
+        self._backoff: Backoff | None = None
+        self._last: ClientWebSocket | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ClientWebSocket:
+        """Wait for the last connection's successor.
+
+        Raises:
+            HandshakeError: There will be none.
+            ConnectionClosed: It is time to give up, and that is how the last one ended.
+        """
+        last, self._last = self._last, None
+        if last is not None:
+            await last._discard()
+            await self._pause(last)
+        return await self.open()
+
+    async def _pause(self, last: ClientWebSocket) -> None:
+        """Wait after a connection that is over."""
+        info, now = last.close_info, current_time()
+        delay = self._history.lost(info, last.lasted, now)
+        if self._history.exhausted(delay, now):
+            raise ConnectionClosed(info or CloseInfo(CloseCode.ABNORMAL_CLOSURE))
+        _LOGGER.info("connection lost (%s), connecting again in %.2f s", info, delay)
+        await sleep(delay)
+
+    async def open(self) -> ClientWebSocket:
+        """Open the next connection, however many tries it takes."""
+        while True:
+            try:
+                self._last = await self._connector.open(reconnects=self._reconnects)
+            except HandshakeError as exc:
+                delay = self._history.failed(exc, current_time())
+                _LOGGER.info("%s; trying again in %.2f s", exc, delay)
+            else:
+                return self._last
+            await sleep(delay)
+
+    @property
+    def _history(self) -> Backoff:
+        if self._backoff is None:
+            self._backoff = Backoff(self._retry, current_time())
+        return self._backoff
+
+
+def connect(
+    url: str,
+    *,
+    subprotocols: Sequence[str] = (),
+    headers: HeadersSource | None = None,
+    origin: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    proxy: str | bool | None = True,
+    compression: Literal["deflate"] | None = "deflate",
+    unix_path: str | None = None,
+    stream: ByteStream | None = None,
+    options: Options = _DEFAULTS,
+    open_timeout: float | None = 10.0,
+    retry: Retry | None = None,
+) -> Connector:
+    """Connect to a WebSocket server.
+
+    As a block it is one connection, closed by what leaves the block:
+
+        async with anyws.connect("wss://example.org/feed") as ws:
+            async for message in ws: ...
+
+    As a loop it connects again whenever a connection is over, however that came about;
+    `break` leaves it. The block inside is the connection's: nothing runs outside, and
+    its `ConnectionClosed` ends there.
+
+        async for ws in anyws.connect("wss://example.org/feed", retry=anyws.Retry()):
+            async with ws:
+                async for message in ws: ...
+
+    Args:
+        url: `ws://` or `wss://`. A user and password in it become basic authentication,
+            unless `headers` has an `Authorization` of its own.
+        subprotocols: Offered to the server, in the order of preference.
+        headers: More headers for the request: a mapping, pairs, or a function, async or
+            not, that is called before each try and returns either.
+        origin: The `Origin` header. Browsers send it, programs need not.
+        ssl_context: For `wss://`; by default the system's certificates are trusted.
+        proxy: A proxy's URL (`http`, `https`, `socks5`, `socks5h`, `socks4`, `socks4a`;
+            SOCKS needs the extra `socks`). `True` (default): that of the environment,
+            which is not asked for a loopback address. `None` or `False`: none.
+        compression: `"deflate"` (default) offers permessage-deflate, `None` does not.
+        unix_path: The path of a unix socket to connect to instead of the URL's host.
+        stream: A connected byte stream to use instead. TLS is not added to it, and it
+            is closed at the end, also when the handshake fails.
+        options: Buffers, limits and time-outs of the connection.
+        open_timeout: Seconds for one try, from the name's look-up to the answer
+            (default 10.0); `None`: no limit.
+        retry: How to go on after a try that came to nothing. Without it, a block tries
+            once, and a loop goes by `Retry()`.
+
+    Redirects are followed, at most 10, and never from `wss` to `ws`; `Authorization`
+    and `Cookie` headers do not go to another origin.
+
+    Raises:
+        ValueError, TypeError: An argument has no meaning; says which and why.
+        HandshakeRejected: On entry: the server answered with another status.
+        ProtocolError: On entry: it answered with something else altogether.
+        HandshakeError: On entry: it was not reached, or TLS failed, or in time.
+
+    Cancellation:
+        Safe: what was open by then is closed. Inside the block, see `ClientWebSocket`.
+    Source: RFC 6455 section 4.1; RFC 7692; RFC 8305 (two address families at once).
+    """
+    return Connector(
+        url,
+        subprotocols=subprotocols,
+        headers=headers,
+        origin=origin,
+        ssl_context=ssl_context,
+        proxy=proxy,
+        compression=compression,
+        unix_path=unix_path,
+        stream=stream,
+        options=options,
+        open_timeout=open_timeout,
+        retry=retry,
+    )

@@ -1,0 +1,91 @@
+"""WebSocket URLs: what a client is given, and where a server sends it on to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urljoin
+
+from websockets.exceptions import InvalidURI
+from websockets.uri import WebSocketURI, parse_uri
+
+from ._errors import HandshakeRejected, ProtocolError
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+_SCHEMES: Final = {"http": "ws", "https": "wss"}
+
+
+def parse_url(url: str) -> WebSocketURI:
+    """Take a WebSocket URL apart.
+
+    Raises:
+        TypeError: It is no `str`.
+        ValueError: It is no URL of a WebSocket; says why, and not what it holds, as
+            that may be a password.
+
+    Source: RFC 6455 section 3.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"a URL is a str, not {type(url).__name__}")
+    if any(char <= " " or char == "\x7f" for char in url):
+        raise ValueError("the URL holds spaces or control characters: escape them")
+    try:
+        return parse_uri(url)
+    except InvalidURI as exc:
+        raise ValueError(f"the URL is not that of a WebSocket: {exc.msg}") from exc
+    except ValueError as exc:  # a port that is none, a host that IDNA does not know
+        raise ValueError(f"the URL is not that of a WebSocket: {exc}") from exc
+
+
+def shown(url: WebSocketURI) -> str:
+    """Return a URL for a message, without its user, password and query."""
+    scheme = "wss" if url.secure else "ws"
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return f"{scheme}://{host}:{url.port}{url.path}"
+
+
+def same_origin(one: WebSocketURI, other: WebSocketURI) -> bool:
+    """Whether credentials for one URL may be sent to the other (RFC 6454)."""
+    return (one.secure, one.host, one.port) == (other.secure, other.host, other.port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address alone."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def redirected(url: WebSocketURI, rejection: HandshakeRejected) -> WebSocketURI | None:
+    """Return where a rejection sends the client; `None` if it does not.
+
+    The user and password of the old URL stay where the origin is the same.
+
+    Raises:
+        ProtocolError: It leads to something else than a WebSocket, or from an encrypted
+            one to one that is not.
+
+    Source: RFC 6455 section 4.1; RFC 9110 section 15.4.
+    """
+    location = rejection.headers.get("location")
+    if rejection.status not in REDIRECTS or not location:
+        return None
+    scheme = "https" if url.secure else "http"  # urljoin does not know ws
+    joined = urljoin(f"{scheme}{shown(url)[len(scheme) - 2 :]}", location)
+    name, colon, rest = joined.partition(":")
+    try:
+        target = parse_url(f"{_SCHEMES.get(name, name)}{colon}{rest}")
+    except ValueError as exc:
+        raise ProtocolError(f"the server redirects to {location!r}: {exc}") from exc
+    if url.secure and not target.secure:
+        raise ProtocolError(
+            f"the server redirects to {shown(target)}, which is not encrypted"
+        )
+    if target.username is None and same_origin(url, target):
+        target = replace(target, username=url.username, password=url.password)
+    return target
