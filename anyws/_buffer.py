@@ -8,7 +8,7 @@ from typing import TypeAlias
 from anyio import EndOfStream, Semaphore
 from anyio import Event as Signal
 
-from ._events import Event
+from ._events import MORE, Event
 
 Item: TypeAlias = tuple[Event, int, Signal | None]
 
@@ -115,6 +115,11 @@ class Buffer:
     def empty(self) -> bool:
         """Whether there is nothing to take."""
         return not self._items
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the next message comes in parts."""
+        return bool(self._items) and MORE in self._items[0][0]
 
     @property
     def messages_only(self) -> bool:

@@ -19,7 +19,7 @@ from anyio import Event as Signal
 
 from ._buffer import Wakeup
 from ._close import CloseCode, CloseInfo
-from ._events import INFO, Event, size_of
+from ._events import FRAGMENT, INFO, Event, size_of
 from ._session import Session
 from ._states import CLOSE, DISCONNECT
 from ._wire import Wire
@@ -34,6 +34,9 @@ SLICE_BYTES: Final = 4096
 # that the peer does not read; in bytes.
 EARLY_BYTES: Final = 64 * 1024
 ANSWERS_BYTES: Final = 64 * 1024
+
+# Events that are frames, and no answer to the opening handshake.
+_FRAMED: Final = frozenset({CLOSE, FRAGMENT})
 
 
 class WireChannel:
@@ -143,6 +146,8 @@ class WireChannel:
             if self._ahead or not feed(event, size):
                 self._ahead.append((event, size))
                 self._ahead_bytes += size
+        if wire.under_way:
+            self.session.wake_receiver()
         if wire.pongs:
             for payload in wire.pongs:
                 self.session.pong(payload)
@@ -215,7 +220,7 @@ class WireChannel:
 
     async def send(self, event: Event) -> None:
         """Send an event that is not a message."""
-        if event["type"] == CLOSE and self._wire is not None:
+        if event["type"] in _FRAMED and self._wire is not None:
             await self.send_messages([event])
         else:
             await self._answer(event)
@@ -268,6 +273,18 @@ class WireChannel:
             if self._flushed is not None:
                 self._flushed.set()
                 self._flushed = None
+
+    def part(self) -> Event | None:
+        """Have the message under way come in parts; return what has come of it.
+
+        `None` if there is none, or others are before it.
+        """
+        return None if self._wire is None or self._ahead else self._wire.part()
+
+    def skip(self) -> None:
+        """Drop what is still to come of the message that comes in parts."""
+        if self._wire is not None:
+            self._wire.skip()
 
     def ping(self, payload: bytes) -> None:
         """Frame a ping, to be written by the next `send_messages`."""

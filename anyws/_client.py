@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_bytes
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from anyio import AsyncContextManagerMixin, CancelScope, current_time, move_on_after
 from starlette.datastructures import Headers
@@ -15,6 +15,7 @@ from ._buffer import Wakeup
 from ._channel import WireChannel
 from ._close import CloseInfo
 from ._events import Event
+from ._fragments import ReceiveStream, SendStream, receiving, sending
 from ._messaging import Messaging
 from ._opening import OpeningHandshake
 from ._options import Options
@@ -241,6 +242,56 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         if len(data) > 125:
             raise ValueError(f"a ping carries at most 125 bytes, not {len(data)}")
         return await self._guarded("ping").ping(bytes(data) or token_bytes(4))
+
+    def send_stream(
+        self, kind: Literal["text", "binary"]
+    ) -> AbstractAsyncContextManager[SendStream]:
+        """Send one message in parts, as fragments, in an `async with` block.
+
+            async with ws.send_stream("binary") as out:
+                async for part in file:
+                    await out.send(part)
+
+        Other senders wait until the block is left; pings and the peer's are answered
+        meanwhile. Leaving the block ends the message. If an exception or a cancellation
+        leaves it, the message cannot be taken back: the connection is closed with 1011,
+        unless no part has been sent yet.
+
+        Args:
+            kind: `"text"` or `"binary"`.
+        Raises:
+            ConnectionClosed: On entry or leaving: the connection has ended, and the
+                message was not sent whole.
+            ValueError: The kind is neither.
+        Cancellation:
+            All or nothing while entering waits for other senders; then as above.
+        Source: RFC 6455 section 5.4.
+        """
+        if kind not in ("text", "binary"):
+            raise ValueError(f"kind is 'text' or 'binary', not {kind!r}")
+        return sending(self._guarded("send_stream"), kind)
+
+    def receive_stream(self) -> AbstractAsyncContextManager[ReceiveStream]:
+        """Receive the next message in parts, as it comes, in an `async with` block.
+
+            async with ws.receive_stream() as message:
+                async for part in message:
+                    await file.write(part)
+
+        Entering waits for the message to begin. The parts are those that the peer has
+        made: a message in one frame is one part, but for those of which something has
+        come before the block was entered. Its size has no limit; a part's is
+        `max_message_bytes`. What is left of it when the block is left is dropped as it
+        comes. Nobody else can receive meanwhile.
+
+        Raises:
+            ConnectionClosed: On entry or in the loop: the connection has ended.
+            BusyResourceError: On entry: another task is receiving.
+        Cancellation:
+            Safe: entering loses nothing; what is left of a message is dropped.
+        Source: RFC 6455 section 5.4.
+        """
+        return receiving(self._guarded("receive_stream"), self._channel)
 
     @property
     def latency(self) -> float | None:

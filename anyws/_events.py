@@ -20,6 +20,14 @@ Event: TypeAlias = MutableMapping[str, Any]
 # Where a channel of our own keeps the whole `CloseInfo` in its "websocket.disconnect".
 INFO: Final = "anyws.info"
 
+# In a "websocket.receive" of a channel of our own: this is a part of a message, and
+# whether another one follows.
+MORE: Final = "anyws.more"
+
+# A fragment on its way to a channel of our own: "data" as bytes, "kind" "text" or
+# "binary" for a message's first and `None` for another, "fin" for its last.
+FRAGMENT: Final = "anyws.fragment"
+
 # A server that ends a connection for reasons of its own reports these codes to the
 # application as if the peer had sent them.
 _MAYBE_THE_SERVER: Final = frozenset(

@@ -41,7 +41,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from ._buffer import Buffer
 from ._close import CloseCode, CloseInfo
 from ._errors import ConnectionClosed, MessageTooBig
-from ._events import INFO, Event, info_of, size_of
+from ._events import INFO, MORE, Event, info_of, size_of
 from ._options import Options
 from ._states import (
     CLOSE,
@@ -108,6 +108,12 @@ class DirectChannel(Protocol):
 
     def deliver(self) -> None:
         """Hand over, by `feed`, what had no room before."""
+
+    def part(self) -> Event | None:
+        """Have the message under way come in parts; return what has come of it."""
+
+    def skip(self) -> None:
+        """Drop what is still to come of the message that comes in parts."""
 
     def ping(self, payload: bytes) -> None:
         """Have a ping written by the next `send_messages`."""
@@ -180,6 +186,7 @@ class Link:
         "_sent",
         "_sent_bytes",
         "_stopped",
+        "_streaming",
         "_stuck_at",
         "_suspect",
         "_watchers",
@@ -242,6 +249,7 @@ class Link:
         self._stopped = False  # there is nothing left to read for
         self._reading = self._writing = True
         self._bursting = False  # a message was sent at once; the next ones are queued
+        self._streaming: Signal | None = None  # a message is sent in parts, until then
         self._read_done: Signal | None = None
         self._write_done: Signal | None = None
 
@@ -252,6 +260,8 @@ class Link:
         self._infos += (info,)
         for ping in self._pings.values():
             ping.over.set()
+        if self._streaming is not None:
+            self._streaming.set()
 
     def _close(self, code: int, reason: str) -> None:
         """End the connection from our side: the writer sends the rest and the close."""
@@ -613,6 +623,8 @@ class Link:
     def _overflow(self, event: Event, size: int) -> bool:
         """Apply the overflow rule to a full buffer; false: wait for room."""
         rule = self.options.receive_overflow
+        if MORE in event or self._inbound.has_parts:
+            return False  # a message with a gap in it is none
         if rule == "drop_oldest":
             self._inbound.put_by_dropping(event, size)
         elif rule == "close":

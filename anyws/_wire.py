@@ -20,7 +20,7 @@ from websockets.protocol import Protocol, State
 from websockets.protocol import Side as Side
 
 from ._close import CloseCode, CloseInfo
-from ._events import Event
+from ._events import FRAGMENT, MORE, Event, size_of
 from ._states import CLOSE, RECEIVE
 
 # Frames that one message may consist of, since empty ones count as no bytes: 4 MiB in
@@ -31,6 +31,11 @@ _LOGGER: Final = logging.getLogger("anyws.wire")
 _UTF8: Final = getincrementaldecoder("utf-8")
 _CONT, _TEXT, _BINARY, _PONG = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.PONG
 _OPEN: Final = State.OPEN
+_FRAGMENTS: Final = {
+    "text": Protocol.send_text,
+    "binary": Protocol.send_binary,
+    None: Protocol.send_continuation,
+}
 
 
 class Wire:
@@ -55,9 +60,12 @@ class Wire:
         "_binary",
         "_decoder",
         "_fragments",
+        "_limit",
         "_max_message_bytes",
+        "_parted",
         "_protocol",
         "_size",
+        "_skipped",
         "_text",
         "info",
         "pongs",
@@ -72,12 +80,13 @@ class Wire:
     ) -> None:
         # What does not compress grows; and the core refuses what just fills its limit.
         slack = max_message_bytes // 8 + 64 if extensions else 0
-        limit = max_message_bytes + slack
-        self._protocol = Protocol(side, max_size=limit, logger=_LOGGER)
+        self._limit = max_message_bytes + slack
+        self._protocol = Protocol(side, max_size=self._limit, logger=_LOGGER)
         self._protocol.extensions = list(extensions)
         self._answers: list[bytes] = []  # to what was received
         self._max_message_bytes = max_message_bytes
         self._fragments = self._size = 0  # of the message under way
+        self._parted = self._skipped = False  # it comes in parts; nobody wants the rest
         self._text: StringIO | None = None
         self._binary: bytearray | None = None
         self._decoder: IncrementalDecoder | None = None
@@ -138,14 +147,16 @@ class Wire:
         elif frame.opcode is _TEXT:
             self._text, self._decoder = StringIO(), _UTF8()
         self._fragments += 1
-        if self._fragments > MAX_FRAGMENTS:
-            raise OverflowError(f"over {MAX_FRAGMENTS} fragments")
-        self._size += len(frame.data)
+        self._size = len(frame.data) if self._parted else self._size + len(frame.data)
         self._check_size(self._size)
+        if self._fragments > MAX_FRAGMENTS and not self._parted:
+            raise OverflowError(f"over {MAX_FRAGMENTS} fragments")
         if self._text is not None and self._decoder is not None:
             self._text.write(self._decoder.decode(bytes(frame.data), frame.fin))
         elif self._binary is not None:
             self._binary += frame.data
+        if self._parted:
+            return self._part(last=frame.fin)
         return self._whole() if frame.fin else None
 
     def _check_size(self, size: int) -> None:
@@ -158,6 +169,44 @@ class Wire:
         self._fragments = self._size = 0
         self._text = self._binary = None
         return {"type": RECEIVE, "bytes": data, "text": text}
+
+    @property
+    def under_way(self) -> bool:
+        """Whether fragments of a message have come, and not yet all."""
+        return self._fragments > 0 and not self._parted
+
+    def part(self) -> Event | None:
+        """Have the message under way come in parts; return what has come of it.
+
+        Its size has no limit any more, but each part has: they are its fragments.
+        """
+        if not self.under_way:
+            return None
+        self._parted = True
+        self._protocol.max_message_size = None
+        self._protocol.max_fragment_size = self._limit
+        return self._part(last=False, empty=True)
+
+    def skip(self) -> None:
+        """Drop what is still to come of the message that comes in parts."""
+        self._skipped = self._parted
+
+    def _part(self, *, last: bool, empty: bool = False) -> Event | None:
+        """Take a part of the message; `None` if it is nothing, or nobody wants it."""
+        wanted = not self._skipped
+        part = self._whole()
+        part[MORE] = not last
+        if last:
+            self._parted = self._skipped = False
+            self._protocol.max_message_size = self._limit
+            self._protocol.max_fragment_size = None
+        else:
+            self._fragments = 1
+            if part["bytes"] is None:
+                self._text = StringIO()
+            else:
+                self._binary = bytearray()
+        return part if wanted and (last or empty or size_of(part)) else None
 
     def receive_eof(self) -> None:
         """Take in the end of the stream: without a closing frame, that is 1006.
@@ -190,6 +239,10 @@ class Wire:
             return
         if event["type"] == CLOSE:
             protocol.send_close(event["code"], event["reason"])
+            return
+        if event["type"] == FRAGMENT:
+            send = _FRAGMENTS[event["kind"]]
+            send(protocol, event["data"], event["fin"])
             return
         text = event.get("text")
         if text is None:

@@ -36,6 +36,7 @@ ORDER = (
     "_url",
     "_dial",
     "_retry",
+    "_fragments",
     "_client",
     "_connect",
     "__init__",
