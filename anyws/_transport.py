@@ -11,6 +11,7 @@ from anyio import (
     ClosedResourceError,
     EndOfStream,
     aclose_forcefully,
+    wait_readable,
 )
 from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
 
@@ -28,11 +29,13 @@ class StreamTransport:
         stream: The stream. It is closed by `aclose`.
     """
 
-    __slots__ = ("_socket", "_stream")
+    __slots__ = ("_reads_directly", "_socket", "_stream")
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._socket = _plain_socket(stream)
+        # Otherwise it is an event loop's transport that reads it.
+        self._reads_directly = isinstance(self._socket, socket.socket)
 
     @property
     def writes_at_once(self) -> bool:
@@ -42,9 +45,21 @@ class StreamTransport:
     async def receive(self) -> bytes:
         """Return what was read; empty at the end, however it came."""
         try:
-            return await self._stream.receive(_READ_SIZE)
+            if not self._reads_directly:
+                return await self._stream.receive(_READ_SIZE)
+            return await self._read()
         except (EndOfStream, BrokenResourceError, ClosedResourceError, OSError):
             return b""
+
+    async def _read(self) -> bytes:
+        """Ask the system directly: trio's own way first tries in vain."""
+        assert self._socket is not None
+        while True:
+            await wait_readable(self._socket)
+            try:
+                return os.read(self._socket.fileno(), _READ_SIZE)
+            except BlockingIOError:
+                continue  # it was not
 
     async def send_all(self, data: bytes) -> None:
         """Write; raise OSError once that is not possible any more."""
