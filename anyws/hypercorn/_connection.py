@@ -43,6 +43,10 @@ class EngineConnection(Transport):
         finally:
             self.worker.connections.discard(self)
 
+    @abstractmethod
+    async def receive(self) -> bytes:
+        """Return what was read; empty at the end, however it came."""
+
     async def _read_data(self) -> None:
         data = b"something"
         while data:

@@ -4,7 +4,7 @@ Hypercorn makes a `WSStream` for each opening handshake, over HTTP/1.1 and HTTP/
 and tells it what comes in. This one hosts a session round every application, so that an
 unchanged Starlette application has its guarantees; `anyws.WebSocket` joins that session
 through the scope's extensions. Over HTTP/1.1 the connection belongs to the stream from
-the handshake on, and its reading task hands whole reads to the channel (`pump`).
+the handshake on, and hands whole reads to the channel (`pump`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.typing import AppWrapper, TaskGroup, WorkerContext
 from hypercorn.utils import valid_server_name
 
-from .._buffer import Wakeup
 from .._channel import WireChannel
 from .._close import CloseCode
 from .._hosting import host
@@ -50,8 +49,16 @@ class Transport(ABC):
     """A connection that a stream has for itself."""
 
     @abstractmethod
-    async def receive(self) -> bytes:
-        """Return what was read; empty at the end, however it came."""
+    async def pump(self, take_in: Callable[[bytes], bool]) -> None:
+        """Hand over all that is read, to the end, however it comes.
+
+        Args:
+            take_in: Takes what was read; false: no more, for now, until `resume`.
+        """
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Go on reading."""
 
     @abstractmethod
     async def send_all(self, data: bytes) -> None:
@@ -94,7 +101,6 @@ class EngineStream(WSStream):
             self._write, self._write_nowait, self._answer, self._ended, self._resumed
         )
         self.on_resume: Callable[[], None] | None = None
-        self._room = Wakeup()
         self._transport: Transport | None = None
         self._opening: OpeningHandshake
         self._finishing = False
@@ -127,16 +133,17 @@ class EngineStream(WSStream):
     async def pump(self, transport: Transport) -> None:
         """Read a connection that is the stream's alone, to its end."""
         self._transport = transport
-        receive, take_in = transport.receive, self.channel.receive_data
-        while data := await receive():
-            take_in(data)
-            while self.paused:
-                await self._room.wait()
+        await transport.pump(self._take_in)
         self.channel.receive_eof()
         self._gone.set()
 
+    def _take_in(self, data: bytes) -> bool:
+        self.channel.receive_data(data)
+        return not self.paused
+
     def _resumed(self) -> None:
-        self._room.wake()
+        if self._transport is not None:
+            self._transport.resume()
         if self.on_resume is not None:
             self.on_resume()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 
 import trio
 from hypercorn.trio import run as stock
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
+from .._buffer import Wakeup
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 
@@ -48,6 +50,20 @@ class EngineTCPServer(EngineConnection, TCPServer):
             except BlockingIOError:
                 continue  # it was not
         return b""  # closed by another task
+
+    async def pump(self, take_in: Callable[[bytes], bool]) -> None:
+        """Hand over what is read, in this task, and wait while there is no room."""
+        while data := await self.receive():
+            if not take_in(data):
+                await self._room.wait()
+
+    def resume(self) -> None:
+        """Go on reading."""
+        self._room.wake()
+
+    @cached_property
+    def _room(self) -> Wakeup:
+        return Wakeup()
 
     async def send_all(self, data: bytes) -> None:
         """Write; a cancelled call ends the connection, as a frame may be torn."""
