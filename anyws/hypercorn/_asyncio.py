@@ -153,6 +153,10 @@ class EngineTCPServer(EngineConnection, TCPServer):
             transport, self.worker.read_buffer, take_in, timeout
         )
         transport.set_protocol(inlet)
+        if timeout is None:
+            inlet.go_on(more)
+            await inlet.ended
+            return
         try:
             async with asyncio.timeout(timeout) as inlet.limit:
                 inlet.go_on(more)
