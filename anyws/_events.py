@@ -71,7 +71,7 @@ def outgoing(
     """
     kind = event["type"]
     if kind == SEND:
-        return _checked_send(event)
+        return measured(event)[0]
     if kind == ACCEPT:
         return _checked_accept(event, subprotocols)
     if kind == CLOSE:
@@ -113,24 +113,26 @@ def _checked_headers(
     return checked
 
 
-def _checked_send(event: Event) -> Event:
+def measured(event: Event) -> tuple[Event, int]:
+    """Check a `websocket.send` event; return it with its payload's size in bytes."""
     text, data = event.get("text"), event.get("bytes")
+    if data is None and isinstance(text, str):
+        # Lone surrogates are no text: UnicodeEncodeError.
+        size = len(text) if text.isascii() else len(text.encode())
+        return (event if len(event) == 2 else {"type": SEND, "text": text}), size
     if text is None and data is None and len(event) == 2:
         raise TypeError(f'"{SEND}" takes str or bytes, not None')
     if (text is None) == (data is None):
         raise ValueError(f'"{SEND}" takes exactly one of "text" and "bytes"')
-    if text is None:
-        if isinstance(data, bytes) and len(event) == 2:
-            return event
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"bytes expected, not {type(data).__name__}")
-        # A copy: the caller may change its buffer before the server has taken it.
-        return {"type": SEND, "bytes": bytes(data)}
-    if not isinstance(text, str):
+    if text is not None:
         raise TypeError(f"str expected, not {type(text).__name__}")
-    if not text.isascii():
-        text.encode()  # lone surrogates are no text: UnicodeEncodeError
-    return event if len(event) == 2 else {"type": SEND, "text": text}
+    if isinstance(data, bytes) and len(event) == 2:
+        return event, len(data)
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"bytes expected, not {type(data).__name__}")
+    # A copy: the caller may change its buffer before the server has taken it.
+    data = bytes(data)
+    return {"type": SEND, "bytes": data}, len(data)
 
 
 def _checked_close(event: Event, accepted: bool) -> Event:
@@ -142,12 +144,6 @@ def _checked_close(event: Event, accepted: bool) -> Event:
         "code": checked_code(code, framed=accepted),
         "reason": fitted_reason(event.get("reason")),
     }
-
-
-def measured(event: Event) -> tuple[Event, int]:
-    """Check a `websocket.send` event; return it with its payload's size in bytes."""
-    event = _checked_send(event)
-    return event, size_of(event)
 
 
 def payload_of(event: Event) -> str | bytes:
@@ -172,10 +168,11 @@ def size_of(event: Event) -> int:
 
 def text_of(event: Event) -> str:
     """Return a received event's text; a bytes message is a `MessageTypeError`."""
-    payload = payload_of(event)
-    if isinstance(payload, str):
-        return payload
-    raise MessageTypeError("text", "bytes")
+    text = event.get("text")
+    if text is None:
+        payload_of(event)
+        raise MessageTypeError("text", "bytes")
+    return text  # type: ignore[no-any-return]  # the server vouches for the type
 
 
 def bytes_of(event: Event) -> bytes:
