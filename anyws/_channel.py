@@ -210,8 +210,10 @@ class WireChannel:
         if not ahead or self._delivering:
             return
         self._delivering = True
-        while count < len(ahead) and feed(*ahead[count]):
-            self._ahead_bytes -= ahead[count][1]
+        for event, size in ahead:
+            if not feed(event, size):
+                break
+            self._ahead_bytes -= size
             count += 1
         del ahead[:count]
         self._delivering = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Sequence
+from functools import cache
 from io import StringIO
 from typing import Final, cast
 
@@ -26,6 +27,10 @@ from ._states import CLOSE, RECEIVE
 # Frames that one message may consist of, since empty ones count as no bytes: 4 MiB in
 # frames of 64 bytes pass.
 MAX_FRAGMENTS: Final = 80_000
+
+# Payloads of at most so many bytes have frames whose headers are kept once they were
+# made: that is most of the work on them, where nothing is masked or compressed.
+_SMALL_BYTES: Final = 1024
 
 _LOGGER: Final = logging.getLogger("anyws.wire")
 _UTF8: Final = getincrementaldecoder("utf-8")
@@ -52,21 +57,26 @@ class Wire:
         info: How the connection ended, by what came from the peer: its closing frame,
             the end of the stream, or a violation of the protocol, with the code of the
             closing frame that answers it. `None` until then.
+        answers_size: Bytes that answer what was received, and that `take` has not yet
+            returned.
         pongs: Payloads of the pongs received; who reads them clears the list.
     """
 
     __slots__ = (
-        "_answers",
+        "_bare",
         "_binary",
         "_decoder",
         "_fragments",
         "_limit",
+        "_masks",
         "_max_message_bytes",
+        "_out",
         "_parted",
         "_protocol",
         "_size",
         "_skipped",
         "_text",
+        "answers_size",
         "info",
         "pongs",
     )
@@ -83,7 +93,10 @@ class Wire:
         self._limit = max_message_bytes + slack
         self._protocol = Protocol(side, max_size=self._limit, logger=_LOGGER)
         self._protocol.extensions = list(extensions)
-        self._answers: list[bytes] = []  # to what was received
+        self._masks = side is Side.CLIENT
+        self._bare = not (self._masks or extensions)
+        self._out: list[bytes] = []  # what `take` has not yet returned
+        self.answers_size = 0
         self._max_message_bytes = max_message_bytes
         self._fragments = self._size = 0  # of the message under way
         self._parted = self._skipped = False  # it comes in parts; nobody wants the rest
@@ -134,7 +147,9 @@ class Wire:
             elif protocol.close_rcvd is not None:
                 code, reason = protocol.close_rcvd.code, protocol.close_rcvd.reason
                 self.info = CloseInfo(int(code), reason, "peer", True)
-        self._answers += protocol.data_to_send()
+        for answer in protocol.data_to_send():
+            self._out.append(answer)
+            self.answers_size += len(answer)
         return events
 
     def _join(self, frame: Frame) -> Event | None:
@@ -239,16 +254,27 @@ class Wire:
             return
         if event["type"] == CLOSE:
             protocol.send_close(event["code"], event["reason"])
+            self._out += protocol.data_to_send()
             return
         if event["type"] == FRAGMENT:
             send = _FRAGMENTS[event["kind"]]
             send(protocol, event["data"], event["fin"])
+            self._out += protocol.data_to_send()
             return
         text = event.get("text")
         if text is None:
-            protocol.send_binary(event["bytes"])
+            opcode, data = _BINARY, event["bytes"]
         else:
-            protocol.send_text(text.encode())
+            opcode, data = _TEXT, text.encode()
+        if self._bare and len(data) <= _SMALL_BYTES:
+            self._out.append(_header(opcode, len(data)))
+            self._out.append(data)
+            return
+        # As the core's own `send_text`, which for whole messages adds only checks.
+        frame = Frame(opcode, data)
+        self._out.append(
+            frame.serialize(mask=self._masks, extensions=protocol.extensions)
+        )
 
     def ping(self, payload: bytes) -> None:
         """Frame a ping of at most 125 bytes.
@@ -257,13 +283,17 @@ class Wire:
         """
         if self._protocol.state is _OPEN:
             self._protocol.send_ping(payload)
-
-    @property
-    def answers_size(self) -> int:
-        """Bytes that answer what was received, and that `take` has not yet returned."""
-        return sum(map(len, self._answers))
+            self._out += self._protocol.data_to_send()
 
     def take(self) -> bytes:
         """Return the bytes to write, each once; empty if there are none."""
-        answers, self._answers = self._answers, []
-        return b"".join([*answers, *self._protocol.data_to_send()])
+        out, self._out = self._out, []
+        self.answers_size = 0
+        return b"".join(out)
+
+
+@cache
+def _header(opcode: Opcode, size: int) -> bytes:
+    """Return what stands before a payload of this size, as the core has it."""
+    frame = Frame(opcode, bytes(size)).serialize(mask=False)
+    return frame[: len(frame) - size]

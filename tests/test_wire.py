@@ -156,7 +156,24 @@ def test_a_servers_frames_are_not_masked_and_a_clients_are() -> None:
     assert received(server(), data) == ["hi"]
 
 
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 1024, 1025, 65_535, 65_536])
+def test_every_size_has_its_header(size: int) -> None:
+    """A server's frame, however long, and however often one of its length was sent."""
+    text, data = "x" * size, b"\xff" * size
+    for _ in range(2):
+        for opcode, message in (TEXT, text), (BINARY, data):
+            assert send(server(), message) == frame(opcode, message, mask=None)
+
+
 # Control frames
+
+
+def test_the_answer_to_a_close_goes_behind_what_was_sent_before() -> None:
+    """A message that is framed and not yet written is no message behind the close."""
+    wire = server()
+    wire.send({"type": "websocket.send", "text": "a"})
+    received(wire, closing(1000))
+    assert [opcode for opcode, _ in frames_of(wire.take())] == [TEXT, CLOSE]
 
 
 def test_control_frames_come_between_fragments() -> None:
