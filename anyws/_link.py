@@ -38,7 +38,7 @@ from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from ._buffer import Buffer
+from ._buffer import Buffer, Item
 from ._close import CloseCode, CloseInfo
 from ._errors import ConnectionClosed, MessageTooBig
 from ._events import INFO, MORE, Event, info_of, size_of
@@ -68,9 +68,6 @@ _GONE: Final = (
     EndOfStream,
 )
 
-# The application's states in which no message will be received any more.
-_NOBODY_READS: Final = frozenset({DISCONNECTED, RESPONSE})
-
 # Seconds of silence that end a flood, and that a deadline is given when it has passed:
 # the event loop may have been held up, and what came in time be about to arrive.
 _LULL: Final = 0.03
@@ -80,6 +77,12 @@ _FLOOD_FACTOR: Final = 10
 
 # Seconds of silence in which a channel that has failed may still tell why.
 _LAST_WORDS: Final = 0.5
+
+# So many messages that were queued in one turn of the scheduler are a burst. What it
+# brings in the next turns goes out in the same write, up to these messages and bytes.
+_BURST: Final = 8
+_WRITE_MESSAGES: Final = 64
+_WRITE_BYTES: Final = 16 * 1024
 
 # The payload of our pings. One is under way at a time, so it need not differ.
 _PING: Final = b"anyws"
@@ -166,6 +169,7 @@ class Link:
         "_farewell",
         "_fault",
         "_flood_until",
+        "_gathering",
         "_held",
         "_idle_at",
         "_inbound",
@@ -250,6 +254,7 @@ class Link:
         self._reading = self._writing = True
         self._bursting = False  # a message was sent at once; the next ones are queued
         self._streaming: Signal | None = None  # a message is sent in parts, until then
+        self._gathering = False  # the writer has messages that are not framed yet
         self._read_done: Signal | None = None
         self._write_done: Signal | None = None
 
@@ -494,9 +499,26 @@ class Link:
         """Hand over all messages that are queued, in one go; without any, its own."""
         items = self._outbound.take_messages()
         self._bursting = False
+        if len(items) >= _BURST:
+            await self._gather(items)
         await direct.send_messages([item[0] for item in items])
         self._sent += len(items)
         self._sent_bytes += sum([item[1] for item in items])
+
+    async def _gather(self, items: list[Item]) -> None:
+        """Add what a burst brings in the next turns: a write costs more than these."""
+        fresh, size = items, 0
+        self._gathering = True
+        while len(fresh) >= _BURST and len(items) < _WRITE_MESSAGES:
+            size += sum([item[1] for item in fresh])
+            if size >= _WRITE_BYTES:
+                break
+            await checkpoint()
+            if not self._outbound.messages_only:
+                break
+            fresh = self._outbound.take_messages()
+            items += fresh
+        self._gathering = False
 
     def _send_at_once(self, event: Event, size: int) -> bool:
         """Send a message that is alone: one hand-over less. False: queue it.
@@ -508,6 +530,7 @@ class Link:
         if (
             direct is None
             or self._bursting
+            or self._gathering
             or not (self._outbound.empty and self._inbound.empty)
             or not direct.send_nowait(event)
         ):
@@ -594,7 +617,8 @@ class Link:
 
     def _deliver(self, event: Event, size: int) -> bool:
         """Put a message into the inbound buffer, by the options; false: it is full."""
-        if self.application_state in _NOBODY_READS:
+        state = self.application_state
+        if state is DISCONNECTED or state is RESPONSE:  # nobody will receive any more
             self._discard()
             return True
         if size > self.options.max_message_bytes:

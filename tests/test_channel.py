@@ -36,6 +36,7 @@ from .wired import (
     closing,
     frame,
     framed,
+    frames_of,
 )
 
 MESSAGES = [f"m{number}" for number in range(1000)]
@@ -381,6 +382,59 @@ async def test_messages_without_a_turn_between_are_one_write(
         assert ws.statistics().messages_sent == 20
         assert ws.statistics().bytes_sent == 20
         assert ws.statistics().send_queued == 0
+
+
+async def test_a_burst_of_some_turns_is_one_write(
+    channel: WiredChannel, anyio_backend_name: str
+) -> None:
+    """What a hot loop queues while the writer has its turns leaves together."""
+    texts = list(map(str, range(60)))
+    async with channel.websocket() as ws:
+        await ws.accept()
+        for text in texts:
+            await ws.send_text(text)
+        await anyio.wait_all_tasks_blocked()
+
+        assert channel.messages == texts
+        if anyio_backend_name != "trio":  # whose turns have no order
+            assert len(channel.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        pytest.param("x", 64 + 16, id="messages"),
+        pytest.param("x" * 2000, 8 + 16, id="bytes"),
+    ],
+)
+async def test_what_a_burst_gathers_is_bounded(
+    channel: WiredChannel, text: str, most: int
+) -> None:
+    """No write is much larger than pays: the first of a burst do not wait for all."""
+    async with channel.websocket() as ws:
+        await ws.accept()
+        for _ in range(500):
+            await ws.send_text(text)
+        await anyio.wait_all_tasks_blocked()
+
+        assert len(channel.messages) == 500
+        assert max(len(frames_of(data)) for data in channel.writes) <= most
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_nothing_overtakes_a_burst_that_gathers(turns: int) -> None:
+    """A message that looks alone, while the writer holds others, goes behind them."""
+    channel = EagerChannel()
+    texts = list(map(str, range(10)))
+    async with channel.websocket() as ws:
+        await ws.accept()
+        for text in texts[:-1]:
+            ws.send_nowait(text)
+        for _ in range(turns):
+            await checkpoint()
+        ws.send_nowait(texts[-1])
+        await anyio.wait_all_tasks_blocked()
+        assert channel.messages == texts
 
 
 async def test_what_is_queued_during_a_write_is_the_next(channel: WiredChannel) -> None:
