@@ -43,27 +43,41 @@ class HandshakeResponse:
 
 
 class ClientChannel(WireChannel):
-    """The frames of a client's connection, whose session's reader reads the stream."""
+    """The frames of a client's connection.
 
-    __slots__ = ("_room", "_transport")
+    The event loop reads the stream, where it can do so, or the session's reader does.
+    """
+
+    __slots__ = ("_error", "_handed", "_room", "_transport")
 
     def __init__(self, transport: StreamTransport) -> None:
-        write_nowait = transport.send_nowait if transport.writes_at_once else None
         super().__init__(
             transport.send_all,
-            write_nowait,
+            transport.write_nowait,
             self._refuse,
             _nothing,
             self._go_on_reading,
         )
         self._transport = transport
         self._room = Wakeup()
+        self._handed = False  # what is read is handed to us
+        self._error: BaseException | None = None
+
+    def read(self, rest: bytes) -> None:
+        """Begin to read; with what was read behind the opening handshake."""
+        if rest:
+            self.receive_data(rest)
+        self._handed = self._transport.read_to(self)
 
     async def receive(self) -> Event:
-        """Read until there is an event that is not a message."""
+        """Wait for, or read, the next event that is not a message."""
         receive = self._transport.receive
         while not self._events:
-            if self.paused:
+            if self._error is not None:
+                raise self._error
+            if self._handed:
+                await self._arrived.wait()
+            elif self.paused:
                 await self._room.wait()
             elif data := await receive():
                 self.receive_data(data)
@@ -71,8 +85,22 @@ class ClientChannel(WireChannel):
                 self.receive_eof()
         return self._events.pop(0)
 
+    def take_in(self, data: bytes) -> bool:
+        """Take what was read; false: no more, for now."""
+        self.receive_data(data)
+        return not self.paused
+
+    def take_end(self, exc: BaseException | None) -> None:
+        """Take note of the end of the stream, or of a defect of ours."""
+        if exc is None:
+            self.receive_eof()
+        else:
+            self._error = exc
+            self._arrived.wake()
+
     def _go_on_reading(self) -> None:
         self._room.wake()
+        self._transport.resume()
 
     async def _refuse(self, event: Event) -> None:
         raise RuntimeError(f"a client does not send {event['type']!r}")
@@ -156,8 +184,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             extensions=self._extensions,
         )
         channel.open(wire, compressed=bool(self._extensions))
-        if self._rest:
-            channel.receive_data(self._rest)
+        channel.read(self._rest)
         try:
             async with session.hosting(self):
                 yield self

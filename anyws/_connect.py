@@ -15,7 +15,7 @@ from websockets.uri import WebSocketURI
 
 from ._client import ClientWebSocket
 from ._close import CloseCode, CloseInfo
-from ._dial import dial, proxy_for
+from ._dial import dial, proxy_for, transport_of
 from ._errors import ConnectionClosed, HandshakeError, HandshakeRejected
 from ._opening import (
     HeadersLike,
@@ -25,7 +25,6 @@ from ._opening import (
 )
 from ._options import Options, check_options
 from ._retry import Backoff, Retry
-from ._transport import StreamTransport
 from ._url import parse_url, redirected, same_origin, shown
 
 HeadersSource: TypeAlias = (
@@ -143,11 +142,11 @@ class Connector(AsyncContextManagerMixin):
             compression=self._compression is not None,
         )
         phase = "connecting"
-        transport = None if self._stream is None else StreamTransport(self._stream)
+        transport = None if self._stream is None else transport_of(self._stream)
         try:
             with fail_after(self._open_timeout):
                 if transport is None:
-                    transport = StreamTransport(await self._dial(url))
+                    transport = transport_of(await self._dial(url))
                 phase = "waiting for the answer to the opening handshake"
                 await transport.send_all(opening.request)
                 while not opening.receive_data(await transport.receive()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,7 +18,7 @@ from anyio import (
     connect_tcp,
     connect_unix,
 )
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
 from anyio.streams.tls import TLSStream
 from starlette.datastructures import Headers
 from websockets.exceptions import InvalidProxy
@@ -29,6 +30,7 @@ from websockets.uri import WebSocketURI
 from ._endings import leaves_of
 from ._errors import HandshakeError, HandshakeRejected
 from ._opening import USER_AGENT
+from ._transport import SocketTransport, StreamTransport
 from ._url import is_loopback
 
 _BROKEN: Final = (BrokenResourceError, ClosedResourceError, EndOfStream)
@@ -160,6 +162,21 @@ async def _through_socks(url: WebSocketURI, proxy: Proxy) -> ByteStream:
             return await socks.connect(url.host, url.port)
         except ProxyError as exc:
             raise ConnectionError(str(exc)) from exc
+
+
+def transport_of(stream: ByteStream) -> StreamTransport:
+    """Return the shortest way to write to a stream, and to read from it."""
+    if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
+        plain = stream.extra(SocketAttribute.raw_socket)
+        if isinstance(plain, socket.socket):
+            return SocketTransport(stream, plain)
+    # AnyIO has no public name for what asyncio reads a socket by. Without it, all that
+    # follows is the longer way.
+    if isinstance(stream, SocketStream) and hasattr(stream, "_transport"):
+        from ._asyncio import LoopTransport
+
+        return LoopTransport(stream, stream._transport)
+    return StreamTransport(stream)
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from anyio import (
     BrokenResourceError,
@@ -13,53 +14,55 @@ from anyio import (
     aclose_forcefully,
     wait_readable,
 )
-from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
+from anyio.abc import ByteStream
 
-_READ_SIZE: Final = 2**16
+READ_BYTES: Final = 2**16
 
-# Modules of the socket objects whose `fileno()` is -1 once they are closed. uvloop's
-# keeps a number that may be another file's by then.
-_HONEST: Final = frozenset({"socket", "asyncio.trsock"})
+_BROKEN: Final = (BrokenResourceError, ClosedResourceError, OSError)
+
+
+class Reader(Protocol):
+    """What is read without being asked for goes here."""
+
+    def take_in(self, data: bytes) -> bool:
+        """Take what was read; false: no more, until `resume`."""
+
+    def take_end(self, exc: BaseException | None) -> None:
+        """Take note of the end; with what `take_in` has raised, if it has."""
 
 
 class StreamTransport:
-    """One byte stream, read by one task and written by one at a time.
+    """Any byte stream, read by one task and written by one at a time.
 
     Args:
         stream: The stream. It is closed by `aclose`.
+
+    Attributes:
+        write_nowait: Writes what can be written without waiting, and returns how many
+            bytes that was; `None` where there is no such thing.
     """
 
-    __slots__ = ("_reads_directly", "_socket", "_stream")
+    write_nowait: Callable[[bytes], int] | None = None
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
-        self._socket = _plain_socket(stream)
-        # Otherwise it is an event loop's transport that reads it.
-        self._reads_directly = isinstance(self._socket, socket.socket)
-
-    @property
-    def writes_at_once(self) -> bool:
-        """Whether `send_nowait` can write anything."""
-        return self._socket is not None
 
     async def receive(self) -> bytes:
         """Return what was read; empty at the end, however it came."""
         try:
-            if not self._reads_directly:
-                return await self._stream.receive(_READ_SIZE)
-            return await self._read()
-        except (EndOfStream, BrokenResourceError, ClosedResourceError, OSError):
+            return await self._receive()
+        except (EndOfStream, *_BROKEN):
             return b""
 
-    async def _read(self) -> bytes:
-        """Ask the system directly: trio's own way first tries in vain."""
-        assert self._socket is not None
-        while True:
-            await wait_readable(self._socket)
-            try:
-                return os.read(self._socket.fileno(), _READ_SIZE)
-            except BlockingIOError:
-                continue  # it was not
+    async def _receive(self) -> bytes:
+        return await self._stream.receive(READ_BYTES)
+
+    def read_to(self, reader: Reader) -> bool:
+        """Have all that is read handed over from now on; false: `receive` it."""
+        return False
+
+    def resume(self) -> None:
+        """Hand over what is read again."""
 
     async def send_all(self, data: bytes) -> None:
         """Write; raise OSError once that is not possible any more."""
@@ -68,36 +71,43 @@ class StreamTransport:
         except (BrokenResourceError, ClosedResourceError) as exc:
             raise ConnectionResetError("the connection is gone") from exc
 
-    def send_nowait(self, data: bytes) -> int:
-        """Write what can be written without waiting; return how many bytes it was.
-
-        AnyIO leaves nothing behind in a buffer of its own when a `send` has returned.
-        """
-        if self._socket is None:
-            return 0
-        try:
-            return os.write(self._socket.fileno(), data)
-        except OSError:  # it would block; or is broken, which the next call will say
-            return 0
-
     async def send_eof(self) -> None:
         """End our half of the connection, where that can be done: not under TLS."""
         try:
             await self._stream.send_eof()
-        except (NotImplementedError, BrokenResourceError, ClosedResourceError, OSError):
+        except (NotImplementedError, *_BROKEN):
             pass
 
     async def aclose(self) -> None:
         """Close the stream now."""
         try:
             await aclose_forcefully(self._stream)
-        except (BrokenResourceError, ClosedResourceError, OSError):
+        except _BROKEN:
             pass
 
 
-def _plain_socket(stream: ByteStream) -> socket.socket | None:
-    """Return a stream's socket, if there is nothing between, on a POSIX system."""
-    if os.name != "posix" or not isinstance(stream, SocketStream | UNIXSocketStream):
-        return None
-    found: socket.socket = stream.extra(SocketAttribute.raw_socket)
-    return found if type(found).__module__ in _HONEST else None
+class SocketTransport(StreamTransport):
+    """A plain socket that no event loop reads: the system is asked directly.
+
+    AnyIO's streams first ask it in vain, and end a write with a turn of the scheduler.
+    They leave nothing behind in a buffer of their own when a `send` has returned.
+    """
+
+    def __init__(self, stream: ByteStream, plain: socket.socket) -> None:
+        super().__init__(stream)
+        self._socket = plain
+        self.write_nowait = self._write_nowait
+
+    async def _receive(self) -> bytes:
+        while True:
+            await wait_readable(self._socket)
+            try:
+                return os.read(self._socket.fileno(), READ_BYTES)
+            except BlockingIOError:
+                continue  # it was not
+
+    def _write_nowait(self, data: bytes) -> int:
+        try:
+            return os.write(self._socket.fileno(), data)
+        except OSError:  # it would block; or is broken, which the next call will say
+            return 0

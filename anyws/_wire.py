@@ -13,12 +13,18 @@ from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Sequence
 from functools import cache
 from io import StringIO
+from secrets import token_bytes
 from typing import Final, cast
 
 from websockets.extensions import Extension
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, State
 from websockets.protocol import Side as Side
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # it was not compiled
+    from websockets.utils import apply_mask
 
 from ._close import CloseCode, CloseInfo
 from ._events import FRAGMENT, MORE, Event, size_of
@@ -29,8 +35,11 @@ from ._states import CLOSE, RECEIVE
 MAX_FRAGMENTS: Final = 80_000
 
 # Payloads of at most so many bytes have frames whose headers are kept once they were
-# made: that is most of the work on them, where nothing is masked or compressed.
+# made: that is most of the work on them, where nothing is compressed.
 _SMALL_BYTES: Final = 1024
+
+_MASK_BYTES: Final = 4
+_MASKS: Final = 32  # that are drawn at a time
 
 _LOGGER: Final = logging.getLogger("anyws.wire")
 _UTF8: Final = getincrementaldecoder("utf-8")
@@ -73,6 +82,7 @@ class Wire:
         "_out",
         "_parted",
         "_protocol",
+        "_randomness",
         "_size",
         "_skipped",
         "_text",
@@ -94,7 +104,8 @@ class Wire:
         self._protocol = Protocol(side, max_size=self._limit, logger=_LOGGER)
         self._protocol.extensions = list(extensions)
         self._masks = side is Side.CLIENT
-        self._bare = not (self._masks or extensions)
+        self._bare = not extensions
+        self._randomness = b""  # for masks
         self._out: list[bytes] = []  # what `take` has not yet returned
         self.answers_size = 0
         self._max_message_bytes = max_message_bytes
@@ -267,14 +278,27 @@ class Wire:
         else:
             opcode, data = _TEXT, text.encode()
         if self._bare and len(data) <= _SMALL_BYTES:
-            self._out.append(_header(opcode, len(data)))
-            self._out.append(data)
+            self._out.append(_header(opcode, len(data), self._masks))
+            self._out.append(self._masked(data) if self._masks else data)
             return
         # As the core's own `send_text`, which for whole messages adds only checks.
         frame = Frame(opcode, data)
         self._out.append(
             frame.serialize(mask=self._masks, extensions=protocol.extensions)
         )
+
+    def _masked(self, data: bytes) -> bytes:
+        """Return a fresh mask, and the payload under it.
+
+        The system is asked for many at a time. None may be known before it is sent.
+
+        Source: RFC 6455 sections 5.3 and 10.3.
+        """
+        if not self._randomness:
+            self._randomness = token_bytes(_MASKS * _MASK_BYTES)
+        mask = self._randomness[-_MASK_BYTES:]
+        self._randomness = self._randomness[:-_MASK_BYTES]
+        return mask + apply_mask(data, mask)
 
     def ping(self, payload: bytes) -> None:
         """Frame a ping of at most 125 bytes.
@@ -293,7 +317,7 @@ class Wire:
 
 
 @cache
-def _header(opcode: Opcode, size: int) -> bytes:
-    """Return what stands before a payload of this size, as the core has it."""
-    frame = Frame(opcode, bytes(size)).serialize(mask=False)
-    return frame[: len(frame) - size]
+def _header(opcode: Opcode, size: int, masked: bool) -> bytes:
+    """Return what stands before mask and payload of this size, as the core has it."""
+    frame = Frame(opcode, bytes(size)).serialize(mask=masked)
+    return frame[: len(frame) - size - (_MASK_BYTES if masked else 0)]

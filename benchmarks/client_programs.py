@@ -1,4 +1,4 @@
-"""The clients that are compared, each with the same loads, as a user would write them."""
+"""The clients that are compared, under the same loads, as a user would write them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -160,7 +161,7 @@ def main() -> None:
     if profiler is not None:
         profiler.enable()
     anyio.run(
-        *(_measure, name, worker, cell, url, float(seconds)),
+        partial(_measure, name, worker, cell, url, float(seconds)),
         backend="trio" if worker == "trio" else "asyncio",
         backend_options={} if worker == "trio" else {"use_uvloop": worker == "uvloop"},
     )

@@ -4,123 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextvars import Context, copy_context
 from typing import cast
 
 from hypercorn.asyncio import run as stock
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 
+from .._asyncio import Inlet
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
-
-try:
-    from sniffio import current_async_library_cvar
-except ImportError:  # then AnyIO does not ask it
-    current_async_library_cvar = None  # type: ignore[assignment]
-
-
-class Inlet(asyncio.BufferedProtocol):
-    """Takes what is read straight to a stream, in the event loop's own callback.
-
-    In the place of asyncio's StreamReaderProtocol it saves a turn of the loop for each
-    read, and the 256 KiB that asyncio allocates for it: the connections of a worker
-    read into one buffer. The end, and what concerns writing, go on to the protocol
-    that stood here, which the connection's StreamWriter asks.
-
-    Args:
-        transport: The connection's.
-        buffer: Where to read to; what is there is copied at once.
-        take_in: Takes what was read; false: no more, until `resume`.
-        timeout: Seconds of silence after which to give up.
-
-    Attributes:
-        ended: Done at the end of what can be read; has what `take_in` raised.
-        limit: When to give up.
-    """
-
-    __slots__ = (
-        *("_buffer", "_context", "_replaced", "_take_in", "_timeout", "_transport"),
-        *("ended", "limit"),
-    )
-
-    def __init__(
-        self,
-        transport: asyncio.WriteTransport,
-        buffer: memoryview,
-        take_in: Callable[[bytes], bool],
-        timeout: float | None,
-    ) -> None:
-        self.limit: asyncio.Timeout
-        # Both directions are one object, which `asyncio.StreamWriter` types as half.
-        self._transport = cast("asyncio.Transport", transport)
-        self._buffer = buffer
-        self._context = _context()
-        self._take_in = take_in
-        self._timeout = timeout
-        self._replaced = cast("asyncio.Protocol", transport.get_protocol())
-        self.ended = asyncio.get_running_loop().create_future()
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Say where to read to."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read to the stream; what goes wrong ends this connection."""
-        if self.ended.done():
-            return
-        try:
-            data = bytes(self._buffer[:nbytes])
-            more = self._context.run(self._take_in, data)
-        except Exception as exc:
-            self.ended.set_exception(exc)
-        else:
-            self.go_on(more)
-
-    def go_on(self, more: bool) -> None:
-        """Read on, or do not; time that is spent not reading does not count."""
-        if not more:
-            self._transport.pause_reading()
-        if self._timeout is not None and not self.ended.done():
-            now = asyncio.get_running_loop().time()
-            self.limit.reschedule(now + self._timeout if more else None)
-
-    def resume(self) -> None:
-        """Go on reading."""
-        self._transport.resume_reading()
-        self.go_on(True)
-
-    def eof_received(self) -> bool | None:
-        """Take note that the peer has ended its half."""
-        self._end()
-        return self._replaced.eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Take note of the end."""
-        self._end()
-        self._replaced.connection_lost(exc)
-
-    def _end(self) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def pause_writing(self) -> None:
-        """Have `StreamWriter.drain` wait."""
-        self._replaced.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Have `StreamWriter.drain` return."""
-        self._replaced.resume_writing()
-
-
-def _context() -> Context:
-    """Return a copy of the context in which AnyIO knows its event loop without a task.
-
-    Where sniffio is installed, AnyIO asks it; and that one looks for a running task.
-    """
-    context = copy_context()
-    if current_async_library_cvar is not None:
-        context.run(current_async_library_cvar.set, "asyncio")
-    return context
 
 
 class EngineTCPServer(EngineConnection, TCPServer):
