@@ -333,6 +333,12 @@ def litestar_app() -> ASGIApp:
 # The applications.
 
 
+async def unwilling(scope: Scope, receive: Receive, send: Send) -> None:
+    """Fail to start."""
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "not today"})
+
+
 async def release(request: Request) -> JSONResponse:
     """Let a handler go on."""
     released[request.query_params["case"]].set()

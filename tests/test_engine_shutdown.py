@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -233,3 +234,19 @@ def test_the_reloader_brings_the_engine_back(
         assert servers.eventually(lambda: not alive(before))
         assert server.get("/stats", timeout=10)["pid"] != before
         assert told(server)
+
+
+@pytest.mark.parametrize("workers", ["0", "1", "3"])
+@pytest.mark.parametrize("app", ["missing:app", "engine_apps:unwilling"])
+def test_a_failed_start_is_told_by_the_status(
+    worker: str, workers: str, app: str
+) -> None:
+    """An application that cannot be loaded, or does not start, is no success."""
+    arguments = ("-k", worker, "-w", workers, "-b", "127.0.0.1:0", app)
+    ended = subprocess.run(
+        [sys.executable, "-m", servers.ENGINE, *arguments],
+        cwd=servers.HERE,
+        capture_output=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1, ended.stderr

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 from hypercorn import __main__ as command
 from hypercorn.config import Config
@@ -24,11 +26,29 @@ def main() -> int:
 
     def run_with_engine(config: Config) -> int:
         config.application_path = path_with_engine(config.application_path)
-        return run(config)
+        statuses = remember_statuses()
+        return run(config) or next(filter(None, statuses), 0)
 
     sys.argv[0] = "python -m anyws.hypercorn"
     vars(command)["run"] = run_with_engine
     return command.main()
+
+
+def remember_statuses() -> list[int]:
+    """Return a list that gets the exit statuses of workers, as they end.
+
+    Hypercorn's master ends when one of its workers fails, but forgets its status: 0.
+    """
+    master = vars(import_module("hypercorn.run"))
+    join: Callable[[list[Any]], int] = master["_join_exited"]
+    statuses: list[int] = []
+
+    def join_and_remember(processes: list[Any]) -> int:
+        statuses.append(join(processes))
+        return statuses[-1]
+
+    master["_join_exited"] = join_and_remember
+    return statuses
 
 
 def path_with_engine(path: str) -> str:
