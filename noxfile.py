@@ -20,6 +20,9 @@ nox.options.default_venv_backend = "uv"
 nox.options.error_on_missing_interpreters = True
 nox.options.download_python = "never"
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+# Each server under test is a process of its own, and would compile all that it imports
+# where PYTHONDONTWRITEBYTECODE is set: a second or two each.
+os.environ["UV_COMPILE_BYTECODE"] = "1"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -204,13 +207,16 @@ def unpack_tests(session: nox.Session, requirement: str) -> Path:
 # engine, and the law over frames as well as over ASGI events.
 ENGINE = "--ignore-glob=tests/test_engine_*.py"
 FRAMES = ("-k", "not wired and not eager")
+# Neighbours stay together, so that few modules start their servers more than once.
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 
 
 @nox.session(python=PYTHONS[0])
 def minimums(session: nox.Session) -> None:
     """Run the tests on the oldest Python with the oldest versions that are promised."""
     session.install("--resolution=lowest-direct", PACKAGE, *TEST)
-    session.run("pytest", "-m", "not slow", ENGINE, *FRAMES, *session.posargs)
+    quick = (*PARALLEL, "-m", "not slow", ENGINE, *FRAMES)
+    session.run("pytest", *quick, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
@@ -227,8 +233,8 @@ def coverage(session: nox.Session) -> None:
     session.install(PACKAGE, *TEST)
     session.run("coverage", "erase")
     # By its path, as `-m pytest` would import the working tree.
-    pytest = (f"{session.bin}/pytest", "-m", "not slow", ENGINE, *session.posargs)
-    session.run("coverage", "run", *pytest)
+    pytest = (f"{session.bin}/pytest", *PARALLEL, "-m", "not slow", ENGINE)
+    session.run("coverage", "run", *pytest, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -236,11 +242,17 @@ def coverage(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed wheel, on asyncio, uvloop and trio."""
+    newest = session.python == PYTHONS[-1]
     session.install(PACKAGE, *TEST)
     session.run("python", "--version")
     # `pytest`, not `python -m pytest`: that would import the working tree.
-    left_out = () if session.python == PYTHONS[-1] else (ENGINE, *FRAMES)
-    session.run("pytest", *left_out, *session.posargs)
+    left_out = () if newest else (ENGINE, *FRAMES)
+    if session.posargs:
+        session.run("pytest", *left_out, *session.posargs)
+        return
+    session.run("pytest", *PARALLEL, "-m", "not slow", *left_out)
+    # These count seconds, or the bytes of a process: nothing runs beside them.
+    session.run("pytest", "-m", "slow", *left_out)
 
 
 if __name__ == "__main__":

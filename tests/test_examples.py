@@ -60,11 +60,10 @@ def running(*command: str) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def served(module: str, worker: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Serve an example as its docstring says; yield the address of its WebSockets."""
-    port = free_port()
-    bind = ("-b", f"127.0.0.1:{port}", "--graceful-timeout", "1")
+    bind = ("-b", "127.0.0.1:0", "--graceful-timeout", "1")
     with running("-m", "hypercorn", "-k", worker, *bind, f"{module}:app") as process:
-        wait_for_line(process, "Running on")
-        yield process, f"ws://127.0.0.1:{port}"
+        [address] = re.findall(r"http:(\S+)", wait_for_line(process, "Running on"))
+        yield process, f"ws:{address}"
 
 
 def wait_for_line(process: subprocess.Popen[str], words: str) -> str:

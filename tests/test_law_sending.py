@@ -133,7 +133,7 @@ async def test_waiting_senders_get_their_turn_in_order(channel: Channel) -> None
 
 async def test_a_waiting_sender_wakes_at_the_end(channel: Channel) -> None:
     """Every send that waits for room raises once the peer has left."""
-    async with channel.websocket(send_buffer=1) as ws:
+    async with channel.websocket(send_buffer=1, close_timeout=0.05) as ws:
         await ws.accept()
         channel.stall()
         raised = []
