@@ -27,6 +27,7 @@ os.environ["UV_COMPILE_BYTECODE"] = "1"
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
+FRAMEWORKS = nox.project.dependency_groups(PYPROJECT, "frameworks")
 TYPING = nox.project.dependency_groups(PYPROJECT, "typing")
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 # Every extra that the code has a use for by now.
@@ -243,7 +244,7 @@ def coverage(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed wheel, on asyncio, uvloop and trio."""
     newest = session.python == PYTHONS[-1]
-    session.install(PACKAGE, *TEST)
+    session.install(PACKAGE, *TEST, *(FRAMEWORKS if newest else ()))
     session.run("python", "--version")
     # `pytest`, not `python -m pytest`: that would import the working tree.
     left_out = () if newest else (ENGINE, *FRAMES)

@@ -7,7 +7,6 @@ server_apps.py; what they see while the server ends goes to its log.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -294,22 +293,38 @@ class Recorded:
         await self.app(scope, received, send)
 
 
-def quart_app() -> ASGIApp:
+def quart_app(path: str, maker: Callable[[str], Any]) -> ASGIApp:
     """Return an application of Quart's: an echo that notes its end."""
-    quart: Any = import_module("quart")
-    app = quart.Quart("engine_apps")
+    websocket: Any = import_module("quart").websocket
+    left: Any = import_module("quart.wrappers.base").ClientDisconnectedError
+    app = maker("engine_apps")
+
+    def closed() -> None:
+        base.NOTES[websocket.args["case"]].append({"name": "closed"})
 
     async def serve() -> None:
         try:
             while True:
-                await quart.websocket.send(await quart.websocket.receive())
-        except asyncio.CancelledError:  # all that Quart tells its handlers
-            base.NOTES[quart.websocket.args["case"]].append({"name": "closed"})
+                await websocket.send(await websocket.receive())
+        except anyio.get_cancelled_exc_class():  # all that Quart tells its handlers
+            closed()
             raise
+        except left:  # what they may be told on trio; there is no code in it either
+            closed()
 
-    app.websocket("/quart/echo")(serve)
+    app.websocket(path)(serve)
     result: ASGIApp = app
     return result
+
+
+def quart_asyncio_app() -> ASGIApp:
+    """Return one for asyncio, which is all that Quart itself runs on."""
+    return quart_app("/quart/echo", import_module("quart").Quart)
+
+
+def quart_trio_app() -> ASGIApp:
+    """Return one for trio, by the class that Quart's authors have for it."""
+    return quart_app("/quart_trio/echo", import_module("quart_trio").QuartTrio)
 
 
 def litestar_app() -> ASGIApp:
@@ -364,7 +379,11 @@ app = Starlette(routes=[*ROUTES, *ours, *base.app.routes], lifespan=lifespan)
 
 def with_frameworks() -> Starlette:
     """Return the application, and beside it those of what frameworks there are."""
-    others = {"quart": quart_app, "litestar": litestar_app}
+    others = {
+        "quart": quart_asyncio_app,
+        "quart_trio": quart_trio_app,
+        "litestar": litestar_app,
+    }
     routes: list[BaseRoute] = [
         WebSocketRoute(f"/{name}/echo", Recorded(make()))
         for name, make in others.items()
