@@ -46,6 +46,7 @@ class StreamTransport:
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
+        self._torn = False  # a write was cut short: behind it nothing has a meaning
 
     async def receive(self) -> bytes:
         """Return what was read; empty at the end, however it came."""
@@ -66,10 +67,14 @@ class StreamTransport:
 
     async def send_all(self, data: bytes) -> None:
         """Write; raise OSError once that is not possible any more."""
+        if self._torn:
+            raise ConnectionResetError("a write was cut short")
+        self._torn = True
         try:
             await self._stream.send(data)
         except (BrokenResourceError, ClosedResourceError) as exc:
             raise ConnectionResetError("the connection is gone") from exc
+        self._torn = False
 
     async def send_eof(self) -> None:
         """End our half of the connection, where that can be done: not under TLS."""
