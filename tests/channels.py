@@ -48,9 +48,11 @@ class Channel:
         receives_cut: How many receives were cancelled, and the one that is pending.
         holds_close: Whether a close waits behind a pending receive, as on Granian.
         clean: What is known of a close that the peer has answered.
+        has_handshake: Whether it is yet to be accepted.
     """
 
     clean: bool | None = None
+    has_handshake = True
 
     def __init__(self, *events: Event) -> None:
         self._queue = deque[Event]([{"type": "websocket.connect"}, *events])
@@ -76,6 +78,10 @@ class Channel:
     def leave(self, code: int | None = 1006, reason: str | None = None) -> None:
         """Let the peer leave."""
         self.arrive({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    def fail(self) -> None:
+        """Let the next receive fail, or give what ends the connection."""
+        self.arrive({"type": "websocket.connect"})
 
     def stall(self, *, shielded: bool = False) -> None:
         """Let every send wait; shielded, it cannot be cancelled (Hypercorn on trio)."""

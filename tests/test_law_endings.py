@@ -14,7 +14,7 @@ from starlette.exceptions import WebSocketException
 import anyws
 
 from .channels import Channel, Event
-from .wired import CHANNELS, asgi_only
+from .wired import CHANNELS, asgi_only, server_only
 
 
 @pytest.fixture(params=CHANNELS)
@@ -361,6 +361,7 @@ async def test_a_block_cannot_be_entered_twice(channel: Channel) -> None:
             pass
 
 
+@server_only("a client is not used plain")
 async def test_entering_after_a_plain_accept(channel: Channel) -> None:
     """A connection that was accepted plain can be guarded from then on."""
     ws = channel.websocket()
@@ -376,6 +377,7 @@ async def test_entering_after_a_plain_accept(channel: Channel) -> None:
     assert channel.closes == [(1000, "")]
 
 
+@server_only("a client is not used plain")
 async def test_entering_after_a_plain_end(channel: Channel) -> None:
     """A connection that has ended cannot be guarded any more."""
     ws = channel.websocket()

@@ -9,10 +9,10 @@ from starlette.exceptions import WebSocketException
 import anyws
 
 from .channels import Channel
-from .wired import CHANNELS
+from .wired import SERVED
 
 
-@pytest.fixture(params=CHANNELS)
+@pytest.fixture(params=SERVED)
 async def channel(request: pytest.FixtureRequest) -> Channel:
     """Return a fresh channel."""
     make: type[Channel] = request.param

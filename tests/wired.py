@@ -1,8 +1,9 @@
-"""Frames written by hand, and the peer of a channel that is made of frames.
+"""Frames written by hand, and the peers of channels that are made of frames.
 
 `WiredChannel` is the twin of `channels.Channel`: what a test lets arrive goes through a
 client's frames, and what the connection sends is read from the server's. So what holds
-over ASGI events can be asked of the direct channel as well.
+over ASGI events can be asked of the direct channel as well; and, by `DialledChannel`,
+of a client whose stream leads to a server.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from typing import Any, Final, Self
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
 from websockets.extensions import Extension
 
 import anyws
 from anyws._channel import WireChannel
+from anyws._opening import OpeningHandshake
 from anyws._options import Options
 from anyws._session import Session
+from anyws._transport import StreamTransport
+from anyws._url import parse_url
 from anyws._wire import Side, Wire
 
 from .channels import SCOPE, Channel, Event
@@ -270,12 +276,148 @@ class WiredWebSocket(anyws.WebSocket):
         return session.hosting(self)
 
 
+class DialledChannel(Channel):
+    """A server, and a client of ours that has reached it by a stream in memory.
+
+    To the law it is a channel like the others, once it is accepted: to accept, which a
+    client does not, does nothing.
+
+    Attributes:
+        reads: What the stream has for the client, and the client not taken yet.
+        ended: Whether the client has ended its half of the stream.
+        stream_closed: Whether it has closed the stream.
+    """
+
+    clean: bool | None = True
+    has_handshake = False
+
+    def __init__(self, *events: Event) -> None:
+        super().__init__()
+        self.reads = deque[bytes | Exception]()
+        self.ended = self.stream_closed = False
+        self._server = Wire(Side.SERVER, max_message_bytes=LARGE)
+        self._left = False  # either end has closed
+        self.arrive(*events)
+
+    def arrive(self, *events: Event | str | bytes) -> None:
+        """Let messages arrive."""
+        for event in events:
+            assert isinstance(event, str | bytes), "a server sends no events"
+            opcode = TEXT if isinstance(event, str) else BINARY
+            self.read(frame(opcode, event, mask=None))
+
+    def fail(self) -> None:
+        """Let the next read fail."""
+        self.read(anyio.BrokenResourceError())
+
+    def read(self, *reads: bytes | Exception) -> None:
+        """Let the client read, or fail to; empty is the end of the stream."""
+        self.reads += reads
+        self._arrived.set()
+
+    def leave(self, code: int | None = 1006, reason: str | None = None) -> None:
+        """Let the server leave; with 1006, without a closing frame."""
+        self._left = True
+        if code != 1006:
+            self.read(frame(CLOSE, close_payload(code, reason or ""), mask=None))
+        self.read(b"")
+
+    def written(self, data: bytes) -> None:
+        """Take what the client has written."""
+        for event in self._server.receive(data):
+            kind = "text" if event["bytes"] is None else "bytes"
+            self.sent.append({"type": "websocket.send", kind: event[kind]})
+        info, answer = self._server.info, self._server.take()
+        if info is None and answer:  # to a ping
+            self.read(answer)
+        elif info is not None and not self._left:
+            self._left = True
+            end = {"type": "websocket.close", "code": info.code, "reason": info.reason}
+            self.sent.append(end)
+            if self.answers:
+                self.read(answer, b"")
+
+    async def take(self) -> bytes:
+        """Return what there is to read, once there is something."""
+        await checkpoint()
+        while not self.reads:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        read = self.reads[0]
+        if isinstance(read, Exception):
+            raise read
+        if not read:
+            raise anyio.EndOfStream
+        self.reads.popleft()
+        return read
+
+    @property
+    def unread(self) -> int:
+        """How many reads the stream holds back."""
+        return sum(map(bool, self.reads))
+
+    def websocket(self, **options: Any) -> anyws.WebSocket:
+        """Return the client's WebSocket."""
+        opening = OpeningHandshake(parse_url("ws://memory"), compression=False)
+        transport = StreamTransport(MemoryStream(self))
+        client: Any = Dialled(transport, opening, Options(**options))
+        return client  # type: ignore[no-any-return]  # the suites' name for its verbs
+
+
+class MemoryStream(ByteStream):
+    """The client's end of a `DialledChannel`."""
+
+    def __init__(self, channel: DialledChannel) -> None:
+        self._channel = channel
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Read."""
+        return await self._channel.take()
+
+    async def send(self, item: bytes) -> None:
+        """Write."""
+        await self._channel._pass_gate({"type": "bytes", "bytes": item})
+        self._channel.written(item)
+
+    async def send_eof(self) -> None:
+        """End our half."""
+        self._channel.ended = True
+
+    async def aclose(self) -> None:
+        """Close."""
+        self._channel.stream_closed = True
+
+
+class Dialled(anyws.ClientWebSocket):
+    """A client's WebSocket with what the law's suites ask of a server's besides."""
+
+    async def accept(self, subprotocol: str | None = None) -> None:
+        """Do nothing: it is connected."""
+        await checkpoint()
+
+    async def receive(self) -> Event:
+        """Receive an ASGI event."""
+        return await self._guarded("receive").receive()
+
+    @property
+    def client_state(self) -> anyws.WebSocketState:
+        """The peer's state, by what was received."""
+        return self._guarded("client_state").delivered_state
+
+    @property
+    def application_state(self) -> anyws.WebSocketState:
+        """Our own state, by what was sent."""
+        return self._guarded("application_state").application_state
+
+
 # A law suite's `channel` is each of these by turns.
 CHANNELS: Final = [
     pytest.param(Channel, id="asgi"),
     pytest.param(WiredChannel, id="wired"),
     pytest.param(EagerChannel, id="eager"),
+    pytest.param(DialledChannel, id="dialled"),
 ]
+SERVED: Final = CHANNELS[:3]
 
 
 def asgi_only(reason: str) -> pytest.MarkDecorator:
@@ -284,7 +426,14 @@ def asgi_only(reason: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("channel", CHANNELS[:1], indirect=True)
 
 
+def server_only(reason: str) -> pytest.MarkDecorator:
+    """Let a test have the channels only that a server has, for a reason."""
+    assert reason
+    return pytest.mark.parametrize("channel", SERVED, indirect=True)
+
+
 def queueing_only(reason: str) -> pytest.MarkDecorator:
     """Let a test have the channels only that write nothing at once, for a reason."""
     assert reason
-    return pytest.mark.parametrize("channel", CHANNELS[:2], indirect=True)
+    queueing = [CHANNELS[n] for n in (0, 1, 3)]
+    return pytest.mark.parametrize("channel", queueing, indirect=True)
