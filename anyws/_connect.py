@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -10,21 +12,23 @@ from inspect import isawaitable
 from typing import Final, Literal, Self, TypeAlias
 
 from anyio import AsyncContextManagerMixin, CancelScope, current_time, fail_after, sleep
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
 from websockets.uri import WebSocketURI
 
 from ._client import ClientWebSocket
 from ._close import CloseCode, CloseInfo
-from ._dial import dial, proxy_for, transport_of
+from ._dial import Dialling, proxy_for
 from ._errors import ConnectionClosed, HandshakeError, HandshakeRejected
 from ._opening import (
     HeadersLike,
     OpeningHandshake,
+    check_value,
     checked_headers,
     checked_subprotocols,
 )
 from ._options import Options, check_options
 from ._retry import Backoff, Retry
+from ._transport import SocketTransport, StreamTransport
 from ._url import parse_url, redirected, same_origin, shown
 
 HeadersSource: TypeAlias = (
@@ -37,8 +41,8 @@ _DEFAULTS: Final = Options()
 
 _LOGGER: Final = logging.getLogger("anyws.client")
 
-# Those that speak for the user, and so to nobody but the origin they were meant for.
-_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+# Those that speak for the user, or name the server: for the origin they were meant for.
+_PRIVATE: Final = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
 
 
 class Connector(AsyncContextManagerMixin):
@@ -64,6 +68,8 @@ class Connector(AsyncContextManagerMixin):
         self._subprotocols = checked_subprotocols(subprotocols)
         if not callable(headers):
             headers = checked_headers(headers)
+        if origin is not None:
+            check_value("origin", origin)
         check_options(options)
         if compression not in ("deflate", None):
             raise ValueError(f"compression is 'deflate' or None, not {compression!r}")
@@ -109,6 +115,14 @@ class Connector(AsyncContextManagerMixin):
 
     async def open(self, *, reconnects: bool = False) -> ClientWebSocket:
         """Open one connection, following redirects."""
+        try:
+            return await self._open(reconnects)
+        except BaseException:
+            if self._stream is not None:
+                await _closed(StreamTransport(self._stream))
+            raise
+
+    async def _open(self, reconnects: bool) -> ClientWebSocket:
         headers = self._headers
         if callable(headers):
             made = headers()
@@ -126,7 +140,7 @@ class Connector(AsyncContextManagerMixin):
                     if self._unix_path is not None:
                         raise
                     headers = [
-                        pair for pair in headers if pair[0].lower() not in _CREDENTIALS
+                        pair for pair in headers if pair[0].lower() not in _PRIVATE
                     ]
                 url = target
         raise HandshakeError(f"{shown(self._url)}: over {MAX_REDIRECTS} redirects")
@@ -141,39 +155,60 @@ class Connector(AsyncContextManagerMixin):
             subprotocols=self._subprotocols,
             compression=self._compression is not None,
         )
-        phase = "connecting"
-        transport = None if self._stream is None else transport_of(self._stream)
-        try:
-            with fail_after(self._open_timeout):
-                if transport is None:
-                    transport = transport_of(await self._dial(url))
-                phase = "waiting for the answer to the opening handshake"
-                await transport.send_all(opening.request)
-                while not opening.receive_data(await transport.receive()):
-                    pass
-            return ClientWebSocket(
-                transport, opening, self._options, reconnects=reconnects
-            )
-        except BaseException as exc:
-            if transport is not None:
-                with CancelScope(shield=True):
-                    await transport.aclose()
-            if isinstance(exc, HandshakeError) or not isinstance(exc, OSError):
-                raise
-            if not isinstance(exc, TimeoutError):
-                raise HandshakeError(f"{shown(url)}: {exc}") from exc
-            limit = f"{self._open_timeout} s"
-            raise opening.rejection() or HandshakeError(
-                f"{shown(url)}: timed out {phase}, after {limit}"
-            ) from exc
-
-    async def _dial(self, url: WebSocketURI) -> ByteStream:
-        return await dial(
+        dialling = Dialling(
             url,
             ssl_context=self._ssl_context,
             proxy=proxy_for(url, self._proxy),
             unix_path=self._unix_path,
         )
+        transport = None
+        try:
+            with fail_after(self._open_timeout):
+                stream = self._stream or await dialling.dial()
+                transport = transport_of(stream)
+                await self._shake_hands(transport, opening)
+        except BaseException as exc:
+            if transport is not None:
+                await _closed(transport)
+            if isinstance(exc, HandshakeError) or not isinstance(exc, OSError):
+                raise
+            step = dialling.step if transport is None else "the opening handshake"
+            # TimeoutError: what the system calls so became a HandshakeError below.
+            raise opening.rejection() or HandshakeError(
+                f"{shown(url)}: {step} timed out after {self._open_timeout} s"
+            ) from exc
+        return ClientWebSocket(transport, opening, self._options, reconnects=reconnects)
+
+    async def _shake_hands(
+        self, transport: StreamTransport, opening: OpeningHandshake
+    ) -> None:
+        try:
+            await transport.send_all(opening.request)
+        except OSError:
+            pass  # what it has answered, or what broke it, is to be read
+        while not opening.receive_data(await transport.receive(), transport.error):
+            pass
+
+
+async def _closed(transport: StreamTransport) -> None:
+    """Close what came to nothing."""
+    with CancelScope(shield=True):
+        await transport.aclose()
+
+
+def transport_of(stream: ByteStream) -> StreamTransport:
+    """Return the shortest way to write to a stream, and to read from it."""
+    if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
+        plain = stream.extra(SocketAttribute.raw_socket)
+        if isinstance(plain, socket.socket):
+            return SocketTransport(stream, plain)
+    # AnyIO has no public name for what asyncio reads a socket by. Without it, all that
+    # follows is the longer way.
+    if isinstance(stream, SocketStream) and hasattr(stream, "_transport"):
+        from ._asyncio import LoopTransport
+
+        return LoopTransport(stream, stream._transport)
+    return StreamTransport(stream)
 
 
 class _Connections:

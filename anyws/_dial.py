@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Final, cast
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from math import inf
+from typing import cast
+from urllib.request import getproxies, proxy_bypass
 
 from anyio import (
     BrokenResourceError,
@@ -18,22 +18,18 @@ from anyio import (
     connect_tcp,
     connect_unix,
 )
-from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
+from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
-from starlette.datastructures import Headers
 from websockets.exceptions import InvalidProxy
 from websockets.http11 import Response
 from websockets.proxy import Proxy, get_proxy, parse_proxy, prepare_connect_request
 from websockets.streams import StreamReader
 from websockets.uri import WebSocketURI
 
-from ._endings import leaves_of
-from ._errors import HandshakeError, HandshakeRejected
-from ._opening import USER_AGENT
-from ._transport import SocketTransport, StreamTransport
+from ._errors import HandshakeError, HandshakeRejected, ProtocolError
+from ._opening import USER_AGENT, starlette_headers
+from ._transport import reason_of
 from ._url import is_loopback
-
-_BROKEN: Final = (BrokenResourceError, ClosedResourceError, EndOfStream)
 
 
 def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
@@ -49,76 +45,153 @@ def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
         ValueError: It is no URL of a proxy, or of a kind that is not known.
     """
     if proxy is True:
-        proxy = None if is_loopback(url.host) else get_proxy(url)
+        proxy = None if is_loopback(url.host) else _proxy_of_the_environment(url)
     if not proxy:
         return None
     try:
         return parse_proxy(proxy)
     except InvalidProxy as exc:
-        raise ValueError(f"the proxy's URL is invalid: {exc.msg}") from exc
+        reason = exc.msg
+    except ValueError:  # it repeats what may be part of a password
+        reason = "its port or host is none"
+    # Not chained: the cause has the URL, and so the password.
+    raise ValueError(f"the proxy's URL is invalid: {reason}")
 
 
-async def dial(
-    url: WebSocketURI,
-    *,
-    ssl_context: ssl.SSLContext | None = None,
-    proxy: Proxy | None = None,
-    unix_path: str | None = None,
-) -> ByteStream:
-    """Open a byte stream to the server of a URL; under TLS, if the URL says so.
+def _proxy_of_the_environment(url: WebSocketURI) -> str | None:
+    found = get_proxy(url)
+    if found is None and not proxy_bypass(f"{url.host}:{url.port}"):
+        found = getproxies().get("all")
+    return found
 
-    Raises:
-        HandshakeError: That could not be done; says what failed, and where.
 
-    Cancellation:
-        Safe: what was open by then is closed.
+class Dialling:
+    """The way to the server of a URL, one step after the other.
+
+    Args:
+        url: Where to.
+        ssl_context: For `wss`; by default the system's certificates are trusted.
+        proxy: On the way, if there is one.
+        unix_path: Of a socket to connect to instead.
+
+    Attributes:
+        step: What is being done, for the message that it has failed, or takes too long.
     """
-    stream: ByteStream
-    if unix_path is not None:
-        with _explained(f"cannot connect to the unix socket {unix_path!r}"):
-            stream = await connect_unix(unix_path)
-    elif proxy is None:
-        with _explained(f"cannot connect to {url.host}:{url.port}"):
-            stream = await connect_tcp(url.host, url.port)
-    elif proxy.scheme.startswith("socks"):
-        stream = await _through_socks(url, proxy)
-    else:
-        stream = await _through_http(url, proxy)
-    if url.secure:
-        stream = await _encrypted(stream, url.host, ssl_context)
-    return stream
 
+    def __init__(
+        self,
+        url: WebSocketURI,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+        unix_path: str | None = None,
+    ) -> None:
+        self.step = ""
+        self._url = url
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._unix_path = unix_path
 
-async def _encrypted(
-    stream: ByteStream, host: str, context: ssl.SSLContext | None
-) -> ByteStream:
-    with _explained(f"the TLS handshake with {host} failed"):
-        async with _closed_on_failure(stream):
-            return await TLSStream.wrap(
-                stream,
-                hostname=host,
-                ssl_context=context or ssl.create_default_context(),
-                # A closing frame says what TLS's own closing would; without it, 1006.
-                standard_compatible=False,
-            )
+    async def dial(self) -> ByteStream:
+        """Open a byte stream to the server; under TLS, if the URL says so.
 
+        Raises:
+            HandshakeError: That could not be done; says what failed, and where.
 
-async def _through_http(url: WebSocketURI, proxy: Proxy) -> ByteStream:
-    """Ask an HTTP proxy for a tunnel (RFC 9110 section 9.3.6)."""
-    where = f"the proxy {proxy.host}:{proxy.port}"
-    stream: ByteStream
-    with _explained(f"cannot connect to {where}"):
-        stream = await connect_tcp(proxy.host, proxy.port)
-    if proxy.scheme == "https":
-        stream = await _encrypted(stream, proxy.host, None)
-    with _explained(f"{where} opened no tunnel to {url.host}:{url.port}"):
-        async with _closed_on_failure(stream):
-            await stream.send(prepare_connect_request(proxy, url, USER_AGENT))
-            response = await _response_of(stream)
-            if not 200 <= response.status_code < 300:
-                headers = Headers(dict(response.headers.raw_items()))
-                raise HandshakeRejected(response.status_code, headers)
-    return stream
+        Cancellation:
+            Safe: what was open by then is closed.
+        """
+        url, proxy = self._url, self._proxy
+        stream: ByteStream
+        if self._unix_path is not None:
+            with self._explained(f"connecting to the unix socket {self._unix_path!r}"):
+                stream = await connect_unix(self._unix_path)
+        elif proxy is None:
+            with self._explained(f"connecting to {_address(url)}"):
+                stream = await connect_tcp(url.host, url.port)
+        elif proxy.scheme.startswith("socks"):
+            stream = await self._through_socks(proxy)
+        else:
+            stream = await self._through_http(proxy)
+        if url.secure:
+            stream = await self._encrypted(stream, url.host, self._ssl_context)
+        return stream
+
+    async def _encrypted(
+        self, stream: ByteStream, host: str, context: ssl.SSLContext | None
+    ) -> ByteStream:
+        with self._explained(f"the TLS handshake with {host}"):
+            async with _closed_on_failure(stream):
+                return await TLSStream.wrap(
+                    stream,
+                    hostname=host,
+                    ssl_context=context or ssl.create_default_context(),
+                    # A closing frame says what TLS's own closing would; without it,
+                    # 1006.
+                    standard_compatible=False,
+                )
+
+    async def _through_http(self, proxy: Proxy) -> ByteStream:
+        """Ask an HTTP proxy for a tunnel (RFC 9110 section 9.3.6)."""
+        url = self._url
+        stream: ByteStream
+        with self._explained(f"connecting to the proxy {_address(proxy)}"):
+            stream = await connect_tcp(proxy.host, proxy.port)
+        if proxy.scheme == "https":
+            stream = await self._encrypted(stream, proxy.host, None)
+        with self._tunnelling(proxy):
+            async with _closed_on_failure(stream):
+                await stream.send(prepare_connect_request(proxy, url, USER_AGENT))
+                response = await _response_of(stream)
+                if not 200 <= response.status_code < 300:
+                    headers = starlette_headers(response.headers)
+                    raise HandshakeRejected(response.status_code, headers)
+        return stream
+
+    async def _through_socks(self, proxy: Proxy) -> ByteStream:
+        """Ask a SOCKS proxy for a tunnel (RFC 1928)."""
+        try:
+            from python_socks import ProxyError, ProxyType
+            from python_socks.async_.anyio import Proxy as Socks
+        except ModuleNotFoundError as exc:
+            raise ModuleNotFoundError(
+                "a SOCKS proxy needs python-socks: install the extra 'socks'",
+                name="python_socks",
+            ) from exc
+        four = proxy.scheme.startswith("socks4")
+        socks = Socks(
+            ProxyType.SOCKS4 if four else ProxyType.SOCKS5,
+            proxy.host,
+            proxy.port,
+            proxy.username,
+            proxy.password,
+            rdns=proxy.scheme in ("socks4a", "socks5h"),
+        )
+        with self._tunnelling(proxy):
+            try:
+                return await socks.connect(self._url.host, self._url.port, timeout=inf)
+            except (ProxyError, ValueError) as exc:
+                raise ConnectionError(str(exc)) from exc
+
+    def _tunnelling(self, proxy: Proxy) -> AbstractContextManager[None]:
+        way = f"through the proxy {_address(proxy)}"
+        return self._explained(f"the tunnel to {_address(self._url)} {way}")
+
+    @contextmanager
+    def _explained(self, step: str) -> Iterator[None]:
+        """Say what failed, and why, in place of what AnyIO and others raise."""
+        self.step = step
+        try:
+            yield
+        except EndOfStream as exc:
+            raise HandshakeError(f"{step} failed: it hung up") from exc
+        except HandshakeRejected as exc:
+            raise HandshakeError(f"{step} failed: it answered {exc.status}") from exc
+        except ProtocolError as exc:
+            raise ProtocolError(f"{step} failed: {exc}") from exc
+        except (BrokenResourceError, ClosedResourceError, OSError, ValueError) as exc:
+            # ValueError: of the ssl module, for what is no name of a host.
+            raise HandshakeError(f"{step} failed: {reason_of(exc)}") from exc
 
 
 async def _response_of(stream: ByteStream) -> Response:
@@ -133,77 +206,13 @@ async def _response_of(stream: ByteStream) -> Response:
         except StopIteration as done:
             return cast("Response", done.value)
         except Exception as exc:
-            raise ConnectionError(f"it did not answer with HTTP: {exc}") from exc
+            raise ProtocolError(f"it did not answer with HTTP: {exc}") from exc
         reader.feed_data(await stream.receive())
 
 
-async def _through_socks(url: WebSocketURI, proxy: Proxy) -> ByteStream:
-    try:
-        from python_socks import ProxyError, ProxyType
-        from python_socks.async_.anyio import Proxy as Socks
-    except ModuleNotFoundError as exc:
-        raise ModuleNotFoundError(
-            "a SOCKS proxy needs python-socks: install the extra 'socks'",
-            name="python_socks",
-        ) from exc
-    kind = ProxyType.SOCKS4 if proxy.scheme.startswith("socks4") else ProxyType.SOCKS5
-    socks = Socks(
-        kind,
-        proxy.host,
-        proxy.port,
-        proxy.username,
-        proxy.password,
-        rdns=proxy.scheme in ("socks4a", "socks5h"),
-    )
-    with _explained(
-        f"the proxy {proxy.host}:{proxy.port} opened no tunnel to {url.host}:{url.port}"
-    ):
-        try:
-            return await socks.connect(url.host, url.port)
-        except ProxyError as exc:
-            raise ConnectionError(str(exc)) from exc
-
-
-def transport_of(stream: ByteStream) -> StreamTransport:
-    """Return the shortest way to write to a stream, and to read from it."""
-    if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
-        plain = stream.extra(SocketAttribute.raw_socket)
-        if isinstance(plain, socket.socket):
-            return SocketTransport(stream, plain)
-    # AnyIO has no public name for what asyncio reads a socket by. Without it, all that
-    # follows is the longer way.
-    if isinstance(stream, SocketStream) and hasattr(stream, "_transport"):
-        from ._asyncio import LoopTransport
-
-        return LoopTransport(stream, stream._transport)
-    return StreamTransport(stream)
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Say what failed, and why, in place of what AnyIO and others raise."""
-    try:
-        yield
-    except _BROKEN as exc:
-        raise HandshakeError(f"{what}: the connection was closed") from exc
-    except HandshakeRejected as exc:
-        raise HandshakeError(f"{what}: it answered {exc.status}") from exc
-    except OSError as exc:
-        raise HandshakeError(f"{what}: {_reason(exc)}") from exc
-
-
-def _reason(exc: OSError) -> str:
-    """Return why; AnyIO has one error for all addresses, which it names as causes."""
-    causes = leaves_of(exc.__cause__) if exc.__cause__ is not None else [exc]
-    return "; ".join(dict.fromkeys(map(_words_of, causes)))
-
-
-def _words_of(exc: BaseException) -> str:
-    """Return the system's own words, which backends wrap in theirs."""
-    number = None if isinstance(exc, ssl.SSLError) else getattr(exc, "errno", None)
-    if number is not None and number > 0:  # below, they are the resolver's
-        return os.strerror(number)
-    return getattr(exc, "strerror", None) or str(exc)
+def _address(of: WebSocketURI | Proxy) -> str:
+    """Return a host and its port, for a message."""
+    return f"[{of.host}]:{of.port}" if ":" in of.host else f"{of.host}:{of.port}"
 
 
 @asynccontextmanager

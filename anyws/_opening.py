@@ -25,6 +25,7 @@ from websockets.typing import Origin, Subprotocol
 from websockets.uri import WebSocketURI
 
 from ._errors import HandshakeError, HandshakeRejected, ProtocolError
+from ._transport import reason_of
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -42,6 +43,12 @@ _OURS: Final = {
     "sec-websocket-version": "the opening handshake sends it",
     "upgrade": "the opening handshake sends it",
 }
+
+# Of what a server may say before it answers (RFC 9110 section 15.2), and of the body of
+# a rejection, in bytes.
+MAX_INFORMATIONAL: Final = 16
+MAX_BODY_BYTES: Final = 1024 * 1024
+
 
 # What `websockets` asks for by default: zlib's own windows cost 90 KiB more.
 _DEFLATE: Final = ClientPerMessageDeflateFactory(
@@ -97,12 +104,16 @@ class OpeningHandshake:
         self.extensions: list[Extension] = []
         self.subprotocol: str | None = None
         self.rest = b""
-        self._received = bytearray()
+        self._body = bytearray()
         self._reader = StreamReader()
         self._parser = self._parse()
 
-    def receive_data(self, data: bytes) -> bool:
+    def receive_data(self, data: bytes, error: Exception | None = None) -> bool:
         """Take in what was read; empty is the end. Return whether it is complete.
+
+        Args:
+            data: What was read.
+            error: What broke the stream, at the end of one that is broken.
 
         Raises:
             HandshakeRejected: The server has answered with another status than 101.
@@ -110,34 +121,87 @@ class OpeningHandshake:
             HandshakeError: It has hung up.
         """
         if data:
-            self._received += data
             self._reader.feed_data(data)
         else:
             self._reader.feed_eof()
         try:
             next(self._parser)
+            return False
         except StopIteration as done:
-            self._conclude(cast("Response", done.value))
-            return True
+            response = cast("Response", done.value)
         except Exception as exc:
-            raise self._failure(exc) from exc
-        return False
+            failure = self.rejection() or self._failure(exc, error)
+            raise failure from error or exc
+        self._conclude(response)
+        return True
 
     def _parse(self) -> Generator[None, None, Response]:
         """Read responses until one is more than a piece of information."""
         reader = self._reader
-        while True:
+        for _ in range(MAX_INFORMATIONAL + 1):
+            # As from a proxy: of any version of HTTP, and without the body.
             response = yield from Response.parse(
-                reader.read_line, reader.read_exact, reader.read_to_eof
+                self._read_line, reader.read_exact, reader.read_to_eof, proxy=True
             )
-            if response.status_code == 101 or response.status_code >= 200:
+            if response.status_code == 101:
                 return response
+            if response.status_code >= 200:
+                self.status = response.status_code
+                self.headers = starlette_headers(response.headers)
+                yield from self._read_body()
+                return response
+        raise ValueError(f"over {MAX_INFORMATIONAL} informational responses")
+
+    def _read_line(
+        self, limit: int, too_long: type[Exception]
+    ) -> Generator[None, None, bytes | bytearray]:
+        line = yield from self._reader.read_line(limit, too_long)
+        if line.startswith(b"HTTP/1.0 101"):
+            raise ValueError("HTTP/1.0 has no upgrade")
+        if not line.endswith(b"\r\n"):
+            raise ValueError(f"a line without CRLF: {bytes(line[:80])!r}")
+        return line
+
+    def _read_body(self) -> Generator[None, None, None]:
+        """Read the body of a rejection, as far as it comes (RFC 9112 section 6)."""
+        coding, length = (
+            self.headers.get(name, "").strip().lower()
+            for name in ("transfer-encoding", "content-length")
+        )
+        if self.status in (204, 304):
+            return
+        if coding == "chunked":
+            while True:
+                line = yield from self._read_line(4096, ValueError)
+                size = int(line.partition(b";")[0], 16)
+                if size <= 0:
+                    return
+                yield from self._read_part(size)
+                yield from self._reader.read_exact(2)
+        elif length.isascii() and length.isdecimal() and not coding:
+            yield from self._read_part(int(length))
+        else:
+            yield from self._read_part(MAX_BODY_BYTES)
+
+    def _read_part(self, size: int) -> Generator[None, None, None]:
+        """Read bytes of the body, and give up at the limit."""
+        buffer = self._reader.buffer
+        while size:
+            wanted = min(size, MAX_BODY_BYTES - len(self._body))
+            self._body += (piece := buffer[:wanted])
+            del buffer[:wanted]
+            size -= len(piece)
+            if not wanted or self._reader.eof:
+                raise EOFError("the body is too large, or was cut short")
+            if size and not buffer:
+                yield
 
     def _conclude(self, response: Response) -> None:
+        rejection = self.rejection()
+        if rejection is not None:
+            raise rejection
         self.status = response.status_code
-        self.headers = _starlette(response.headers)
-        if self.status != 101:
-            raise HandshakeRejected(self.status, self.headers, bytes(response.body))
+        self.headers = starlette_headers(response.headers)
         try:
             self._protocol.process_response(response)
         except InvalidHandshake as exc:
@@ -146,36 +210,25 @@ class OpeningHandshake:
         self.subprotocol = self._protocol.subprotocol
         self.rest = bytes(self._reader.buffer)
 
-    def _failure(self, exc: Exception) -> HandshakeError:
-        rejection = self.rejection()
-        if rejection is not None:
-            return rejection
-        if isinstance(exc, EOFError):
-            return HandshakeError("the server hung up during the opening handshake")
+    def _failure(self, exc: Exception, error: Exception | None) -> HandshakeError:
+        if self._reader.eof:
+            why = "" if error is None else f": {reason_of(error)}"
+            return HandshakeError(
+                f"the server hung up during the opening handshake{why}"
+            )
         return ProtocolError(f"the server did not answer with HTTP/1.1: {exc}")
 
     def rejection(self) -> HandshakeRejected | None:
-        """Return the rejection whose body has not come whole, if its head has."""
-        reader = StreamReader()
-        reader.feed_data(bytes(self._received))
-        # As from a proxy: without the body.
-        parser = Response.parse(
-            reader.read_line, reader.read_exact, reader.read_to_eof, proxy=True
-        )
-        try:
-            next(parser)
-        except StopIteration as done:
-            head = cast("Response", done.value)
-            if head.status_code >= 200:
-                headers = _starlette(head.headers)
-                body = bytes(reader.buffer)
-                return HandshakeRejected(head.status_code, headers, body)
-        except Exception:
-            pass
-        return None
+        """Return the rejection, with as much of its body as has come, if its head has.
+
+        Whatever becomes of the rest: it may be late, cut short, too large.
+        """
+        if self.status < 200:
+            return None
+        return HandshakeRejected(self.status, self.headers, bytes(self._body))
 
 
-def _starlette(headers: CoreHeaders) -> Headers:
+def starlette_headers(headers: CoreHeaders) -> Headers:
     """Return headers as the rest of the package has them."""
     return Headers(
         raw=[
@@ -202,14 +255,19 @@ def checked_headers(headers: HeadersLike | None) -> list[tuple[str, str]]:
                 raise TypeError(f"headers are pairs of str, not {pair!r}")
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a header name")
-        if not _VALUE.fullmatch(value) or not value.isascii():
-            raise ValueError(
-                f"the value of header {name!r} holds CR, LF, NUL or what is not ASCII"
-            )
+        check_value(f"the value of header {name!r}", value)
         if name.lower() in _OURS:
             raise ValueError(f"header {name!r} cannot be set: {_OURS[name.lower()]}")
         checked.append((name, value))
     return checked
+
+
+def check_value(what: str, value: str) -> None:
+    """Refuse what cannot be a header's value, without showing it."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a str, not {type(value).__name__}")
+    if not _VALUE.fullmatch(value) or not value.isascii():
+        raise ValueError(f"{what} holds CR, LF, NUL or what is not ASCII")
 
 
 def checked_subprotocols(subprotocols: Sequence[str]) -> list[str]:

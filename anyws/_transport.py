@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from anyio import (
@@ -15,6 +16,8 @@ from anyio import (
     wait_readable,
 )
 from anyio.abc import ByteStream
+
+from ._endings import leaves_of
 
 READ_BYTES: Final = 2**16
 
@@ -38,6 +41,7 @@ class StreamTransport:
         stream: The stream. It is closed by `aclose`.
 
     Attributes:
+        error: What has ended the reading, if it was not the peer in order.
         write_nowait: Writes what can be written without waiting, and returns how many
             bytes that was; `None` where there is no such thing.
     """
@@ -45,6 +49,7 @@ class StreamTransport:
     write_nowait: Callable[[bytes], int] | None = None
 
     def __init__(self, stream: ByteStream) -> None:
+        self.error: Exception | None = None
         self._stream = stream
         self._torn = False  # a write was cut short: behind it nothing has a meaning
 
@@ -52,7 +57,10 @@ class StreamTransport:
         """Return what was read; empty at the end, however it came."""
         try:
             return await self._receive()
-        except (EndOfStream, *_BROKEN):
+        except EndOfStream:
+            return b""
+        except _BROKEN as exc:
+            self.error = exc
             return b""
 
     async def _receive(self) -> bytes:
@@ -116,3 +124,27 @@ class SocketTransport(StreamTransport):
             return os.write(self._socket.fileno(), data)
         except OSError:  # it would block; or is broken, which the next call will say
             return 0
+
+
+def reason_of(exc: BaseException) -> str:
+    """Return why, in the words of what came first: AnyIO and others wrap it in theirs.
+
+    There may be more than one, as AnyIO has one error for all of a host's addresses.
+    """
+    return "; ".join(dict.fromkeys(map(_words_of, _roots_of(exc))))
+
+
+def _roots_of(exc: BaseException) -> Iterator[BaseException]:
+    for leaf in leaves_of(exc):
+        if leaf.__cause__ is None:
+            yield leaf
+        else:
+            yield from _roots_of(leaf.__cause__)
+
+
+def _words_of(exc: BaseException) -> str:
+    number = None if isinstance(exc, ssl.SSLError) else getattr(exc, "errno", None)
+    if number is not None and number > 0:  # below, they are the resolver's
+        return os.strerror(number)
+    words = getattr(exc, "strerror", None) or str(exc)
+    return words or "the connection is broken"

@@ -34,9 +34,11 @@ def parse_url(url: str) -> WebSocketURI:
     try:
         return parse_uri(url)
     except InvalidURI as exc:
-        raise ValueError(f"the URL is not that of a WebSocket: {exc.msg}") from exc
-    except ValueError as exc:  # a port that is none, a host that IDNA does not know
-        raise ValueError(f"the URL is not that of a WebSocket: {exc}") from exc
+        reason = exc.msg
+    except ValueError:  # it repeats what may be part of a password
+        reason = "its port or host is none, or its user or password is not UTF-8"
+    # Not chained: the cause has the URL, and so the password.
+    raise ValueError(f"the URL is not that of a WebSocket: {reason}")
 
 
 def shown(url: WebSocketURI) -> str:
@@ -81,7 +83,9 @@ def redirected(url: WebSocketURI, rejection: HandshakeRejected) -> WebSocketURI 
     try:
         target = parse_url(f"{_SCHEMES.get(name, name)}{colon}{rest}")
     except ValueError as exc:
-        raise ProtocolError(f"the server redirects to {location!r}: {exc}") from exc
+        # Without a user and password, which may stand in front of the last @.
+        place = location.rpartition("@")[2]
+        raise ProtocolError(f"the server redirects to {place!r}: {exc}") from exc
     if url.secure and not target.secure:
         raise ProtocolError(
             f"the server redirects to {shown(target)}, which is not encrypted"
