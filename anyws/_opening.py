@@ -18,10 +18,13 @@ from websockets.client import ClientProtocol
 from websockets.datastructures import Headers as CoreHeaders
 from websockets.exceptions import InvalidHandshake
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.extensions.permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    PerMessageDeflate,
+)
 from websockets.http11 import Response
 from websockets.streams import StreamReader
-from websockets.typing import Origin, Subprotocol
+from websockets.typing import ExtensionParameter, Origin, Subprotocol
 from websockets.uri import WebSocketURI
 
 from ._errors import HandshakeError, HandshakeRejected, ProtocolError
@@ -50,12 +53,30 @@ MAX_INFORMATIONAL: Final = 16
 MAX_BODY_BYTES: Final = 1024 * 1024
 
 
-# What `websockets` asks for by default: zlib's own windows cost 90 KiB more.
-_DEFLATE: Final = ClientPerMessageDeflateFactory(
-    server_max_window_bits=12,
-    client_max_window_bits=12,
-    compress_settings={"memLevel": 5},
-)
+class _Deflate(ClientPerMessageDeflateFactory):
+    """Compression as browsers offer it, which every server understands.
+
+    To ask for a smaller window of the server's would turn away the servers that do not
+    know the parameter, and answer without it. Ours may be smaller than what is granted.
+    """
+
+    def process_response_params(
+        self,
+        params: Sequence[ExtensionParameter],
+        accepted_extensions: Sequence[Extension],
+    ) -> PerMessageDeflate:
+        """Agree to what the server answers."""
+        agreed = super().process_response_params(params, accepted_extensions)
+        return PerMessageDeflate(
+            agreed.remote_no_context_takeover,
+            agreed.local_no_context_takeover,
+            agreed.remote_max_window_bits,
+            min(agreed.local_max_window_bits, 12),  # 15 would cost 90 KiB more
+            self.compress_settings,
+        )
+
+
+_DEFLATE: Final = _Deflate(compress_settings={"memLevel": 5})
 
 
 class OpeningHandshake:

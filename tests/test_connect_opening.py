@@ -197,6 +197,36 @@ async def test_headers_made_too_late_are_checked_too() -> None:
 # What is agreed on
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "",
+        "; server_no_context_takeover; client_no_context_takeover",
+        "; server_max_window_bits=8; client_max_window_bits=9",
+        "; server_max_window_bits=15; client_max_window_bits=15",
+    ],
+)
+async def test_compression_is_used_when_it_is_agreed_on(parameters: str) -> None:
+    """Whatever a server answers the offer of a browser with."""
+
+    async def script(visit: Visit) -> None:
+        await visit.accept(f"Sec-WebSocket-Extensions: permessage-deflate{parameters}")
+        data = b""
+        while len(data) < 2 or len(data) < 6 + (data[1] & 0x7F):
+            data += await visit.stream.receive()
+        assert data[0] == 0xC1
+        payload = bytes(b ^ data[2 + n % 4] for n, b in enumerate(data[6:]))
+        await visit.send(frame(TEXT, payload, rsv=4, mask=None))
+        await visit.gone()
+
+    async with serving(script) as peer:
+        async with anyws.connect(peer.url, options=SOON) as ws:
+            await ws.send_text("ab" * 1000)
+            assert await ws.receive_text() == "ab" * 1000
+        offer = peer.requests[0].headers["Sec-WebSocket-Extensions"]
+    assert offer == "permessage-deflate; client_max_window_bits"
+
+
 async def test_frames_right_behind_the_response_are_not_lost() -> None:
     """They are in the same read as the response."""
 
