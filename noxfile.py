@@ -31,7 +31,7 @@ FRAMEWORKS = nox.project.dependency_groups(PYPROJECT, "frameworks")
 TYPING = nox.project.dependency_groups(PYPROJECT, "typing")
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 # Every extra that the code has a use for by now.
-PACKAGE = ".[fastapi,hypercorn,trio,uvloop]"
+PACKAGE = ".[fastapi,hypercorn,socks,trio,uvloop]"
 
 
 def put_pyenv_first() -> None:

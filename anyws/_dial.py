@@ -151,7 +151,7 @@ class Dialling:
     async def _through_socks(self, proxy: Proxy) -> ByteStream:
         """Ask a SOCKS proxy for a tunnel (RFC 1928)."""
         try:
-            from python_socks import ProxyError, ProxyType
+            from python_socks import ProxyType
             from python_socks.async_.anyio import Proxy as Socks
         except ModuleNotFoundError as exc:
             raise ModuleNotFoundError(
@@ -170,8 +170,10 @@ class Dialling:
         with self._tunnelling(proxy):
             try:
                 return await socks.connect(self._url.host, self._url.port, timeout=inf)
-            except (ProxyError, ValueError) as exc:
-                raise ConnectionError(str(exc)) from exc
+            except (BrokenResourceError, ClosedResourceError, OSError):
+                raise
+            except Exception as exc:  # of its own, and not all of them are public
+                raise HandshakeError(f"{self.step} failed: {exc}") from exc
 
     def _tunnelling(self, proxy: Proxy) -> AbstractContextManager[None]:
         way = f"through the proxy {_address(proxy)}"
@@ -189,6 +191,8 @@ class Dialling:
             raise HandshakeError(f"{step} failed: it answered {exc.status}") from exc
         except ProtocolError as exc:
             raise ProtocolError(f"{step} failed: {exc}") from exc
+        except HandshakeError:
+            raise
         except (BrokenResourceError, ClosedResourceError, OSError, ValueError) as exc:
             # ValueError: of the ssl module, for what is no name of a host.
             raise HandshakeError(f"{step} failed: {reason_of(exc)}") from exc
