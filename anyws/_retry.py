@@ -36,8 +36,8 @@ class Retry:
         max_delay: Seconds that are waited at most (default 60). A server's
             `Retry-After` may ask for more, up to an hour.
         factor: What the delay grows by (default 2).
-        healthy_after: Seconds that a connection has to last for the delays to begin
-            anew (default 10). One that the server closes with 1013 is none.
+        healthy_after: Seconds that a connection has to last to be healthy (default 10).
+            Then the delays begin anew, unless the server closes it with 1013.
         give_up_after: Seconds without a healthy connection after which the last error
             is raised (default `None`: never).
     """
@@ -90,9 +90,11 @@ class Backoff:
             and info.code == CloseCode.TRY_AGAIN_LATER
             and info.initiator != "local"
         )
-        if lasted >= self._retry.healthy_after and not turned_away:
-            self._failures, self._healthy_at = 0, now
-            return self._delay()
+        if lasted >= self._retry.healthy_after:
+            self._healthy_at = now
+            if not turned_away:
+                self._failures = 0
+                return self._delay()
         return self._failed()
 
     def failed(self, error: HandshakeError, now: float) -> float:

@@ -11,9 +11,14 @@ from typing import Any, Final
 
 import anyio
 import trustme
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import (
+    ByteReceiveStream,
+    ByteStream,
+    ObjectReceiveStream,
+    SocketAttribute,
+)
 from anyio.lowlevel import checkpoint
-from anyio.streams.stapled import MultiListener
+from anyio.streams.stapled import MultiListener, StapledByteStream
 from anyio.streams.tls import TLSStream
 from websockets.http11 import Request
 from websockets.streams import StreamReader
@@ -187,6 +192,28 @@ async def _serving(
         tg.start_soon(listener.serve, serve)
         yield
         tg.cancel_scope.cancel()
+
+
+class _Receiving(ByteReceiveStream):
+    """The receiving end of a memory stream, as one of bytes."""
+
+    def __init__(self, inner: ObjectReceiveStream[bytes]) -> None:
+        self._inner, self._rest = inner, b""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        data = self._rest or await self._inner.receive()
+        self._rest = data[max_bytes:]
+        return bytes(data[:max_bytes])
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def in_memory() -> tuple[StapledByteStream, StapledByteStream]:
+    """Return the two ends of a stream that has no socket."""
+    there, back = (anyio.create_memory_object_stream[bytes](100) for _ in range(2))
+    ours = StapledByteStream(there[0], _Receiving(back[1]))  # type: ignore[arg-type]
+    return ours, StapledByteStream(back[0], _Receiving(there[1]))  # type: ignore[arg-type]
 
 
 def open_sockets() -> set[str]:

@@ -10,11 +10,10 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.streams.stapled import StapledByteStream
 
 import anyws
 
-from .peers import HOST, Authority, Visit, serving, serving_unix
+from .peers import HOST, Authority, Visit, in_memory, serving, serving_unix
 from .wired import CLOSE, TEXT, close_payload, frame
 
 
@@ -322,28 +321,6 @@ async def test_two_address_families(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(echo) as peer:
         async with anyws.connect(f"ws://two.test:{peer.port}", proxy=None) as ws:
             await says_hello(ws)
-
-
-def in_memory() -> tuple[StapledByteStream, StapledByteStream]:
-    """Return the two ends of a stream that has no socket."""
-    there, back = (anyio.create_memory_object_stream[bytes](100) for _ in range(2))
-
-    class Receiving(anyio.abc.ByteReceiveStream):
-        def __init__(self, inner: Any) -> None:
-            self._inner, self._rest = inner, b""
-
-        async def receive(self, max_bytes: int = 65536) -> bytes:
-            data = self._rest or await self._inner.receive()
-            self._rest = data[max_bytes:]
-            return bytes(data[:max_bytes])
-
-        async def aclose(self) -> None:
-            await self._inner.aclose()
-
-    return (
-        StapledByteStream(there[0], Receiving(back[1])),  # type: ignore[arg-type]
-        StapledByteStream(back[0], Receiving(there[1])),  # type: ignore[arg-type]
-    )
 
 
 async def test_any_byte_stream() -> None:
