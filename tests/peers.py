@@ -65,7 +65,7 @@ class Visit:
         """Read up to the empty line, as of another method's request."""
         data = b""
         while not data.endswith(b"\r\n\r\n"):
-            data += await self.stream.receive(1)
+            data += await self.stream.receive()
         return data
 
     def head(self, *headers: str, status: str = "101 Switching Protocols") -> bytes:
