@@ -469,6 +469,8 @@ class Link:
 
     async def _hand_over(self) -> None:
         outbound, direct = self._outbound, self._direct
+        if direct is not None:
+            await direct.send_messages([])  # what came before there was this task
         while not (outbound.empty and outbound.closed):
             if outbound.empty:
                 await outbound.filled.wait()

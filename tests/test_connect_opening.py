@@ -14,7 +14,7 @@ import pytest
 import anyws
 
 from .peers import HOST, Authority, Visit, in_memory, serving, serving_unix
-from .wired import CLOSE, TEXT, close_payload, frame
+from .wired import CLOSE, PING, TEXT, close_payload, frame
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +242,33 @@ async def test_frames_right_behind_the_response_are_not_lost() -> None:
             with pytest.raises(anyws.ConnectionClosed) as caught:
                 await ws.receive_text()
     assert caught.value.info == anyws.CloseInfo(4000, "bye", "peer", True)
+
+
+async def test_a_ping_right_behind_the_response_is_answered() -> None:
+    """Though it has come before there was a task to write its pong."""
+    pongs = []
+
+    async def script(visit: Visit) -> None:
+        await visit.read_request()
+        await visit.send(visit.head() + frame(PING, "hi", mask=None))
+        data = await visit.stream.receive()
+        pongs.append(
+            (data[0], bytes(a ^ b for a, b in zip(data[6:], data[2:4], strict=True)))
+        )
+        await visit.send(frame(TEXT, "done", mask=None))
+        await visit.gone()
+
+    async with serving(script) as peer:
+        async with anyws.connect(peer.url, options=SOON) as ws:
+            assert await ws.receive_text() == "done"
+    assert pongs == [(0x8A, b"hi")]
+
+
+async def test_a_ping_may_be_the_first_thing_that_is_sent() -> None:
+    """It does not wait for something else to be sent."""
+    async with serving(Visit.echo) as peer:
+        async with anyws.connect(peer.url) as ws:
+            assert await ws.ping() >= 0
 
 
 async def test_a_response_in_single_bytes() -> None:
