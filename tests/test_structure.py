@@ -40,7 +40,12 @@ ORDER = (
     "_fragments",
     "_client",
     "_connect",
+    "_console",
+    "_arguments",
+    "_terminal",
+    "_cli",
     "__init__",
+    "__main__",
 )
 # The same for the public package anyws.hypercorn, each of which may import any of the
 # above but `__init__`, and whose `_engine` looks the others up by their names.
@@ -68,6 +73,7 @@ PURE = (
     "_states",
     "_events",
     "_endings",
+    "_console",
 )
 
 
