@@ -64,6 +64,21 @@ HYPERCORN = (
     "__init__",
     "__main__",
 )
+# The same for the public package anyws.testing.
+TESTING = (
+    "_errors",
+    "_dialects",
+    "_history",
+    "_network",
+    "_scope",
+    "_server",
+    "_peer",
+    "_lifespan",
+    "_connect",
+    "__init__",
+    "_hypercorn",
+    "_plugin",
+)
 BACKENDS = {"asyncio", "trio", "sniffio"}
 PURE = (
     "_close",
@@ -94,7 +109,11 @@ def imports_of(module: str, folder: Path = PACKAGE) -> tuple[set[str], set[str]]
 
 def test_every_module_has_its_place() -> None:
     """The order below names each module once."""
-    for folder, order in (PACKAGE, ORDER), (PACKAGE / "hypercorn", HYPERCORN):
+    for folder, order in (
+        (PACKAGE, ORDER),
+        (PACKAGE / "hypercorn", HYPERCORN),
+        (PACKAGE / "testing", TESTING),
+    ):
         assert sorted(order) == sorted(path.stem for path in folder.glob("*.py"))
 
 
@@ -120,6 +139,16 @@ def test_each_backend_has_one_module(module: str) -> None:
     assert others & BACKENDS <= allowed
 
 
+@pytest.mark.parametrize("module", TESTING)
+def test_what_tests_use_runs_on_either_backend(module: str) -> None:
+    """There too, imports point one way, and no backend is named."""
+    ours, others = imports_of(module, PACKAGE / "testing")
+
+    assert ours <= set(TESTING[: TESTING.index(module)])
+    assert not others & BACKENDS
+    assert "hypercorn" not in others or module == "_hypercorn"
+
+
 @pytest.mark.parametrize("module", PURE)
 def test_what_is_pure_does_no_io(module: str) -> None:
     """The modules that decide know nothing of AnyIO."""
@@ -129,6 +158,7 @@ def test_what_is_pure_does_no_io(module: str) -> None:
 def test_the_public_names() -> None:
     """`__all__` is sorted and complete."""
     assert list(anyws.__all__) == sorted(anyws.__all__)
-    public = {name for name in vars(anyws) if not name.startswith("_")}
+    # pytest adds some names with "@" to packages that have a plugin of its.
+    public = {name for name in vars(anyws) if not name.startswith(("_", "@"))}
     # A submodule is there once somebody has imported it.
-    assert public - {"annotations", "hypercorn"} == set(anyws.__all__)
+    assert public - {"annotations", "hypercorn", "testing"} == set(anyws.__all__)

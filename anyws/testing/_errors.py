@@ -1,0 +1,59 @@
+"""What goes wrong in a test, and what an application meets when its peer is gone."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+
+from .._errors import HandshakeRejected
+
+
+class DeadlineExceeded(TimeoutError):
+    """What a test waits for did not come in time.
+
+    The message shows the last events in both directions, and what the application was
+    waiting for.
+    """
+
+
+class ApplicationStillRunning(DeadlineExceeded):
+    """The application did not end after its peer had left, and was cancelled.
+
+    The message shows the same, as it was before the cancellation.
+    """
+
+
+class LifespanFailed(Exception):
+    """The application said that its startup or shutdown has failed, or did not say."""
+
+
+class Rejected(HandshakeRejected):
+    """The application answered the opening handshake with another status than 101.
+
+    Attributes:
+        status, headers, body: Of the HTTP response, as `anyws.HandshakeRejected`.
+        code, reason: Of the `websocket.close` event that the application rejected the
+            handshake by; `None` where it did not. No client sees these.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers,
+        body: bytes = b"",
+        code: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(status, headers, body)
+        self.code = code
+        self.reason = reason
+
+
+class ClientDisconnected(OSError):
+    """Raised by `send` in the application, where the server says so: the peer is gone.
+
+    An application that lets it out has not failed.
+    """
+
+
+class UnexpectedMessage(Exception):
+    """Raised by `send` in the application, as Hypercorn's `UnexpectedMessageError`."""

@@ -1,0 +1,124 @@
+"""A real Hypercorn, in a thread of the test's process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from importlib import import_module
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import anyio
+from anyio.from_thread import run_sync
+from anyio.lowlevel import EventLoopToken, checkpoint, current_token
+
+if TYPE_CHECKING:
+    from hypercorn.config import Config
+
+Worker: TypeAlias = Literal["asyncio", "uvloop", "trio"]
+
+_STARTUP: Final = 30.0  # seconds
+_GRACE: Final = (
+    1.0  # seconds for connections that are open at the end; then they are cut
+)
+_END: Final = 10.0  # seconds for the thread after that
+
+# Of the scheduler: on trio, Hypercorn goes on for some after a startup that has failed.
+_TURNS: Final = 10
+
+
+class HypercornServer:
+    """One server, from when it is made until `close()`.
+
+    Attributes:
+        url: `ws://` and its address, without a path.
+        http_url: The same for plain requests.
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        *,
+        worker: Worker = "asyncio",
+        engine: bool = True,
+        config: Config | None = None,
+    ) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        host, port = listener.getsockname()
+        self.url = f"ws://{host}:{port}"
+        self.http_url = f"http://{host}:{port}"
+        self._app = app
+        self._engine = engine
+        self._backend = "trio" if worker == "trio" else "asyncio"
+        self._config = self._configured(config, listener.detach())
+        self._started = Event()
+        self._error: BaseException | None = None
+        self._token: EventLoopToken | None = None
+        self._stop: anyio.Event
+        self._scope: anyio.CancelScope
+        options = {"use_uvloop": worker == "uvloop"} if worker != "trio" else {}
+        self._thread = Thread(
+            target=self._run, args=(options,), name=f"hypercorn-{port}", daemon=True
+        )
+        self._thread.start()
+        started = self._started.wait(_STARTUP)
+        self._raise_error()
+        if not started:
+            raise TimeoutError(f"Hypercorn has not started within {_STARTUP} s")
+
+    def _configured(self, config: Config | None, descriptor: int) -> Config:
+        from hypercorn.config import Config
+
+        if config is None:
+            config = Config()
+            config.graceful_timeout = _GRACE / 2
+        config.bind = [f"fd://{descriptor}"]
+        return config
+
+    def _run(self, options: dict[str, Any]) -> None:
+        try:
+            anyio.run(self._serve, backend=self._backend, backend_options=options)
+        except BaseException as exc:
+            self._error = exc
+        finally:
+            self._token = None
+            self._started.set()
+
+    async def _serve(self) -> None:
+        self._stop = anyio.Event()
+        if self._engine:
+            from ..hypercorn import serve
+        else:
+            serve = import_module(f"hypercorn.{self._backend}").serve
+        with anyio.CancelScope() as self._scope:
+            await serve(self._app, self._config, shutdown_trigger=self._triggered)
+
+    async def _triggered(self) -> None:
+        """Be called when the server has started; return when it is to end."""
+        for _ in range(_TURNS):
+            await checkpoint()
+        self._token = current_token()
+        self._started.set()
+        await self._stop.wait()
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # stock Hypercorn's nurseries make groups
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """End it, as SIGTERM does; what is still open a second later is cut."""
+        self._tell(lambda: self._stop.set())
+        self._thread.join(_GRACE)
+        if self._thread.is_alive():
+            self._tell(lambda: self._scope.cancel())
+            self._thread.join(_END)
+        if self._thread.is_alive():
+            raise TimeoutError(f"Hypercorn at {self.url} does not end")
+        self._raise_error()
+
+    def _tell(self, function: Callable[[], object]) -> None:
+        if self._token is not None:
+            run_sync(function, token=self._token)

@@ -1,0 +1,106 @@
+"""The lifespan protocol: startup before the connection, shutdown after it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_after
+from anyio import Event as Signal
+from anyio.lowlevel import checkpoint
+from starlette.types import ASGIApp
+
+from .._events import Event
+from ._errors import DeadlineExceeded, LifespanFailed
+
+_STARTUP: Final = "lifespan.startup"
+_SHUTDOWN: Final = "lifespan.shutdown"
+
+
+class Lifespan:
+    """One run of an application's lifespan.
+
+    Attributes:
+        state: What the application keeps for its connections.
+    """
+
+    def __init__(self, app: ASGIApp, deadline: float) -> None:
+        self.state: dict[str, Any] = {}
+        self._app = app
+        self._deadline = deadline
+        self._scope = CancelScope()
+        self._shutting_down = Signal()
+        self._received = 0
+        self._answers: dict[str, str | None] = {}
+        self._news = Signal()
+        self._error: BaseException | None = None
+        self._over = False
+
+    async def run(self) -> None:
+        """Be the task of the application."""
+        scope = {
+            "type": "lifespan",
+            "asgi": {"version": "3.0", "spec_version": "2.0"},
+            "state": self.state,
+        }
+        cancelled = get_cancelled_exc_class()
+        with self._scope:
+            try:
+                await self._app(scope, self._receive, self._send)
+            except cancelled:
+                raise
+            except BaseException as exc:
+                self._error = exc
+        self._over = True
+        self._tell()
+
+    async def _receive(self) -> Event:
+        await checkpoint()
+        self._received += 1
+        if self._received == 1:
+            return {"type": _STARTUP}
+        await self._shutting_down.wait()
+        return {"type": _SHUTDOWN}
+
+    async def _send(self, event: Any) -> None:
+        await checkpoint()
+        kind, _, outcome = event["type"].rpartition(".")
+        if kind not in (_STARTUP, _SHUTDOWN) or outcome not in ("complete", "failed"):
+            raise RuntimeError(f"unexpected ASGI message {event['type']!r}")
+        failed = outcome == "failed"
+        self._answers[kind] = event.get("message", "") if failed else None
+        self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, Signal()
+        news.set()
+
+    async def start(self) -> None:
+        """Wait for the startup."""
+        await self._wait_for(_STARTUP)
+
+    async def stop(self) -> None:
+        """Wait for the shutdown, and for the end of the application."""
+        self._shutting_down.set()
+        await self._wait_for(_SHUTDOWN)
+        with move_on_after(self._deadline):
+            while not self._over:
+                await self._news.wait()
+        self._scope.cancel()
+        if self._error is not None:
+            raise self._error
+
+    async def _wait_for(self, kind: str) -> None:
+        by = current_time() + self._deadline
+        with CancelScope(deadline=by) as scope:
+            while kind not in self._answers and not self._over:
+                await self._news.wait()
+        if scope.cancelled_caught:
+            self._scope.cancel()
+            raise DeadlineExceeded(
+                f"the application did not complete {kind} within {self._deadline} s"
+            )
+        if self._error is not None:
+            raise self._error
+        message = self._answers.get(kind, "it returned without an answer")
+        if message is not None:
+            raise LifespanFailed(f"{kind} failed: {message}" if message else kind)

@@ -1,0 +1,83 @@
+"""What is on its way between a peer and its server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from anyio import Event as Signal
+from starlette.datastructures import Headers
+
+# Bytes that are on their way in one direction before who sends has to wait; of the
+# kernel's buffers on both ends, which hold some megabytes.
+BUFFER_BYTES: Final = 64 * 1024
+
+_OVERHEAD: Final = 16  # bytes that a message takes besides its payload
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message in one of its two spellings."""
+
+    payload: str | bytes
+
+    @property
+    def size(self) -> int:
+        """What it takes of a buffer, in bytes."""
+        payload = self.payload
+        if isinstance(payload, str):
+            payload = payload.encode("utf-8", "surrogatepass")
+        return len(payload) + _OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A ping of the peer's, or the pong that answers it."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A closing frame; with code 1005 it carries none."""
+
+    code: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of the transport: a FIN, or a reset."""
+
+    reset: bool = False
+
+
+Item: TypeAlias = Message | Ping | Close | End
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answers the opening handshake with."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    code: int | None = None
+    reason: str | None = None
+    subprotocol: str | None = None
+
+
+class Bell:
+    """Wakes all who wait for something to change; they look again."""
+
+    def __init__(self) -> None:
+        self._signal = Signal()
+
+    async def wait(self) -> None:
+        """Wait for the next ring."""
+        await self._signal.wait()
+
+    def ring(self) -> None:
+        """Wake them."""
+        signal, self._signal = self._signal, Signal()
+        signal.set()

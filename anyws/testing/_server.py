@@ -1,0 +1,397 @@
+"""An ASGI server in memory: one connection, in one dialect.
+
+Nothing here is a task: what the peer sends is looked at when it comes, or when the
+application makes room for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol
+
+from anyio import CancelScope, get_cancelled_exc_class
+from anyio import Event as Signal
+from anyio.lowlevel import checkpoint
+from starlette.datastructures import Headers
+
+from .._close import CloseInfo, fitted_reason
+from .._events import INFO, Event, outgoing
+from .._states import (
+    ACCEPT,
+    CLOSE,
+    CONNECT,
+    CONNECTED,
+    CONNECTING,
+    DISCONNECT,
+    DISCONNECTED,
+    RECEIVE,
+    RESPONSE,
+    RESPONSE_START,
+    SEND,
+    Role,
+    event_of,
+    next_state,
+)
+from ._dialects import NO_CODE, Dialect, Refusal
+from ._history import History
+from ._network import BUFFER_BYTES, Answer, Bell, Close, End, Item, Message, Ping
+
+
+class Client(Protocol):
+    """Where a server writes to."""
+
+    def written(self, item: Item) -> None:
+        """Take what the server has written."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer reads so slowly that the server has to wait."""
+
+
+class Server:
+    """A server's end of one connection.
+
+    Attributes:
+        answer: What the opening handshake was answered with, if it was.
+        answered: Set then.
+        gone: Whether the server knows that the transport has ended.
+        room: Rung when the peer may send more, and when it has read.
+    """
+
+    def __init__(
+        self, dialect: Dialect, subprotocols: list[str], history: History
+    ) -> None:
+        self.answer: Answer | None = None
+        self.answered = Signal()
+        self.gone = False
+        self.room = Bell()
+        self._dialect = dialect
+        self._subprotocols = subprotocols
+        self._history = history
+        self._client: Client
+        self._state = CONNECTING
+        self._accepted = False
+        self._deaf = False  # it has refused the handshake by itself
+        self._told_end = False  # the application has received the disconnect
+        self._closed_as: Close | None = None  # by the application
+        self._response: Event = {}
+        self._body = b""
+        self._inbox = deque[Event]([{"type": CONNECT}])
+        self._filled = Bell()
+        self._asking = 0  # receives under way
+        self._uplink = deque[Item]()
+        self._uplink_bytes = 0
+
+    def serve(self, client: Client) -> None:
+        """Take note of the client."""
+        self._client = client
+
+    # What comes from the peer
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer has to wait with what it sends."""
+        return self._uplink_bytes >= BUFFER_BYTES
+
+    def arrive(self, item: Item) -> None:
+        """Let something arrive at the server's socket."""
+        if isinstance(item, Message):
+            if self._state is CONNECTING and self._dialect.early_data != "kept":
+                self._take_early()
+                return
+            self._uplink_bytes += item.size
+        self._uplink.append(item)
+        if isinstance(item, End) and not self._accepted:
+            self._take(self._uplink.pop())
+        self._read()
+
+    def _take_early(self) -> None:
+        if self._dialect.early_data == "refused":
+            self._deaf = True
+            self._reject(400)
+
+    @property
+    def _reads(self) -> bool:
+        if not self._accepted:
+            return False
+        if self._dialect.reads_on_demand:
+            return len(self._inbox) < self._asking
+        return len(self._inbox) <= self._dialect.queue
+
+    def _read(self) -> None:
+        while self._uplink and not self.gone and self._reads:
+            item = self._uplink.popleft()
+            if isinstance(item, Message):
+                self._uplink_bytes -= item.size
+            self._take(item)
+        self.room.ring()
+
+    def _take(self, item: Item) -> None:
+        if isinstance(item, Message):
+            if not (self._dialect.own_close_ends_reading and self._closed_as):
+                self._put(self._spelled(item.payload))
+        elif isinstance(item, Ping):
+            self._client.written(item)
+        elif isinstance(item, Close):
+            self._close_came(item)
+        else:
+            self._lose()
+
+    def _spelled(self, payload: str | bytes) -> Event:
+        name = "text" if isinstance(payload, str) else "bytes"
+        both = {"text": None, "bytes": None} if self._dialect.both_keys else {}
+        return {"type": RECEIVE, **both, name: payload}
+
+    def _put(self, event: Event) -> None:
+        self._inbox.append(event)
+        self._filled.ring()
+
+    def _close_came(self, frame: Close) -> None:
+        """Complete the closing handshake, whoever has begun it."""
+        self.gone = True
+        dialect = self._dialect
+        if self._closed_as is not None:
+            if dialect.own_close_waits:
+                self._tell_own_close(clean=True)
+        else:
+            self._client.written(frame)
+            code, reason = frame.code, frame.reason
+            info = CloseInfo(code, reason, "peer", True)
+            if not dialect.tells_code:
+                code = dialect.lost
+            elif code == NO_CODE:
+                code = dialect.no_code
+            self._tell_end(code, reason if dialect.tells_reason else None, info)
+        self.room.ring()
+
+    def _lose(self) -> None:
+        """The transport has ended."""
+        if self.gone:
+            return
+        self.gone = True
+        if self._closed_as is None:
+            info = CloseInfo(1006, "", "network", False)
+            self._tell_end(self._dialect.lost, None, info)
+        elif self._dialect.own_close_waits:
+            self._tell_own_close(clean=False)
+        self.room.ring()
+
+    def _tell_own_close(self, *, clean: bool) -> None:
+        assert self._closed_as is not None
+        code, reason = self._closed_as.code, self._closed_as.reason
+        info = CloseInfo(code, reason, "local", clean)
+        if self._dialect.own_close is None:
+            self._tell_end(code, reason, info)
+        else:
+            self._tell_end(self._dialect.own_close, None, info)
+
+    def _tell_end(self, code: int, reason: str | None, info: CloseInfo) -> None:
+        event: Event = {"type": DISCONNECT, "code": code}
+        if reason is not None:
+            event["reason"] = reason
+        if self._dialect.hosted:
+            event[INFO] = info
+        self._put(event)
+
+    # What the application calls
+
+    async def receive(self) -> Event:
+        """Be the application's `receive`."""
+        with self._history.calling("receive()"):
+            self._asking += 1
+            try:
+                await checkpoint()
+                self._read()
+                while not self._inbox:
+                    if self._told_end and self._dialect.after_the_end != "waits":
+                        return self._again(self._dialect.after_the_end)
+                    await self._filled.wait()
+            except get_cancelled_exc_class():
+                if self._dialect.cancel_loses and self._inbox:
+                    self._inbox.popleft()
+                raise
+            finally:
+                self._asking -= 1
+            event = self._inbox.popleft()
+        self._told_end = self._told_end or event["type"] == DISCONNECT
+        self._history.told(event)
+        self._filled.ring()  # a send may wait for room, too
+        self._read()
+        return event
+
+    def _again(self, way: str | int) -> Event:
+        if isinstance(way, int):
+            return {"type": DISCONNECT, "code": way}
+        raise RuntimeError("receive() was called after websocket.disconnect")
+
+    async def send(self, event: Event) -> None:
+        """Be the application's `send`."""
+        with self._history.calling("send()"):
+            self._history.said(event)
+            await checkpoint()
+            if self._dialect.send_sees_reset and End(reset=True) in self._uplink:
+                await self._meet_reset()
+            if not self._deaf and not self._is_refused(event):
+                await self._perform(event)
+
+    async def _meet_reset(self) -> None:
+        """Find the transport reset; wait for room to tell the application so."""
+        self._uplink.clear()
+        self._uplink_bytes = 0
+        self.gone = True
+        while len(self._inbox) > self._dialect.queue:
+            await self._filled.wait()
+        self._put({"type": DISCONNECT, "code": self._dialect.lost})
+
+    def _is_refused(self, event: Event) -> bool:
+        """Raise, or return whether an event is ignored."""
+        dialect, kind = self._dialect, event_of(event)
+        if self._state is DISCONNECTED and not self.gone:
+            table = dialect.closed if self._accepted else dialect.turned_away
+            return _refuse(table.get(kind, dialect.unexpected), kind)
+        if self.gone and dialect.gone is None:
+            return True
+        if self._state is DISCONNECTED:
+            return _refuse(dialect.closed.get(kind, dialect.unexpected), kind)
+        try:
+            state = next_state(Role.APPLICATION, self._state, kind)
+            if dialect.checks:
+                outgoing(event, self._subprotocols, accepted=self._accepted)
+        except RuntimeError as exc:
+            raise dialect.unexpected(str(exc)) from None
+        if self.gone and dialect.gone is not None:
+            raise dialect.gone("the client has gone")
+        if kind != ACCEPT:
+            self._state = state
+        return False
+
+    async def _perform(self, event: Event) -> None:
+        kind = event["type"]
+        if kind == SEND:
+            await self._send_message(event)
+        elif kind == CLOSE:
+            await self._close(event)
+        elif kind == ACCEPT:
+            self._accept(event)
+        elif kind == RESPONSE_START:
+            self._response = event
+        else:
+            self._body += event.get("body", b"")
+            if self._state is DISCONNECTED:
+                self._deny()
+
+    # The handshake
+
+    def _accept(self, event: Event) -> None:
+        chosen = event.get("subprotocol")
+        headers = list(event.get("headers") or ())
+        if not self._dialect.accept_headers:
+            headers = []
+        offered = chosen is None or chosen in self._subprotocols
+        if not offered and self._dialect.unoffered == "breaks":
+            self._state, self._accepted, self.gone = CONNECTED, True, True
+            raise Exception("Invalid Subprotocol")  # in Hypercorn's words
+        if chosen is not None:
+            headers.append((b"sec-websocket-protocol", chosen.encode()))
+        self._state, self._accepted = CONNECTED, True
+        self._answer(Answer(101, Headers(raw=headers), subprotocol=chosen))
+        self._read()
+
+    def _answer(self, answer: Answer) -> None:
+        if self.answer is None:
+            self.answer = answer
+            self.answered.set()
+
+    def _reject(self, status: int, headers: Any = (), body: bytes = b"") -> None:
+        self._state = DISCONNECTED
+        code, reason = None, None
+        if self._closed_as is not None:
+            code, reason = self._closed_as.code, self._closed_as.reason
+        raw = [(name.lower(), value) for name, value in headers]
+        self._answer(Answer(status, Headers(raw=raw), body, code, reason))
+
+    def _deny(self) -> None:
+        headers = self._response.get("headers") or ()
+        self._reject(self._response["status"], headers, self._body)
+        self._tell_rejection(self._dialect.denied)
+
+    def _tell_rejection(self, code: int | None) -> None:
+        if code is not None:
+            self._tell_end(code, None, CloseInfo(code, "", "local"))
+
+    # Messages, and the end
+
+    async def _send_message(self, event: Event) -> None:
+        payload = event.get("bytes")
+        payload = event.get("text") if payload is None else bytes(payload)
+        if payload is None:
+            _refuse(self._dialect.no_payload, "a message without a payload")
+            return
+        await self._write(Message(payload))
+
+    async def _close(self, event: Event) -> None:
+        code, reason = event.get("code"), fitted_reason(event.get("reason"))
+        frame = self._closed_as = Close(1000 if code is None else int(code), reason)
+        if not self._accepted:
+            self._reject(403)
+            self._tell_rejection(self._dialect.rejected)
+            return
+        if not self._dialect.own_close_waits:
+            self._tell_own_close(clean=True)
+        await self._write(frame)
+        self._read()
+
+    async def _write(self, item: Item) -> None:
+        way = self._dialect.send_waits
+        if way == "before":
+            await self._wait_for_client()
+            if self.gone:
+                _refuse(self._dialect.gone, "the client has gone")
+                return
+        self._client.written(item)
+        if way != "before":
+            with CancelScope(shield=way == "shielded"):
+                await self._wait_for_client()
+
+    async def _wait_for_client(self) -> None:
+        while self._client.full and not self.gone:
+            await self.room.wait()
+
+    def ended(self, *, failed: bool, cancelled: bool = False) -> None:
+        """Take note that the application has ended."""
+        dialect = self._dialect
+        if self._state is RESPONSE:
+            self._deny()  # with the body as far as it came
+        elif self._state is CONNECTING:
+            self._reject(dialect.raises_early if failed else dialect.returns_early)
+        elif self._state is CONNECTED and not self.gone:
+            code = dialect.raises_late if failed else dialect.returns_late
+            self.hang_up(None if cancelled else code)
+        elif self._accepted and self.answer is None:
+            self._answer(Answer(0, Headers()))
+        else:
+            self._client.written(End())
+
+    def hang_up(self, code: int | None) -> None:
+        """End the connection from the server's side, by a closing frame if need be."""
+        self.gone = True
+        self._client.written(End() if code is None else Close(code))
+        self.room.ring()
+
+    def shut_down(self) -> None:
+        """Do at once what the server does when it is told to stop."""
+        shutdown = self._dialect.shutdown
+        if self._state is not CONNECTED or self.gone:
+            return
+        if shutdown.tells is not None:
+            info = CloseInfo(shutdown.tells, "", "local")
+            self._tell_end(shutdown.tells, None, info)
+        if shutdown.frame is not None or shutdown.hangs_up:
+            self.hang_up(shutdown.frame)
+
+
+def _refuse(refusal: Refusal, what: str) -> bool:
+    """Raise what there is to raise, or tell that nothing happens."""
+    if refusal is not None:
+        raise refusal(f"not allowed: {what}")
+    return True
