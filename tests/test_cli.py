@@ -432,7 +432,7 @@ def test_a_proxy(listener: Listener, backend: str) -> None:
 
     assert request.startswith("CONNECT nowhere.invalid:80 HTTP/1.1\r\n")
     assert status == 3
-    assert "opened no tunnel to nowhere.invalid:80" in errors
+    assert "the tunnel to nowhere.invalid:80 through the proxy" in errors
 
 
 def test_nobody_listens(backend: str) -> None:
@@ -440,7 +440,7 @@ def test_nobody_listens(backend: str) -> None:
     status, _, errors = run(backend, "ws://127.0.0.1:1/", "--proxy", "none")
 
     assert status == 3
-    assert errors == "cannot connect to 127.0.0.1:1: Connection refused\n"
+    assert errors == "connecting to 127.0.0.1:1 failed: Connection refused\n"
 
 
 def test_a_server_that_says_nothing(listener: Listener, backend: str) -> None:

@@ -297,11 +297,14 @@ class TestReceiving:
         """Its parts are bounded, and how many of them are kept."""
         async with connected(max_message_bytes=2000) as (ws, server, tasks):
 
+            flooded = anyio.Event()
+
             async def flood() -> None:
                 await server.send(part(BINARY, b""))
                 for _ in range(5000):
                     await server.send(part(CONT, bytes(1000)))
                 await server.send(part(CONT, bytes(1000), fin=True))
+                flooded.set()
 
             tasks.start_soon(flood)
             total = 0
@@ -310,6 +313,7 @@ class TestReceiving:
                     total += len(item)
                     assert ws.statistics().receive_queued_bytes <= 2000
             assert total == 5_001_000
+            await flooded.wait()
             await server.send(part(BINARY, bytes(1500)), part(CONT, bytes(1500)))
             with pytest.raises(anyws.MessageTooBig):
                 await ws.receive_bytes()
