@@ -469,13 +469,13 @@ class Link:
 
     async def _hand_over(self) -> None:
         outbound, direct = self._outbound, self._direct
-        if direct is not None:
-            await direct.send_messages([])  # what came before there was this task
-        while not (outbound.empty and outbound.closed):
-            if outbound.empty:
+        woken = direct is not None  # by what came about before this task did
+        while woken or not (outbound.empty and outbound.closed):
+            if outbound.empty and not woken:
                 await outbound.filled.wait()
                 if direct is None:
                     continue
+            woken = False
             timeout = self.options.send_timeout
             if timeout is not None:
                 self._await_send(timeout)

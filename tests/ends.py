@@ -96,11 +96,11 @@ class Pipe(ByteStream):
                 raise anyio.ClosedResourceError
             if peer._closed:
                 raise anyio.BrokenResourceError
-            room = self.capacity - len(peer._held)
-            peer._held += item[:room]
-            item = item[room:]
-            self._change()
-            if item:
+            if room := self.capacity - len(peer._held):
+                peer._held += item[:room]
+                item = item[room:]
+                self._change()
+            else:
                 await self._changed.wait()
 
     async def send_eof(self) -> None:
@@ -244,25 +244,24 @@ class RawServer:
     def __init__(self, stream: ByteStream) -> None:
         self.stream = stream
         self.received = bytearray()
+        self._turn = anyio.Lock()
 
     @classmethod
-    async def accept(cls, listener: Listener) -> Self:
-        """Accept a client, without compression."""
+    async def accept(
+        cls, listener: Listener, *, compression: bool = False, trailing: bytes = b""
+    ) -> Self:
+        """Accept a client, and send more bytes in one go with that."""
         stream = await listener.accept()
         protocol = await asked(stream)
-        head = b"".join(protocol.data_to_send())
-        lines = [
-            line
-            for line in head.split(b"\r\n")
-            if b"sec-websocket-ext" not in line.lower()
-        ]
-        await stream.send(b"\r\n".join(lines))
+        assert bool(protocol.extensions) is compression
+        await stream.send(b"".join(protocol.data_to_send()) + trailing)
         return cls(stream)
 
     async def send(self, *data: bytes) -> None:
         """Write; in vain if the client has gone."""
         with suppress(*GONE):
-            await self.stream.send(b"".join(data))
+            async with self._turn:
+                await self.stream.send(b"".join(data))
 
     async def receive(self) -> tuple[int, bytes] | None:
         """Return the client's next frame, as opcode and payload; `None` at the end."""
@@ -356,3 +355,45 @@ class Ends:
         else:
             async with served(await listener.accept(), **options) as ws:
                 yield ws
+
+
+@asynccontextmanager
+async def opened(
+    kind: str,
+    folder: Path,
+    *,
+    compression: bool = False,
+    trailing: bytes = b"",
+    **options: Any,
+) -> AsyncIterator[tuple[anyws.ClientWebSocket, RawServer]]:
+    """Connect a client to a server of raw frames; it is yet to be entered."""
+    compress: Any = "deflate" if compression else None
+    async with listening(kind, folder) as listener:
+        connector = listener.connect(compression=compress, options=Options(**options))
+        servers = list[RawServer]()
+
+        async def accept() -> None:
+            server = await RawServer.accept(
+                listener, compression=compression, trailing=trailing
+            )
+            servers.append(server)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(accept)
+            ws: anyws.ClientWebSocket = await connector.open()
+        [server] = servers
+        try:
+            yield ws, server
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(server.stream)
+
+
+@asynccontextmanager
+async def raw(
+    kind: str, folder: Path, **options: Any
+) -> AsyncIterator[tuple[anyws.ClientWebSocket, RawServer]]:
+    """Connect a client to a server of raw frames; the block is the client's."""
+    async with opened(kind, folder, **options) as (ws, server):
+        async with ws:
+            yield ws, server
