@@ -296,7 +296,6 @@ class TestReceiving:
     async def test_a_message_may_be_larger_than_the_limit(self) -> None:
         """Its parts are bounded, and how many of them are kept."""
         async with connected(max_message_bytes=2000) as (ws, server, tasks):
-
             flooded = anyio.Event()
 
             async def flood() -> None:

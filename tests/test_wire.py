@@ -29,6 +29,7 @@ from .wired import (
     BINARY,
     CLOSE,
     CONT,
+    MASK,
     PING,
     PONG,
     TEXT,
@@ -52,6 +53,33 @@ def client(limit: int = LIMIT, *, deflate: bool = False, takeover: bool = True) 
     """Return the wire of a client."""
     extensions = [deflated(takeover=takeover)] if deflate else []
     return Wire(Side.CLIENT, max_message_bytes=limit, extensions=extensions)
+
+
+def mirrored(data: bytes) -> bytes:
+    """Write one side's frames as the other's: masked if they were not."""
+    mirror = b""
+    while data:
+        size, start = data[1] & 0x7F, 2
+        if size >= 126:
+            start = 4 if size == 126 else 10
+            size = int.from_bytes(data[2:start], "big")
+        head = data[:1] + bytes([data[1] ^ 0x80]) + data[2:start]
+        if data[1] & 0x80:
+            mask, data = data[start : start + 4], data[start + 4 :]
+        else:
+            mask, head, data = MASK, head + MASK, data[start:]
+        mirror += head + bytes(b ^ mask[n % 4] for n, b in enumerate(data[:size]))
+        data = data[size:]
+    return mirror
+
+
+# Whose end is tested; and what turns a client's frames into those that it is sent, and
+# those that it writes into a server's.
+ROLES: dict[str, tuple[Callable[..., Wire], Callable[[bytes], bytes]]] = {
+    "server": (server, bytes),
+    "client": (client, mirrored),
+}
+by_role = pytest.mark.parametrize("role", ROLES)
 
 
 def deflated(*, takeover: bool = True) -> PerMessageDeflate:
@@ -88,34 +116,38 @@ def close(wire: Wire, code: int, reason: str = "") -> bytes:
 # Messages
 
 
+@by_role
 @pytest.mark.parametrize(
     "message",
     ["", "hello", REASON, "\r\n\r", "\0", "x" * 126, b"", b"\xff\x00", b"x" * 70_000],
     ids=lambda message: f"{type(message).__name__} of {len(message)}",
 )
-def test_a_message_in_one_frame(message: str | bytes) -> None:
+def test_a_message_in_one_frame(role: str, message: str | bytes) -> None:
     """A frame that is whole is a message of its kind."""
-    wire = server(2**17)
+    make, turn = ROLES[role]
+    wire = make(2**17)
     opcode = TEXT if isinstance(message, str) else BINARY
 
-    assert received(wire, frame(opcode, message)) == [message]
+    assert received(wire, turn(frame(opcode, message))) == [message]
     assert wire.info is None
     assert wire.open
     assert wire.take() == b""
 
 
+@by_role
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_a_message_in_fragments(opcode: int, size: int) -> None:
+def test_a_message_in_fragments(role: str, opcode: int, size: int) -> None:
     """Fragments are put together, though they cut a character, or a line's end."""
+    make, turn = ROLES[role]
     text = "é€\r\n😀"
     data = text.encode()
     parts = [data[n : n + size] for n in range(0, len(data), size)]
     reads = [
-        frame(opcode if not n else CONT, part, fin=n == len(parts) - 1)
+        turn(frame(opcode if not n else CONT, part, fin=n == len(parts) - 1))
         for n, part in enumerate(parts)
     ]
-    wire = server()
+    wire = make()
 
     assert received(wire, *reads) == [text if opcode == TEXT else data]
     assert received(wire, *reads) == [text if opcode == TEXT else data]
@@ -176,17 +208,19 @@ def test_the_answer_to_a_close_goes_behind_what_was_sent_before() -> None:
     assert [opcode for opcode, _ in frames_of(wire.take())] == [TEXT, CLOSE]
 
 
-def test_control_frames_come_between_fragments() -> None:
+@by_role
+def test_control_frames_come_between_fragments(role: str) -> None:
     """A ping is answered, a pong kept, and the message put together around them."""
-    wire = server()
+    make, turn = ROLES[role]
+    wire = make()
     reads = [
         frame(TEXT, "a", fin=False) + frame(PING, b"1"),
         frame(PONG, b"2") + frame(CONT, "b", fin=False) + frame(PING) + frame(PONG),
         frame(CONT, "c"),
     ]
 
-    assert received(wire, *reads) == ["abc"]
-    assert frames_of(wire.take()) == [(PONG, b"1"), (PONG, b"")]
+    assert received(wire, *map(turn, reads)) == ["abc"]
+    assert frames_of(turn(wire.take())) == [(PONG, b"1"), (PONG, b"")]
     assert wire.pongs == [b"2", b""]
 
 
@@ -232,18 +266,20 @@ def test_a_ping_is_answered_while_our_close_waits_for_its_answer() -> None:
 # The end
 
 
+@by_role
 @pytest.mark.parametrize(
     ("code", "reason"), [(1000, ""), (1001, REASON), (3000, "x" * 123), (4999, "")]
 )
-def test_the_peers_close_is_told_and_echoed(code: int, reason: str) -> None:
+def test_the_peers_close_is_told_and_echoed(role: str, code: int, reason: str) -> None:
     """The peer's code and reason are in `info`; the answer carries them too."""
-    wire = server()
-    wire.receive(closing(code, reason))
+    make, turn = ROLES[role]
+    wire = make()
+    wire.receive(turn(closing(code, reason)))
 
     assert wire.info == CloseInfo(code, reason, "peer", True)
     assert type(wire.info.code) is int
     assert not wire.open
-    assert frames_of(wire.take()) == [(CLOSE, close_payload(code, reason))]
+    assert frames_of(turn(wire.take())) == [(CLOSE, close_payload(code, reason))]
 
 
 def test_a_close_without_a_code_is_1005() -> None:
@@ -357,7 +393,7 @@ def test_sending_after_the_end_is_silent(how: str) -> None:
 # Violations
 
 VIOLATIONS = {
-    "not masked": frame(TEXT, "hello", mask=None),
+    "not masked, or masked": frame(TEXT, "hello", mask=None),
     "reserved bit 1": frame(TEXT, "hello", rsv=4),
     "reserved bit 2": frame(TEXT, "hello", rsv=2),
     "reserved bit 3": frame(TEXT, "hello", rsv=1),
@@ -378,12 +414,14 @@ VIOLATIONS = {
 }
 
 
+@by_role
 @pytest.mark.parametrize("name", VIOLATIONS)
-def test_a_violation_is_1002(name: str) -> None:
+def test_a_violation_is_1002(role: str, name: str) -> None:
     """Whoever breaks the rules of framing is told so; a reason says which."""
-    wire = server()
-    wire.receive(VIOLATIONS[name])
-    [(opcode, payload)] = frames_of(wire.take())
+    make, turn = ROLES[role]
+    wire = make()
+    wire.receive(turn(VIOLATIONS[name]))
+    [(opcode, payload)] = frames_of(turn(wire.take()))
 
     assert wire.info is not None
     assert (wire.info.code, wire.info.initiator) == (1002, "local")
@@ -391,15 +429,6 @@ def test_a_violation_is_1002(name: str) -> None:
     assert wire.info.reason
     assert opcode == CLOSE
     assert payload == close_payload(1002, wire.info.reason)
-
-
-def test_a_server_must_not_mask() -> None:
-    """A client that is sent masked frames says 1002."""
-    wire = client()
-    wire.receive(frame(TEXT, "hello"))
-
-    assert wire.info is not None
-    assert wire.info.code == 1002
 
 
 def test_a_violation_behind_our_close() -> None:
@@ -435,16 +464,20 @@ BAD_TEXTS = {
 }
 
 
+@by_role
 @pytest.mark.parametrize("name", BAD_TEXTS)
-def test_invalid_utf8_is_1007(name: str) -> None:
+def test_invalid_utf8_is_1007(role: str, name: str) -> None:
     """Text that is none ends the connection as soon as it is seen to be."""
-    wire = server()
+    make, turn = ROLES[role]
+    wire = make()
 
-    assert received(wire, frame(TEXT, "good"), *BAD_TEXTS[name]) == ["good"]
+    assert received(wire, *map(turn, [frame(TEXT, "good"), *BAD_TEXTS[name]])) == [
+        "good"
+    ]
     assert wire.info is not None
     assert (wire.info.code, wire.info.initiator) == (1007, "local")
     assert wire.info.clean is False
-    [(opcode, payload)] = frames_of(wire.take())
+    [(opcode, payload)] = frames_of(turn(wire.take()))
     assert opcode == CLOSE
     assert payload == close_payload(1007, wire.info.reason)
 
@@ -469,10 +502,12 @@ def refused(wire: Wire) -> bool:
     return wire.info.code == 1009
 
 
+@by_role
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_a_message_of_the_limit_passes(opcode: int) -> None:
+def test_a_message_of_the_limit_passes(role: str, opcode: int) -> None:
     """The limit is the largest message taken, in one frame or in several."""
-    wire = server(10)
+    make, turn = ROLES[role]
+    wire = make(10)
     reads = [
         frame(opcode, b"x" * 10),
         frame(opcode, b"x" * 4, fin=False),
@@ -480,7 +515,7 @@ def test_a_message_of_the_limit_passes(opcode: int) -> None:
         frame(CONT),
     ]
 
-    assert [len(message) for message in received(wire, *reads)] == [10, 10]
+    assert [len(message) for message in received(wire, *map(turn, reads))] == [10, 10]
     assert wire.info is None
 
 
@@ -662,11 +697,13 @@ fragmented = st.lists(
 )
 
 
+@by_role
 @given(sent=fragmented, places=st.lists(st.integers(0, 600), max_size=20))
 def test_it_does_not_matter_how_bytes_are_read(
-    sent: list[tuple[int, str, list[int]]], places: list[int]
+    role: str, sent: list[tuple[int, str, list[int]]], places: list[int]
 ) -> None:
     """Fragments and reads may be cut anywhere: the messages are the same."""
+    make, turn = ROLES[role]
     data, expected = b"", list[str | bytes]()
     for opcode, text, cuts in sent:
         parts = cut(text.encode(), cuts)
@@ -674,32 +711,40 @@ def test_it_does_not_matter_how_bytes_are_read(
             kind = CONT if number else opcode
             data += frame(kind, part, fin=number == len(parts) - 1) + frame(PING)
         expected.append(text if opcode == TEXT else text.encode())
-    wire = server()
+    wire = make()
 
-    assert received(wire, *cut(data + closing(4000), places)) == expected
+    assert received(wire, *cut(turn(data + closing(4000)), places)) == expected
     assert wire.info == CloseInfo(4000, "", "peer", True)
 
 
-noise = st.lists(
-    st.binary(max_size=60)
-    | st.builds(
-        frame,
-        st.integers(0, 15),
-        st.binary(max_size=140),
-        fin=st.booleans(),
-        rsv=st.sampled_from([0, 0, 0, 4, 1]),
-    ),
-    max_size=12,
-)
+def noise(mask: bytes | None) -> st.SearchStrategy[list[bytes]]:
+    """Return bytes of any kind, and frames that may be wrong in any way but one."""
+    return st.lists(
+        st.binary(max_size=60)
+        | st.builds(
+            frame,
+            st.integers(0, 15),
+            st.binary(max_size=140),
+            fin=st.booleans(),
+            rsv=st.sampled_from([0, 0, 0, 4, 1]),
+            mask=st.just(mask),
+        ),
+        max_size=12,
+    )
 
 
-@given(reads=noise, deflate=st.booleans())
-def test_no_bytes_raise_anything(reads: list[bytes], deflate: bool) -> None:
+@by_role
+@given(data=st.data(), deflate=st.booleans())
+def test_no_bytes_raise_anything(role: str, data: st.DataObject, deflate: bool) -> None:
     """Whatever comes ends in messages and at most one end, which is told in a frame."""
-    wire = server(100, deflate=deflate)
+    make, turn = ROLES[role]
+    reads = data.draw(noise(MASK if role == "server" else None))
+    wire = make(100, deflate=deflate)
     for read in reads:
         wire.receive(read)
-    written = [payload for opcode, payload in frames_of(wire.take()) if opcode == CLOSE]
+    written = [
+        payload for opcode, payload in frames_of(turn(wire.take())) if opcode == CLOSE
+    ]
 
     assert len(written) == (wire.info is not None)
     if wire.info is not None and wire.info.code != 1005:
