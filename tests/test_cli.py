@@ -204,13 +204,14 @@ def test_the_peer_closes(
 def test_close(fleet: Servers, backend: str, url: str, case: str) -> None:
     """A code and a reason can be given, and nothing is sent after it."""
     status, output, errors = run(
-        backend, url.replace("PATH", "echo"), lines=b"/close 4000 so be it\nx\n"
+        backend, url.replace("PATH", "receiver"), lines=b"/close 4000 so be it\nx\n"
     )
 
     assert (status, output) == (0, b"")
     assert "\nclosed: 4000: so be it\n" in errors
     note = fleet.get("asyncio").note(case, "closed")
     assert (note["code"], note["reason"]) == (4000, "so be it")
+    assert len(fleet.get("asyncio").notes(case)) == 1
 
 
 def test_ping(backend: str, url: str) -> None:
