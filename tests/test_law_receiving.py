@@ -98,6 +98,7 @@ GIVING_UP = [
 ]
 
 
+@pytest.mark.fail_after(60)  # works for seconds, and for many more on a busy machine
 @pytest.mark.parametrize("attempt", GIVING_UP)
 async def test_no_deadline_loses_a_message(
     channel: Channel,
