@@ -326,4 +326,4 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
 
         The keepalive's pings count: see `Options.ping_interval`.
         """
-        return None if self._session is None else self._session.latency
+        return None if self._session is None else self._session.pings.latency

@@ -43,6 +43,7 @@ from ._close import CloseCode, CloseInfo
 from ._errors import ConnectionClosed, MessageTooBig
 from ._events import INFO, MORE, Event, info_of, size_of
 from ._options import Options
+from ._pings import KEEPALIVE, Pings
 from ._states import (
     CLOSE,
     CONNECTED,
@@ -84,9 +85,6 @@ _BURST: Final = 8
 _WRITE_MESSAGES: Final = 64
 _WRITE_BYTES: Final = 16 * 1024
 
-# The payload of our pings. One is under way at a time, so it need not differ.
-_PING: Final = b"anyws"
-
 _DEFAULTS: Final = Options()
 
 
@@ -126,31 +124,14 @@ class DirectChannel(Protocol):
         """Whether nothing is read any more, since there is no room for it."""
 
 
-class Ping:
-    """A ping of the user's.
-
-    Attributes:
-        at: When it was sent.
-        over: Set once it is answered, or never will be.
-        latency: Seconds to its answer.
-    """
-
-    __slots__ = ("at", "latency", "over")
-
-    def __init__(self) -> None:
-        self.at = current_time()
-        self.over = Signal()
-        self.latency: float | None = None
-
-
 class Link:
     """One channel, its two buffers, and the tasks between them.
 
     Attributes:
         info: How the connection ended; `None` while it is open.
-        latency: Seconds from the last ping to its pong; `None` before that.
         client_state, application_state: What has passed the channel.
         options: The settings.
+        pings: Where the frames are ours to send.
     """
 
     # An object of so many attributes would carry a dict of 1.5 KiB.
@@ -158,7 +139,6 @@ class Link:
         "_accepted",
         "_alarmed",
         "_aside",
-        "_beat_at",
         "_bursting",
         "_cause",
         "_channel_receive",
@@ -178,9 +158,6 @@ class Link:
         "_linger",
         "_lost",
         "_outbound",
-        "_overdue",
-        "_pinged_at",
-        "_pings",
         "_quiet_limit",
         "_read_done",
         "_read_scope",
@@ -200,8 +177,8 @@ class Link:
         "application_state",
         "client_state",
         "info",
-        "latency",
         "options",
+        "pings",
     )
 
     def __init__(
@@ -217,7 +194,7 @@ class Link:
         options = _DEFAULTS if options is None else options
         self.options: Options = options
         self.info: CloseInfo | None = None
-        self.latency: float | None = None
+        self.pings: Pings = Pings()
         self.client_state: WebSocketState = client_state
         self.application_state: WebSocketState = application_state
         self._channel_receive = receive
@@ -240,10 +217,6 @@ class Link:
         self._read_scope = CancelScope(shield=True)
         self._write_scope = CancelScope(shield=True)
         self._idle_at = self._stuck_at = self._close_at = self._flood_until = inf
-        self._beat_at = inf  # the next ping is due, or the pong overdue
-        self._pinged_at: float | None = None  # and not answered yet
-        self._pings: dict[bytes, Ping] = {}  # the user's, in order, by their payloads
-        self._overdue = False  # the pong, and it is waited for once more
         self._quiet_limit = options.idle_timeout  # seconds
         self._suspect = False  # a deadline has passed, and is looked at once more
         self._held: Event | None = None  # received, not delivered yet
@@ -263,8 +236,7 @@ class Link:
     def _end_as(self, info: CloseInfo) -> None:
         self.info = info
         self._infos += (info,)
-        for ping in self._pings.values():
-            ping.over.set()
+        self.pings.end()
         if self._streaming is not None:
             self._streaming.set()
 
@@ -344,7 +316,7 @@ class Link:
     # The deadlines
 
     def _next_deadline(self) -> float:
-        return min(self._idle_at, self._stuck_at, self._close_at, self._beat_at)
+        return min(self._idle_at, self._stuck_at, self._close_at, self.pings.beat_at)
 
     def _close_by(self, at: float) -> None:
         self._close_at = min(at, self._close_at)
@@ -371,8 +343,8 @@ class Link:
             return True
         if now >= self._close_at:
             return self._give_up()
-        if now >= self._beat_at:
-            self._beat(now)
+        if now >= self.pings.beat_at:
+            self._beat()
         if now < min(self._idle_at, self._stuck_at):
             return False
         if not self._suspect:
@@ -394,46 +366,28 @@ class Link:
     # The keepalive, where pings are ours to send
 
     def _start_beating(self) -> None:
-        interval = self.options.ping_interval
-        idle = self.info is None and self._pinged_at is None
-        if self._direct is not None and idle:
-            self._beat_at = inf if interval is None else current_time() + interval
+        if self._direct is not None and self.info is None:
+            self.pings.rest(self.options.ping_interval)
             self._read_scope.deadline = self._next_deadline()
 
-    def _beat(self, now: float) -> None:
+    def _beat(self) -> None:
         """Send a ping, or find that the last one was not answered."""
-        direct, timeout = self._direct, self.options.ping_timeout
+        direct, pings = self._direct, self.pings
+        timeout = self.options.ping_timeout
         if direct is None or self.info is not None:
-            self._beat_at = inf
-        elif self._pinged_at is None:
-            self._pinged_at, self._overdue = now, False
-            self._beat_at = inf if timeout is None else now + timeout
-            direct.ping(_PING)
+            pings.beat_at = inf
+        elif not pings.awaited:
+            pings.sent(timeout)
+            direct.ping(KEEPALIVE)
             self.wake_writer()
-        elif direct.paused:
-            self._beat_at = now + (timeout or 0)  # it is we who do not read
-        elif not self._overdue:
-            self._overdue, self._beat_at = True, now + _LULL
-        else:
+        elif direct.paused:  # it is we who do not read
+            pings.beat_at = current_time() + (timeout or 0)
+        elif pings.late(_LULL):
             self._close_by_rule(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
 
     def pong(self, payload: bytes) -> None:
-        """Take note of a pong; one that no ping of ours has asked for says nothing.
-
-        It answers the pings before it too: a peer may answer the last one alone.
-
-        Source: RFC 6455 section 5.5.3.
-        """
-        if payload in self._pings:
-            for sent in list(self._pings):
-                ping = self._pings.pop(sent)
-                ping.latency = self.latency = current_time() - ping.at
-                ping.over.set()
-                if sent == payload:
-                    break
-        if self._pinged_at is not None and payload == _PING:
-            self.latency = current_time() - self._pinged_at
-            self._pinged_at = None
+        """Take note of a pong."""
+        if self.pings.answered(payload):
             self._start_beating()
 
     def _give_up(self) -> bool:

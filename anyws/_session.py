@@ -35,7 +35,7 @@ from ._close import CloseCode, CloseInfo
 from ._endings import ending_of, is_cancellation, leaves_of
 from ._errors import ConnectionClosed
 from ._events import MORE, Event, disconnect_of, measured, outgoing, size_of
-from ._link import ChannelReceive, ChannelSend, DirectChannel, Link, Ping
+from ._link import ChannelReceive, ChannelSend, DirectChannel, Link
 from ._options import Options
 from ._states import (
     ACCEPT,
@@ -515,15 +515,13 @@ class Session(Link, AsyncContextManagerMixin):
         self._check_open()
         if self._direct is None:
             raise RuntimeError("this server sends its own pings, and does not tell")
-        if payload in self._pings:
-            raise RuntimeError(f"a ping with the payload {payload!r} is under way")
-        ping = self._pings[payload] = Ping()
+        ping = self.pings.add(payload)
         self._direct.ping(payload)
         self.wake_writer()
         try:
             await ping.over.wait()
         finally:
-            self._pings.pop(payload, None)
+            self.pings.forget(payload)
         if ping.latency is None:
             raise self.error()
         return ping.latency
@@ -568,7 +566,7 @@ class Session(Link, AsyncContextManagerMixin):
             send_queued_bytes=self._outbound.size,
             receive_dropped=self._inbound.dropped,
             send_dropped=self._outbound.dropped,
-            latency=self.latency,
+            latency=self.pings.latency,
         )
 
 

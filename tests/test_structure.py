@@ -21,6 +21,7 @@ ORDER = (
     "_buffer",
     "_wire",
     "_endings",
+    "_pings",
     "_link",
     "_session",
     "_channel",
