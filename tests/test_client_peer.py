@@ -402,6 +402,28 @@ async def test_a_server_that_breaks_the_rules_is_told(
         await anyio.aclose_forcefully(server.stream)
 
 
+async def test_a_flood_that_nobody_reads_is_held_back(tmp_path: Path) -> None:
+    """No more is read than the buffer and the read-ahead hold; the rest waits."""
+    text, count, sent = "x" * 100_000, 100, 0
+    async with raw("memory", tmp_path, close_timeout=0.05, receive_buffer=1) as (
+        ws,
+        server,
+    ):
+
+        async def flood() -> None:
+            nonlocal sent
+            for _ in range(count):
+                await server.send(frame(TEXT, text))
+                sent += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(flood)
+            await anyio.wait_all_tasks_blocked()
+            assert sent < 15
+            for _ in range(count):
+                assert await ws.receive_text() == text
+
+
 async def test_a_receive_cancelled_a_thousand_times_loses_nothing(
     tmp_path: Path,
 ) -> None:
