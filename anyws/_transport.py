@@ -120,6 +120,8 @@ class SocketTransport(StreamTransport):
                 continue  # it was not
 
     def _write_nowait(self, data: bytes) -> int:
+        if self._torn:
+            return 0
         try:
             return os.write(self._socket.fileno(), data)
         except OSError:  # it would block; or is broken, which the next call will say

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import anyio
 import pytest
 from anyio.abc import ByteStream
 
-from anyws._transport import StreamTransport
+from anyws._transport import SocketTransport, StreamTransport
 
 
 class Fragile(ByteStream):
@@ -63,14 +65,18 @@ async def test_a_failing_stream_is_at_its_end(error: Exception) -> None:
 async def test_a_write_that_was_cut_short_is_the_last(cancelled: bool) -> None:
     """What follows half a frame would be read as the rest of it."""
     stream = Fragile(None if cancelled else LookupError())
-    transport = StreamTransport(stream)
-    try:
-        with anyio.move_on_after(0.01):
-            await transport.send_all(b"12")
-    except LookupError:
-        assert not cancelled
-    stream.error = None
-    with pytest.raises(ConnectionResetError, match="cut short"):
-        await transport.send_all(b"34")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport = SocketTransport(stream, ours)
+        try:
+            with anyio.move_on_after(0.01):
+                await transport.send_all(b"12")
+        except LookupError:
+            assert not cancelled
+        stream.error = None
+        with pytest.raises(ConnectionResetError, match="cut short"):
+            await transport.send_all(b"34")
+        assert transport.write_nowait is not None
+        assert transport.write_nowait(b"56") == 0
 
     assert stream.taken == b"1"
