@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 import struct
 import zlib
@@ -351,6 +353,34 @@ async def test_nothing_follows_what_was_cut_short(
     assert wire.info == anyws.CloseInfo(1006, "", "network", False)
 
 
+@pytest.mark.parametrize("stalled", [True, False])
+async def test_a_host_that_is_cancelled_at_every_turn(
+    kind: str, tmp_path: Path, anyio_backend_name: str, stalled: bool
+) -> None:
+    """Native cancellation, again and again, keeps neither the close nor the file."""
+    if anyio_backend_name != "asyncio":
+        pytest.skip("native asyncio cancellation")
+    async with opened(kind, tmp_path, close_timeout=0.1) as (ws, server):
+        files = len(os.listdir("/proc/self/fd"))
+
+        async def host() -> None:
+            async with ws:
+                if stalled:
+                    await ws.send_bytes(bytes(SIZE))
+                await anyio.sleep_forever()
+
+        task = asyncio.ensure_future(host())
+        await anyio.wait_all_tasks_blocked()
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        assert task.cancelled()
+        await anyio.wait_all_tasks_blocked()
+        assert len(os.listdir("/proc/self/fd")) == files - 1
+        if not stalled:
+            assert await server.until_close() == ([], 1012)
+
+
 # Violations
 
 
@@ -400,6 +430,16 @@ async def test_a_server_that_breaks_the_rules_is_told(
         assert caught.value.info.initiator == "local"
         assert await server.until_close() == ([], code)
         await anyio.aclose_forcefully(server.stream)
+
+
+async def test_broken_tls_is_a_broken_connection(tmp_path: Path) -> None:
+    """What is no record of TLS ends the connection as its loss does: 1006."""
+    async with raw("tls", tmp_path) as (ws, server):
+        await server.stream.transport_stream.send(b"\x17\x03\x03\x00\x20" + bytes(32))  # type: ignore[attr-defined]  # a TLSStream
+        with pytest.raises(anyws.ConnectionClosed, match="1006"):
+            await ws.receive_text()
+        with pytest.raises(anyws.ConnectionClosed, match="1006"):
+            await ws.send_text("late")
 
 
 async def test_a_flood_that_nobody_reads_is_held_back(tmp_path: Path) -> None:
