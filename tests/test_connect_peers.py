@@ -35,6 +35,8 @@ pytestmark = pytest.mark.slow  # they start processes
 
 # It loses the peer's code.
 BLIND = ("hypercorn-asyncio", "hypercorn-trio")
+# Before 0.45 it does not send empty messages; 0.35 is what the tests ask for.
+LOSING = ("uvicorn-websockets-sansio",)
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
@@ -104,12 +106,14 @@ MESSAGES: list[str | bytes] = [
 
 
 @pytest.mark.parametrize("compression", ["deflate", None])
-async def test_messages_come_back(server: str, compression: Any) -> None:
+async def test_messages_come_back(server: str, name: str, compression: Any) -> None:
     """Small and large, text and bytes, compressed and not."""
     async with anyws.connect(f"{server}/", compression=compression) as ws:
         extensions = ws.response.headers.get("sec-websocket-extensions", "")
         assert ("permessage-deflate" in extensions) is (compression is not None)
         for message in MESSAGES:
+            if name in LOSING and not message:
+                continue
             await ws.send_message(message)
             assert await ws.receive_message() == message
     assert ws.close_info == anyws.CloseInfo(1000, "", "local", True)
