@@ -181,7 +181,10 @@ class Conversation:
     # What goes out
 
     async def _send(self, ws: ClientWebSocket, tasks: TaskGroup) -> None:
-        """Do what the lines ask for, until there are no more."""
+        """Do what the lines ask for, until there are no more.
+
+        At a terminal a line without a meaning is only that; a script ends with it.
+        """
         self._lines.start()
         self._output.prompt()
         number = 0
@@ -192,7 +195,11 @@ class Conversation:
                 try:
                     await self._do(action_of(self._decoded(line)), ws, tasks)
                 except ValueError as exc:
-                    self._refuse(number, exc)
+                    if not self._lines.typed:
+                        self._fail(f"line {number} is not sent: {exc}", USAGE)
+                        self._end(Close())
+                        return
+                    self._output.say(f"not sent: {exc}")
                 except ConnectionClosed:
                     return  # the receiver knows
                 self._output.prompt()
@@ -207,14 +214,6 @@ class Conversation:
             return line.decode(self._lines.encoding)
         except UnicodeDecodeError as exc:
             raise ValueError(f"it is no {exc.encoding}: {exc.reason}") from exc
-
-    def _refuse(self, number: int, exc: ValueError) -> None:
-        """Say what is wrong with a line; from a script, end with the first."""
-        if self._lines.typed:
-            self._output.say(f"not sent: {exc}")
-        else:
-            self._fail(f"line {number} is not sent: {exc}", USAGE)
-            self._end(Close())
 
     async def _do(self, action: Action, ws: ClientWebSocket, tasks: TaskGroup) -> None:
         match action:

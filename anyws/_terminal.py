@@ -52,7 +52,8 @@ class Lines:
 
     def start(self) -> None:
         """Begin to read."""
-        Thread(target=self._read, args=[current_token()], daemon=True).start()
+        token = current_token()
+        Thread(target=self._read, args=[token], name="anyws lines", daemon=True).start()
 
     async def next_batch(self) -> list[bytes]:
         """Wait for more lines, without their ends; none at all: that was the last."""

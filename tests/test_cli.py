@@ -227,12 +227,14 @@ def test_ping(backend: str, url: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
-        (b"good\n/nonsense\nx\n", "line 2 is not sent: '/nonsense' is no command"),
-        (b"\xff\n", "line 1 is not sent: it is no utf-8: invalid start byte"),
+        (b"/help\n/nonsense\nx\n", "line 2 is not sent: '/nonsense' is no command"),
+        (b"\xff\nx\n", "line 1 is not sent: it is no utf-8: invalid start byte"),
     ],
 )
-def test_a_bad_line(backend: str, url: str, lines: bytes, complaint: str) -> None:
-    """A script learns of a line that has no meaning, as soon as it comes."""
+def test_a_bad_line(
+    fleet: Servers, backend: str, url: str, case: str, lines: bytes, complaint: str
+) -> None:
+    """A script ends with a line that has no meaning, and sends nothing after it."""
     with running(backend, url.replace("PATH", "receiver")) as client:
         client.write(lines)
         status, _, errors = client.end()
@@ -240,6 +242,8 @@ def test_a_bad_line(backend: str, url: str, lines: bytes, complaint: str) -> Non
     assert status == 2
     assert complaint in errors
     assert "Traceback" not in errors
+    assert fleet.get("asyncio").note(case, "closed")["code"] == 1000
+    assert len(fleet.get("asyncio").notes(case)) == 1
 
 
 def test_nobody_reads_on(backend: str, url: str) -> None:
@@ -569,6 +573,27 @@ def test_typing(backend: str, url: str) -> None:
         user.expect("\r\x1b[Kclosed: 1001 (going away)\r\n")
 
         assert user.end() == 130
+
+
+def test_pings_without_pongs(listener: Listener, backend: str) -> None:
+    """A ping that is not answered holds nothing up, and ends with the connection."""
+    connections: list[socket.socket] = []
+
+    def serve() -> None:
+        connection, request = listener.accept()
+        upgrade(connection, request, "")
+        connections.append(connection)
+
+    server = threading.Thread(target=serve)
+    server.start()
+    with terminal(backend, listener.url) as user:
+        user.type("/ping x\n/ping x\n")
+        user.expect("a ping with the payload b'x' is under way")
+        server.join()
+        connections[0].close()
+        user.expect("connection lost: 1006")
+
+        assert user.end() == 1
 
 
 def test_the_peer_closes_while_a_line_is_typed(backend: str, url: str) -> None:

@@ -8,6 +8,7 @@ import tty
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from threading import enumerate as enumerate_threads
 from typing import TextIO
 from unicodedata import category
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from anyws import CloseInfo, _arguments
 from anyws._arguments import settings_of
+from anyws._cli import main
 from anyws._console import (
     HELP,
     Action,
@@ -31,6 +33,8 @@ from anyws._console import (
     rows_of,
 )
 from anyws._terminal import Lines, Output, Sink
+
+from .servers import need
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
@@ -268,6 +272,11 @@ def expect(outside: int, written: str) -> None:
     assert seen == written
 
 
+def source_of(file: int) -> TextIO:
+    """Return a text stream that reads."""
+    return open(file, encoding="utf-8")
+
+
 def test_a_stream_of_few_characters(pipe: tuple[int, TextIO]) -> None:
     """What the encoding of an output has not is escaped, and is no error."""
     reader, stream = pipe
@@ -317,6 +326,63 @@ def test_a_pipe_that_does_not_block(pipe: tuple[int, TextIO]) -> None:
     thread.join()
 
     assert received == b"x" * 1_000_000
+
+
+async def test_lines(pipe: tuple[int, TextIO]) -> None:
+    """Lines come without their ends; the last one needs none."""
+    reader, stream = pipe
+    with source_of(os.dup(reader)) as source:
+        lines = Lines(source)
+        lines.start()
+        stream.write("one\r\ntwo\nth")
+        stream.flush()
+        assert await lines.next_batch() == [b"one", b"two"]
+        stream.write("ree")
+        stream.close()
+
+        assert await lines.next_batch() == [b"three"]
+        assert await lines.next_batch() == []
+
+
+async def test_a_terminal_that_has_gone() -> None:
+    """What cannot be read any more has ended."""
+    outside, inside = os.openpty()
+    os.close(inside)
+    with source_of(outside) as source:
+        lines = Lines(source)
+        lines.start()
+
+        assert await lines.next_batch() == []
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_lines_for_nobody(pipe: tuple[int, TextIO], backend: str) -> None:
+    """What comes when the event loop has ended is no error, and ends the thread."""
+    reader, stream = pipe
+
+    async def start() -> None:
+        Lines(source).start()
+
+    with source_of(os.dup(reader)) as source:
+        anyio.run(start, backend=need(backend))
+        threads = [one for one in enumerate_threads() if one.name == "anyws lines"]
+        stream.write("x\n")
+        stream.close()
+        for thread in threads:
+            thread.join()
+
+    assert threads
+
+
+def test_interrupted_without_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where signals cannot be handled, Ctrl-C still has its exit status."""
+
+    def run(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(anyio, "run", run)
+
+    assert main(["ws://x"]) == 130
 
 
 async def test_streams_that_are_closed() -> None:
