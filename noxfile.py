@@ -29,6 +29,7 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
 FRAMEWORKS = nox.project.dependency_groups(PYPROJECT, "frameworks")
 TYPING = nox.project.dependency_groups(PYPROJECT, "typing")
+SERVERS = nox.project.dependency_groups(PYPROJECT, "servers")
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 # Every extra that the code has a use for by now.
 PACKAGE = ".[fastapi,hypercorn,socks,trio,uvloop]"
@@ -205,8 +206,13 @@ def unpack_tests(session: nox.Session, requirement: str) -> Path:
 
 
 # What only the newest Python runs, for the minutes it takes: real servers under the
-# engine, and the law over frames as well as over ASGI events, at either end.
-ENGINE = "--ignore-glob=tests/test_engine_*.py"
+# engine and in the place of the fakes, and the law over frames as well as over ASGI
+# events, at either end.
+ENGINE = (
+    "--ignore-glob=tests/test_engine_*.py",
+    "--ignore=tests/test_testing_dialects.py",
+    "--ignore=tests/test_portability.py",
+)
 FRAMES = ("-k", "not wired and not eager and not dialled")
 # Neighbours stay together, so that few modules start their servers more than once.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
@@ -216,7 +222,7 @@ PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 def minimums(session: nox.Session) -> None:
     """Run the tests on the oldest Python with the oldest versions that are promised."""
     session.install("--resolution=lowest-direct", PACKAGE, *TEST)
-    quick = (*PARALLEL, "-m", "not slow", ENGINE, *FRAMES)
+    quick = (*PARALLEL, "-m", "not slow", *ENGINE, *FRAMES)
     session.run("pytest", *quick, *session.posargs)
 
 
@@ -234,7 +240,7 @@ def coverage(session: nox.Session) -> None:
     session.install(PACKAGE, *TEST)
     session.run("coverage", "erase")
     # By its path, as `-m pytest` would import the working tree.
-    pytest = (f"{session.bin}/pytest", *PARALLEL, "-m", "not slow", ENGINE)
+    pytest = (f"{session.bin}/pytest", *PARALLEL, "-m", "not slow", *ENGINE)
     session.run("coverage", "run", *pytest, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
@@ -247,13 +253,21 @@ def tests(session: nox.Session) -> None:
     session.install(PACKAGE, *TEST, *(FRAMEWORKS if newest else ()))
     session.run("python", "--version")
     # `pytest`, not `python -m pytest`: that would import the working tree.
-    left_out = () if newest else (ENGINE, *FRAMES)
+    left_out = () if newest else (*ENGINE, *FRAMES)
     if session.posargs:
         session.run("pytest", *left_out, *session.posargs)
         return
     session.run("pytest", *PARALLEL, "-m", "not slow", *left_out)
     # These count seconds, or the bytes of a process: nothing runs beside them.
     session.run("pytest", "-m", "slow", *left_out)
+
+
+@nox.session(python=PYTHONS[-1], default=False)
+def servers(session: nox.Session) -> None:
+    """Ask every server what holds there, and write that into the README."""
+    session.install(PACKAGE, *TEST, *SERVERS)
+    files = ("tests/test_testing_dialects.py", "tests/test_portability.py")
+    session.run("pytest", *files, *session.posargs, env={"WRITE_SERVERS": "1"})
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ from ._errors import (
 from ._history import History
 from ._lifespan import Lifespan
 from ._network import End, Message
-from ._peer import Peer, PeerChannel
+from ._peer import Peer
+from ._pipe import PeerChannel
 from ._scope import make_scope
 from ._server import Server
 
@@ -197,12 +198,12 @@ class _Connecting(AsyncContextManagerMixin):
         if answer.status == 0:
             raise HandshakeError("the server hung up during the opening handshake")
         if answer.status != 101:
-            channel.end(End())
+            await channel.hang_up()
             raise Rejected(
                 answer.status, answer.headers, answer.body, answer.code, answer.reason
             )
         if answer.subprotocol not in (None, *self._scope["subprotocols"]):
-            channel.end(End())
+            await channel.hang_up()
             raise ProtocolError(
                 f"the server chose the subprotocol {answer.subprotocol!r}, "
                 "which was not offered"
@@ -241,6 +242,7 @@ def _verdict(
         peer is not None and peer.explains(outcome)
     )
     if caused or (run.error is not None and isinstance(outcome, DeadlineExceeded)):
+        problem.__context__ = problem.__context__ or outcome
         return problem
     return _chosen(outcome, problem)
 

@@ -12,9 +12,18 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final, Literal, TypeAlias
 
-from ._errors import ClientDisconnected, UnexpectedMessage
+from .._states import ACCEPT, CLOSE, RESPONSE_BODY, RESPONSE_START, SEND
+from ._errors import ClientDisconnected, UnexpectedMessageError
 
 Refusal: TypeAlias = type[Exception] | None
+
+# Of a connection, as its server sees it: the handshake waits for an answer; open;
+# closed by the application; rejected by it; gone: the peer has said goodbye, or the
+# transport has ended; lost: that has ended after any of these.
+Phase: TypeAlias = Literal["waiting", "open", "closed", "rejected", "gone", "lost"]
+
+# phase -> event -> what is raised; `None`: nothing happens
+Refusals: TypeAlias = Mapping[Phase, Mapping[str, Refusal]]
 
 NO_CODE: Final = 1005  # of a closing frame: it has none
 
@@ -44,41 +53,47 @@ class Dialect:
         name: What `connect(server=...)` calls it.
         checks: Whether events that must not be sent raise in the application.
         hosted: Whether a session of anyws hosts the application, as the engine's does.
-        spec_version: What the scope says.
+        spec_version, extensions: What the scope says.
         text_ports: Whether the ports in the scope are `str`.
         both_keys: Whether a message event has `text` and `bytes`, one of them `None`.
-        queue: Unread events up to which the server goes on reading; reading more it
-            also sees pings, and the peer's leaving.
+        queue, queue_bytes: Unread events, and bytes of unread messages, up to which the
+            server goes on reading; while it does it sees pings, and the peer's leaving.
         reads_on_demand: Whether it reads only while the application receives.
         cancel_loses: Whether a cancelled receive may have taken a message with it.
         tells_code, tells_reason: Whether a disconnect says what the peer's closing
             frame said. If not, the code is that of a lost connection.
         no_code: The code told for a closing frame without one.
         lost: The code told when the transport has ended.
+        lost_told_again: Whether that follows a disconnect that has been told, too.
         own_close: The code told after the application's own close; `None`: its own.
         own_close_waits: Whether that is told only when the peer has answered.
         own_close_ends_reading: Whether later messages are discarded.
         rejected: The code told after a rejection by close; `None`: nothing is told.
         denied: The same after a denial response.
+        hung_up: The same once the peer has hung up after either.
         after_the_end: What a receive after the disconnect does: it never returns, it
             returns a disconnect with this code, or it raises.
-        gone: What sends raise once the server knows that the peer is gone; `None`: they
-            are silent.
-        closed: The same, by event, after the application's own close.
-        turned_away: The same after a rejection.
+        refusals: What sends do in the phases of a connection (see `Phase`) in which
+            they have no effect; what is not there raises `unexpected`.
         unexpected: What an event that the state does not allow raises.
-        no_payload: What a message event without a payload raises.
+        none_payload: What a message event with only `None` raises.
+        no_payload: What one without a key for the payload raises.
+        two_payloads: What one with `text` and `bytes` raises; else `bytes` is sent.
+        body_parts: What a body of a denial response raises that is not the last.
         send_waits: What a send to a peer that does not read does: it waits before it
             has written, after, or after and not to be cancelled.
-        send_sees_reset: Whether a send notices a reset that the reader has not come to;
-            on Hypercorn it then waits for room in the application's own queue.
+        send_sees_reset: Whether a send notices a reset that the reader has not come to:
+            as on Hypercorn, it waits for room in the application's own queue; or it is
+            silent, and later ones fail.
         returns_early, raises_early: Status, when the application ends before it answers
             the handshake.
+        error_body: What that response says.
         returns_late, raises_late: Close code, when it ends without a close; `None`: the
             transport ends without a closing frame.
         unoffered: What an accept with a subprotocol that was not offered does.
         accept_headers: Whether the headers of an accept reach the peer.
-        early_data: What becomes of messages that come before the accept.
+        early_data: What becomes of messages that come before the accept. Held, they
+            are looked at when the next one comes.
         shutdown: What happens when the server is told to stop.
     """
 
@@ -86,56 +101,58 @@ class Dialect:
     checks: bool = False
     hosted: bool = False
     spec_version: str = "2.4"
+    extensions: tuple[str, ...] = ("websocket.http.response",)
     text_ports: bool = False
     both_keys: bool = False
     queue: float = inf
+    queue_bytes: float = inf
     reads_on_demand: bool = False
     cancel_loses: bool = False
     tells_code: bool = True
     tells_reason: bool = True
     no_code: int = NO_CODE
     lost: int = 1006
+    lost_told_again: bool = False
     own_close: int | None = None
     own_close_waits: bool = True
     own_close_ends_reading: bool = False
     rejected: int | None = 1006
     denied: int | None = 1006
+    hung_up: int | None = None
     after_the_end: Literal["waits", "raises"] | int = "waits"
-    gone: Refusal = None
-    closed: Mapping[str, Refusal]
-    turned_away: Mapping[str, Refusal]
+    refusals: Refusals
     unexpected: type[Exception] = RuntimeError
+    none_payload: Refusal = None
     no_payload: Refusal = None
+    two_payloads: Refusal = None
+    body_parts: Refusal = None
     send_waits: Literal["before", "after", "shielded"] = "before"
-    send_sees_reset: bool = False
+    send_sees_reset: Literal["waits", "later"] | None = None
     returns_early: int = 500
     raises_early: int = 500
+    error_body: bytes = b""
     returns_late: int | None = None
     raises_late: int | None = None
     unoffered: Literal["raises", "breaks", "passes"] = "passes"
     accept_headers: bool = True
-    early_data: Literal["kept", "lost", "refused"] = "kept"
+    early_data: Literal["kept", "held", "lost", "refused"] = "kept"
     shutdown: Shutdown
 
 
-_SEND, _CLOSE, _ACCEPT = "websocket.send", "websocket.close", "websocket.accept"
+def _all(refusal: Refusal) -> Mapping[str, Refusal]:
+    return dict.fromkeys((ACCEPT, SEND, CLOSE, RESPONSE_START, RESPONSE_BODY), refusal)
 
-
-def _refusals(send: Refusal, close: Refusal, accept: Refusal) -> Mapping[str, Refusal]:
-    return {_SEND: send, _CLOSE: close, _ACCEPT: accept}
-
-
-_ALL_RAISE: Final = _refusals(RuntimeError, RuntimeError, RuntimeError)
-_ALL_SILENT: Final = _refusals(None, None, None)
 
 STRICT: Final = Dialect(
     name="strict",
     checks=True,
+    queue=256,
+    queue_bytes=2**20,
     after_the_end="raises",
-    gone=ClientDisconnected,
-    closed=_ALL_RAISE,
-    turned_away=_ALL_RAISE,
+    refusals={"gone": _all(ClientDisconnected)},
+    none_payload=TypeError,
     no_payload=ValueError,
+    two_payloads=ValueError,
     raises_late=1011,
     unoffered="raises",
     shutdown=Shutdown(tells=1012, frame=1012),
@@ -152,12 +169,13 @@ _HYPERCORN_ASYNCIO: Final = Dialect(
     own_close=1000,
     rejected=None,
     denied=None,
-    closed=_refusals(UnexpectedMessage, None, UnexpectedMessage),
-    turned_away=_ALL_SILENT,
-    unexpected=UnexpectedMessage,
+    hung_up=1000,
+    refusals={"closed": {CLOSE: None}, "gone": _all(None), "lost": _all(None)},
+    unexpected=UnexpectedMessageError,
+    none_payload=TypeError,
     no_payload=KeyError,
     send_waits="after",
-    send_sees_reset=True,
+    send_sees_reset="waits",
     returns_late=1011,
     raises_late=1011,
     unoffered="breaks",
@@ -177,6 +195,7 @@ _HYPERCORN_ENGINE: Final = replace(
     name="hypercorn-engine",
     checks=False,
     hosted=True,
+    both_keys=True,
     shutdown=Shutdown(cancels_after=3.0),
 )
 
@@ -184,17 +203,23 @@ _UVICORN: Final = Dialect(
     name="uvicorn",
     queue=0,
     lost=1005,
+    lost_told_again=True,
     own_close_waits=False,
     own_close_ends_reading=True,
-    gone=ClientDisconnected,
-    closed=_ALL_RAISE,
-    turned_away=_ALL_RAISE,
+    refusals={
+        "gone": {SEND: ClientDisconnected, CLOSE: None},
+        "lost": _all(ClientDisconnected),
+    },
+    send_sees_reset="later",
+    error_body=b"Internal Server Error",
+    early_data="held",
     shutdown=Shutdown(tells=1012, frame=1012, hangs_up=True),
 )
 
 _GRANIAN: Final = Dialect(
     name="granian",
     spec_version="2.3",
+    extensions=("http.response.pathsend", "websocket.http.response"),
     text_ports=True,
     queue=0,
     reads_on_demand=True,
@@ -204,11 +229,18 @@ _GRANIAN: Final = Dialect(
     own_close=1005,
     own_close_waits=False,
     rejected=1005,
-    denied=1005,
+    denied=None,
     after_the_end=1005,
-    closed=_ALL_SILENT,
-    turned_away=_ALL_SILENT,
+    refusals={
+        "waiting": {SEND: None},
+        "closed": {SEND: None, CLOSE: None},
+        "rejected": {SEND: None, CLOSE: None},
+        "gone": {SEND: None, CLOSE: None},
+    },
+    none_payload=RuntimeError,
     no_payload=RuntimeError,
+    two_payloads=RuntimeError,
+    body_parts=RuntimeError,
     returns_early=403,
     raises_early=403,
     returns_late=NO_CODE,

@@ -55,5 +55,5 @@ class ClientDisconnected(OSError):
     """
 
 
-class UnexpectedMessage(Exception):
-    """Raised by `send` in the application, as Hypercorn's `UnexpectedMessageError`."""
+class UnexpectedMessageError(Exception):
+    """Raised by `send` in the application; Hypercorn's error of that name."""

@@ -56,7 +56,7 @@ def make_scope(
         "server": _address(host, port, dialect),
         "subprotocols": offered,
         "state": {},
-        "extensions": {"websocket.http.response": {}},
+        "extensions": {name: {} for name in dialect.extensions},
     }
     return scope | dict(extra or {})
 

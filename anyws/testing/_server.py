@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Protocol
 
-from anyio import CancelScope, get_cancelled_exc_class
+from anyio import CancelScope
 from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
 from starlette.datastructures import Headers
@@ -19,21 +19,22 @@ from .._events import INFO, Event, outgoing
 from .._states import (
     ACCEPT,
     CLOSE,
-    CONNECT,
     CONNECTED,
     CONNECTING,
     DISCONNECT,
     DISCONNECTED,
     RECEIVE,
     RESPONSE,
+    RESPONSE_BODY,
     RESPONSE_START,
     SEND,
     Role,
     event_of,
     next_state,
 )
-from ._dialects import NO_CODE, Dialect, Refusal
+from ._dialects import NO_CODE, Dialect, Phase, Refusal
 from ._history import History
+from ._inbox import Inbox
 from ._network import BUFFER_BYTES, Answer, Bell, Close, End, Item, Message, Ping
 
 
@@ -72,13 +73,12 @@ class Server:
         self._state = CONNECTING
         self._accepted = False
         self._deaf = False  # it has refused the handshake by itself
-        self._told_end = False  # the application has received the disconnect
+        self._lost = False  # the transport has ended
+        self._holds = False  # what came early is not looked at yet
         self._closed_as: Close | None = None  # by the application
         self._response: Event = {}
         self._body = b""
-        self._inbox = deque[Event]([{"type": CONNECT}])
-        self._filled = Bell()
-        self._asking = 0  # receives under way
+        self._inbox = Inbox(dialect, history, self._read)
         self._uplink = deque[Item]()
         self._uplink_bytes = 0
 
@@ -95,28 +95,31 @@ class Server:
 
     def arrive(self, item: Item) -> None:
         """Let something arrive at the server's socket."""
+        if isinstance(item, End) and (self.gone or not self._accepted):
+            self._lose()
+            return
+        early = self._state is CONNECTING
+        if early and self._dialect.early_data in ("lost", "refused"):
+            self._lose_early()
+            return
         if isinstance(item, Message):
-            if self._state is CONNECTING and self._dialect.early_data != "kept":
-                self._take_early()
-                return
             self._uplink_bytes += item.size
         self._uplink.append(item)
-        if isinstance(item, End) and not self._accepted:
-            self._take(self._uplink.pop())
+        self._holds = early and self._dialect.early_data == "held"
         self._read()
 
-    def _take_early(self) -> None:
+    def _lose_early(self) -> None:
         if self._dialect.early_data == "refused":
             self._deaf = True
             self._reject(400)
 
     @property
     def _reads(self) -> bool:
-        if not self._accepted:
+        if not self._accepted or self._holds:
             return False
-        if self._dialect.reads_on_demand:
-            return len(self._inbox) < self._asking
-        return len(self._inbox) <= self._dialect.queue
+        if self._dialect.own_close_ends_reading and self._closed_as is not None:
+            return True  # for the peer's answer
+        return self._inbox.has_room
 
     def _read(self) -> None:
         while self._uplink and not self.gone and self._reads:
@@ -129,7 +132,7 @@ class Server:
     def _take(self, item: Item) -> None:
         if isinstance(item, Message):
             if not (self._dialect.own_close_ends_reading and self._closed_as):
-                self._put(self._spelled(item.payload))
+                self._inbox.put(self._spelled(item.payload))
         elif isinstance(item, Ping):
             self._client.written(item)
         elif isinstance(item, Close):
@@ -141,10 +144,6 @@ class Server:
         name = "text" if isinstance(payload, str) else "bytes"
         both = {"text": None, "bytes": None} if self._dialect.both_keys else {}
         return {"type": RECEIVE, **both, name: payload}
-
-    def _put(self, event: Event) -> None:
-        self._inbox.append(event)
-        self._filled.ring()
 
     def _close_came(self, frame: Close) -> None:
         """Complete the closing handshake, whoever has begun it."""
@@ -166,13 +165,18 @@ class Server:
 
     def _lose(self) -> None:
         """The transport has ended."""
-        if self.gone:
+        dialect, lost = self._dialect, self._lost
+        was_gone, phase = self.gone, self._phase
+        self.gone = self._lost = True
+        if lost or self._deaf:
             return
-        self.gone = True
-        if self._closed_as is None:
-            info = CloseInfo(1006, "", "network", False)
-            self._tell_end(self._dialect.lost, None, info)
-        elif self._dialect.own_close_waits:
+        info = CloseInfo(1006, "", "network", False)
+        news = self._state is CONNECTING or (self._state is CONNECTED and not was_gone)
+        if phase == "rejected" and dialect.hung_up is not None:
+            self._tell_end(dialect.hung_up, None, info)
+        elif news or dialect.lost_told_again:
+            self._tell_end(dialect.lost, None, info)
+        elif self._accepted and not was_gone and dialect.own_close_waits:
             self._tell_own_close(clean=False)
         self.room.ring()
 
@@ -191,79 +195,67 @@ class Server:
             event["reason"] = reason
         if self._dialect.hosted:
             event[INFO] = info
-        self._put(event)
+        self._inbox.put(event)
 
     # What the application calls
 
     async def receive(self) -> Event:
         """Be the application's `receive`."""
-        with self._history.calling("receive()"):
-            self._asking += 1
-            try:
-                await checkpoint()
-                self._read()
-                while not self._inbox:
-                    if self._told_end and self._dialect.after_the_end != "waits":
-                        return self._again(self._dialect.after_the_end)
-                    await self._filled.wait()
-            except get_cancelled_exc_class():
-                if self._dialect.cancel_loses and self._inbox:
-                    self._inbox.popleft()
-                raise
-            finally:
-                self._asking -= 1
-            event = self._inbox.popleft()
-        self._told_end = self._told_end or event["type"] == DISCONNECT
-        self._history.told(event)
-        self._filled.ring()  # a send may wait for room, too
-        self._read()
-        return event
-
-    def _again(self, way: str | int) -> Event:
-        if isinstance(way, int):
-            return {"type": DISCONNECT, "code": way}
-        raise RuntimeError("receive() was called after websocket.disconnect")
+        return await self._inbox.receive()
 
     async def send(self, event: Event) -> None:
         """Be the application's `send`."""
         with self._history.calling("send()"):
             self._history.said(event)
+            refused = self._deaf or self._is_refused(event)
             await checkpoint()
-            if self._dialect.send_sees_reset and End(reset=True) in self._uplink:
-                await self._meet_reset()
-            if not self._deaf and not self._is_refused(event):
+            if End(reset=True) in self._uplink:
+                refused = await self._meet_reset() or refused
+            if not refused:
                 await self._perform(event)
 
-    async def _meet_reset(self) -> None:
-        """Find the transport reset; wait for room to tell the application so."""
+    async def _meet_reset(self) -> bool:
+        """Find that the transport was reset; return whether there is no writing."""
+        way = self._dialect.send_sees_reset
+        if way is None:
+            return False
         self._uplink.clear()
         self._uplink_bytes = 0
-        self.gone = True
-        while len(self._inbox) > self._dialect.queue:
-            await self._filled.wait()
-        self._put({"type": DISCONNECT, "code": self._dialect.lost})
+        self.gone = self._lost = True
+        while way == "waits" and not self._inbox.has_room:
+            await self._inbox.changed.wait()
+        self._inbox.put({"type": DISCONNECT, "code": self._dialect.lost})
+        return True
+
+    @property
+    def _phase(self) -> Phase:
+        if self._lost and "lost" in self._dialect.refusals:
+            return "lost"
+        if self._state is DISCONNECTED:
+            return "closed" if self._accepted else "rejected"
+        if self.gone:
+            return "gone"
+        return "open" if self._accepted else "waiting"
 
     def _is_refused(self, event: Event) -> bool:
-        """Raise, or return whether an event is ignored."""
+        """Raise, or return whether an event is ignored; else go to the next state."""
         dialect, kind = self._dialect, event_of(event)
-        if self._state is DISCONNECTED and not self.gone:
-            table = dialect.closed if self._accepted else dialect.turned_away
-            return _refuse(table.get(kind, dialect.unexpected), kind)
-        if self.gone and dialect.gone is None:
-            return True
-        if self._state is DISCONNECTED:
-            return _refuse(dialect.closed.get(kind, dialect.unexpected), kind)
-        try:
-            state = next_state(Role.APPLICATION, self._state, kind)
+        refusals = dialect.refusals.get(self._phase, {})
+        if self._phase in ("waiting", "open"):
+            try:
+                state = next_state(Role.APPLICATION, self._state, kind)
+            except RuntimeError as exc:
+                return _refuse(refusals.get(kind, dialect.unexpected), str(exc))
             if dialect.checks:
                 outgoing(event, self._subprotocols, accepted=self._accepted)
-        except RuntimeError as exc:
-            raise dialect.unexpected(str(exc)) from None
-        if self.gone and dialect.gone is not None:
-            raise dialect.gone("the client has gone")
-        if kind != ACCEPT:
-            self._state = state
-        return False
+            more = event["type"] == RESPONSE_BODY and event.get("more_body", False)
+            if more and dialect.body_parts is not None:
+                raise dialect.body_parts("a body in parts")
+            if kind != ACCEPT:
+                self._state = state
+            return False
+        words = f"{event['type']!r}: the connection is {self._phase}"
+        return _refuse(refusals.get(event["type"], dialect.unexpected), words)
 
     async def _perform(self, event: Event) -> None:
         kind = event["type"]
@@ -322,12 +314,15 @@ class Server:
     # Messages, and the end
 
     async def _send_message(self, event: Event) -> None:
-        payload = event.get("bytes")
-        payload = event.get("text") if payload is None else bytes(payload)
-        if payload is None:
-            _refuse(self._dialect.no_payload, "a message without a payload")
-            return
-        await self._write(Message(payload))
+        text, data = event.get("text"), event.get("bytes")
+        if text is not None and data is not None:
+            _refuse(self._dialect.two_payloads, "a message with two payloads")
+        if text is None and data is None:
+            dialect, named = self._dialect, "text" in event
+            refusal = dialect.none_payload if named else dialect.no_payload
+            _refuse(refusal, "a message without a payload")
+        else:
+            await self._write(Message(str(text) if data is None else bytes(data)))
 
     async def _close(self, event: Event) -> None:
         code, reason = event.get("code"), fitted_reason(event.get("reason"))
@@ -346,7 +341,8 @@ class Server:
         if way == "before":
             await self._wait_for_client()
             if self.gone:
-                _refuse(self._dialect.gone, "the client has gone")
+                refusals = self._dialect.refusals.get("gone", {})
+                _refuse(refusals.get(SEND), "the client has gone")
                 return
         self._client.written(item)
         if way != "before":
@@ -363,7 +359,8 @@ class Server:
         if self._state is RESPONSE:
             self._deny()  # with the body as far as it came
         elif self._state is CONNECTING:
-            self._reject(dialect.raises_early if failed else dialect.returns_early)
+            status = dialect.raises_early if failed else dialect.returns_early
+            self._reject(status, body=dialect.error_body)
         elif self._state is CONNECTED and not self.gone:
             code = dialect.raises_late if failed else dialect.returns_late
             self.hang_up(None if cancelled else code)
@@ -393,5 +390,5 @@ class Server:
 def _refuse(refusal: Refusal, what: str) -> bool:
     """Raise what there is to raise, or tell that nothing happens."""
     if refusal is not None:
-        raise refusal(f"not allowed: {what}")
+        raise refusal(what)
     return True
