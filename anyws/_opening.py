@@ -120,11 +120,11 @@ class OpeningHandshake:
         for name, value in headers:
             request.headers[name] = value
         self.request: bytes = request.serialize()
-        self.status = 0
-        self.headers = Headers()
+        self.status: int = 0
+        self.headers: Headers = Headers()
         self.extensions: list[Extension] = []
         self.subprotocol: str | None = None
-        self.rest = b""
+        self.rest: bytes = b""
         self._body = bytearray()
         self._reader = StreamReader()
         self._parser = self._parse()

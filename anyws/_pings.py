@@ -24,8 +24,8 @@ class Ping:
     __slots__ = ("at", "latency", "over")
 
     def __init__(self) -> None:
-        self.at = current_time()
-        self.over = Signal()
+        self.at: float = current_time()
+        self.over: Signal = Signal()
         self.latency: float | None = None
 
 
@@ -40,7 +40,7 @@ class Pings:
     __slots__ = ("_overdue", "_pinged_at", "_users", "beat_at", "latency")
 
     def __init__(self) -> None:
-        self.beat_at = inf
+        self.beat_at: float = inf
         self.latency: float | None = None
         self._pinged_at: float | None = None  # the keepalive's, not answered yet
         self._overdue = False  # its answer, and it is waited for once more

@@ -48,8 +48,8 @@ class Peer(ClientWebSocket):
         start_soon: Callable[..., object],
         shut_down: Callable[[], object],
     ) -> None:
-        self.response = HandshakeResponse(answer.status, answer.headers)
-        self.subprotocol = answer.subprotocol
+        self.response: HandshakeResponse = HandshakeResponse(answer.status, answer.headers)
+        self.subprotocol: str | None = answer.subprotocol
         self._session: Session | None = None
         self._pipe = channel
         self._server = server

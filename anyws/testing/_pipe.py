@@ -39,8 +39,10 @@ class PeerChannel:
 
     def __init__(self, server: Server) -> None:
         self.session: Session | None = None
-        self.stalled = self.half_closed = self.codeless = False
-        self.rate = inf
+        self.stalled: bool = False
+        self.half_closed: bool = False
+        self.codeless: bool = False
+        self.rate: float = inf
         self._server = server
         self._down = deque[Item]()
         self._down_bytes = 0

@@ -63,9 +63,9 @@ class Server:
         self, dialect: Dialect, subprotocols: list[str], history: History
     ) -> None:
         self.answer: Answer | None = None
-        self.answered = Signal()
-        self.gone = False
-        self.room = Bell()
+        self.answered: Signal = Signal()
+        self.gone: bool = False
+        self.room: Bell = Bell()
         self._dialect = dialect
         self._subprotocols = subprotocols
         self._history = history
