@@ -111,7 +111,7 @@ async def test_a_cancelled_block_closes_with_1012(
     """A scope round the block: 1012, and the scope has caught its cancellation."""
     channel.answers = answers
     with anyio.CancelScope() as scope:
-        async with channel.websocket(close_timeout=0.01) as ws:
+        async with channel.websocket(close_timeout=0.25) as ws:
             await ws.accept()
             scope.cancel()
             await anyio.sleep_forever()
