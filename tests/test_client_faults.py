@@ -182,6 +182,19 @@ async def test_a_server_that_resets_at_any_byte_it_is_sent() -> None:
     await spoil_writes("reset")
 
 
+class FailingAtTheEnd(FaultyStream):
+    """A stream that cannot be ended as others are."""
+
+    async def send_eof(self) -> None:
+        """Fail."""
+        raise LookupError
+
+
+async def test_how_a_stream_ends_is_nobodys_business() -> None:
+    """Once both have said goodbye, what the stream makes of its end is not raised."""
+    assert await use(FailingAtTheEnd()) == (True, MESSAGES)
+
+
 async def test_a_server_that_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
     """`open_timeout` holds in real time, wherever the handshake is stuck."""
     async with listening("tcp", tmp_path) as listener:

@@ -289,6 +289,38 @@ async def test_a_stalled_server_is_left_in_time(kind: str, tmp_path: Path) -> No
     assert server
 
 
+@pytest.mark.parametrize("transport", ["memory", "tcp", "unix"])
+async def test_the_server_is_left_to_close_first(
+    tmp_path: Path, transport: str
+) -> None:
+    """Who closes the stream first keeps the port: the client ends its half, and waits.
+
+    What the server has pinged behind the client's close is answered by then.
+    """
+    left = False
+
+    async def serve(server: RawServer) -> None:
+        assert await server.until_close() == ([], 1000)
+        await server.send(frame(PING, b"late"), closing(1000))
+        assert await server.receive() == (PONG, b"late")
+        assert await server.receive() is None
+        await anyio.wait_all_tasks_blocked()
+        assert not left
+        await server.stream.send(frame(TEXT, "ignored"))
+        start = anyio.current_time()
+        await server.stream.aclose()
+        while not left:  # noqa: ASYNC110 - by a kernel's way, which no event tells of
+            await anyio.sleep(0.001)
+        assert anyio.current_time() - start < 0.5
+
+    async with anyio.create_task_group() as tasks:
+        async with opened(transport, tmp_path) as (ws, server):
+            tasks.start_soon(serve, server)
+            async with ws:
+                pass
+            left = True
+
+
 # What is cancelled, and what is cut short
 
 
@@ -347,6 +379,8 @@ async def test_nothing_follows_what_was_cut_short(
                 assert (await ws.wait_closed()).code == 1006
             else:
                 await server.send(closing(1000))
+            start = anyio.current_time()
+        assert anyio.current_time() - start < 0.9  # it is not waited for any longer
         messages, wire = await read_all(server)
 
     assert messages == []
