@@ -15,8 +15,11 @@ from .wired import BINARY, CLOSE, PING, PONG, TEXT, close_payload, frame
 SIZE = 4 * 1024 * 1024
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_the_first_message_may_be_large(kind: str, tmp_path: Path) -> None:
+async def test_the_first_message_may_be_large(
+    kind: str, tmp_path: Path, at_once: bool
+) -> None:
     """What cannot be written at once is written soon, though nothing follows it."""
     async with opened(kind, tmp_path) as (ws, server):
         async with ws, anyio.create_task_group() as tasks:
@@ -29,6 +32,8 @@ async def test_the_first_message_may_be_large(kind: str, tmp_path: Path) -> None
                 await server.send(frame(TEXT, "thanks", mask=None))
                 await server.send(frame(CLOSE, close_payload(1000), mask=None))
 
+            if not at_once:
+                await anyio.wait_all_tasks_blocked()
             await ws.send_bytes(bytes(SIZE))
             tasks.start_soon(answer)
             assert [message async for message in ws] == ["thanks"]
