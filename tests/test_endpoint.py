@@ -11,10 +11,10 @@ import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import WebSocketException
 from starlette.routing import Mount, WebSocketRoute
-from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 import anyws
+from anyws.testing import connect
 
 from .channels import SCOPE, Channel
 
@@ -33,7 +33,6 @@ async def echo(ws: anyws.WebSocket) -> None:
         await ws.send_message(message)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize(
     ("app", "path"),
     [
@@ -45,26 +44,19 @@ async def echo(ws: anyws.WebSocket) -> None:
     ],
     ids=["bare", "route", "mount", "middleware", "twice"],
 )
-def test_an_endpoint_is_an_application(app: Any, path: str, backend: Any) -> None:
+async def test_an_endpoint_is_an_application(app: Any, path: str) -> None:
     """An endpoint runs bare, in a route, under a mount and under the middleware."""
-    client = TestClient(app, backend=backend)
-    with client, client.websocket_connect(path) as peer:
-        peer.send_text("hello")
-        assert peer.receive_text() == "hello"
-        peer.send_bytes(b"hello")
-        assert peer.receive_bytes() == b"hello"
+    async with connect(app, path, lifespan=True) as peer:
+        await peer.send_text("hello")
+        assert await peer.receive_text() == "hello"
+        await peer.send_bytes(b"hello")
+        assert await peer.receive_bytes() == b"hello"
 
 
 def test_an_endpoint_keeps_the_handlers_name() -> None:
     """Routes name an endpoint after its handler."""
     assert WebSocketRoute("/ws", echo).name == "echo"
     assert (echo.__doc__, echo.__module__) == ("Echo.", __name__)
-
-
-def test_an_endpoint_answers_the_lifespan() -> None:
-    """Startup and shutdown are completed."""
-    with TestClient(echo):
-        pass
 
 
 @pytest.mark.parametrize(("version", "status"), [("1.1", 426), ("2", 404)])
@@ -94,7 +86,7 @@ async def run(app: Any, channel: Channel, **scope: Any) -> None:
     await app({**SCOPE, **scope}, channel.receive, channel.send)
 
 
-async def test_an_endpoint_takes_options(channel: Channel) -> None:
+async def test_an_endpoint_takes_options() -> None:
     """Options hold for each connection of the endpoint."""
 
     @anyws.endpoint(options=anyws.Options(max_message_bytes=1))
@@ -102,10 +94,9 @@ async def test_an_endpoint_takes_options(channel: Channel) -> None:
         await ws.accept()
         await ws.receive_text()
 
-    channel.arrive("too long")
-    await run(handler, channel)
-
-    assert [code for code, _ in channel.closes] == [1009]
+    async with connect(handler) as peer:
+        await peer.send_text("too long")
+        assert (await peer.wait_closed()).code == 1009
 
 
 @pytest.mark.parametrize("guard", ["endpoint", "middleware"])
@@ -201,7 +192,7 @@ async def test_an_error_beside_a_departed_client_is_an_error(channel: Channel) -
     assert len(caught.value.exceptions) == 2
 
 
-async def test_a_websocket_exception_is_answered(channel: Channel) -> None:
+async def test_a_websocket_exception_is_answered() -> None:
     """WebSocketException is a close, not an error of the server's."""
 
     @anyws.endpoint
@@ -209,9 +200,9 @@ async def test_a_websocket_exception_is_answered(channel: Channel) -> None:
         await ws.accept()
         raise WebSocketException(1008, "no")
 
-    await run(handler, channel)
-
-    assert channel.closes == [(1008, "no")]
+    async with connect(handler) as peer:
+        info = await peer.wait_closed()
+    assert info == anyws.CloseInfo(1008, "no", "peer", True)
 
 
 async def test_an_endpoint_ends_its_connection_under_a_host(channel: Channel) -> None:

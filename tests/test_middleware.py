@@ -19,6 +19,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 import anyws
 from anyws._hosting import host
 from anyws._session import EXTENSION, Session
+from anyws.testing import connect
 
 from .channels import SCOPE, Channel
 
@@ -217,15 +218,15 @@ async def test_closing_what_starlettes_class_has_closed_is_silent(
     assert channel.closes == [(4000, "")]
 
 
-async def test_the_middleware_ends_connections_alike(channel: Channel) -> None:
+async def test_the_middleware_ends_connections_alike() -> None:
     """An application that merely returns closes with 1000."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await StarletteWebSocket(scope, receive, send).accept()
 
-    await run(anyws.WebSocketMiddleware(app), channel)
-
-    assert channel.closes == [(1000, "")]
+    async with connect(anyws.WebSocketMiddleware(app)) as peer:
+        info = await peer.wait_closed()
+    assert info == anyws.CloseInfo(1000, "", "peer", True)
 
 
 async def test_the_middleware_checks_the_handshake(channel: Channel) -> None:
