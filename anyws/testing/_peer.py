@@ -48,7 +48,9 @@ class Peer(ClientWebSocket):
         start_soon: Callable[..., object],
         shut_down: Callable[[], object],
     ) -> None:
-        self.response: HandshakeResponse = HandshakeResponse(answer.status, answer.headers)
+        self.response: HandshakeResponse = HandshakeResponse(
+            answer.status, answer.headers
+        )
         self.subprotocol: str | None = answer.subprotocol
         self._session: Session | None = None
         self._pipe = channel
