@@ -236,8 +236,10 @@ def test_the_reloader_brings_the_engine_back(
         assert told(server)
 
 
-@pytest.mark.parametrize("workers", ["0", "1", "3"])
-@pytest.mark.parametrize("app", ["missing:app", "engine_apps:unwilling"])
+@pytest.mark.parametrize(
+    ("workers", "app"),
+    [("0", "missing:app"), ("1", "missing:app"), ("3", "engine_apps:unwilling")],
+)
 def test_a_failed_start_is_told_by_the_status(
     worker: str, workers: str, app: str
 ) -> None:
