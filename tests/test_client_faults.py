@@ -127,6 +127,7 @@ async def use(stream: FaultyStream) -> tuple[bool, list[str | bytes]]:
             await ws.send_bytes(bytes(200))
             async for message in ws:
                 received.append(message)
+            assert ws.close_info == anyws.CloseInfo(4001, "bye", "peer", True)
             raise await after(ws)
     except anyws.HandshakeError:
         assert not opened

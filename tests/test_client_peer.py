@@ -321,6 +321,27 @@ async def test_the_server_is_left_to_close_first(
             left = True
 
 
+async def test_who_broke_the_rules_is_left_to_read_why(tmp_path: Path) -> None:
+    """The stream is not closed over what the server still sends: it would be reset."""
+    left = False
+
+    async def serve(server: RawServer) -> None:
+        await server.send(frame(3))
+        assert await server.until_close() == ([], 1002)
+        assert await server.receive() is None
+        for _ in range(10):
+            await server.stream.send(bytes(100_000))
+        assert not left
+        await server.stream.aclose()
+
+    async with anyio.create_task_group() as tasks:
+        async with opened("memory", tmp_path) as (ws, server):
+            tasks.start_soon(serve, server)
+            async with ws:
+                assert (await ws.wait_closed()).code == 1002
+            left = True
+
+
 # What is cancelled, and what is cut short
 
 
