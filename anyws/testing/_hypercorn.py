@@ -112,11 +112,14 @@ class HypercornServer:
         """End it, as SIGTERM does; what is still open a second later is cut."""
         self._tell(lambda: self._stop.set())
         self._thread.join(_GRACE)
-        if self._thread.is_alive():
+        cut = self._thread.is_alive()
+        if cut:
             self._tell(lambda: self._scope.cancel())
             self._thread.join(_END)
         if self._thread.is_alive():
             raise TimeoutError(f"Hypercorn at {self.url} does not end")
+        if cut:
+            self._error = None  # stock Hypercorn's, which did not expect to be cut
         self._raise_error()
 
     def _tell(self, function: Callable[[], object]) -> None:
