@@ -208,11 +208,12 @@ def unpack_tests(session: nox.Session, requirement: str) -> Path:
 # What only the newest Python runs, for the minutes it takes: real servers under the
 # engine and in the place of the fakes, and the law over frames as well as over ASGI
 # events, at either end.
-ENGINE = (
-    "--ignore-glob=tests/test_engine_*.py",
-    "--ignore=tests/test_testing_dialects.py",
-    "--ignore=tests/test_portability.py",
+ENGINE_FILES = (
+    *sorted(str(path) for path in Path("tests").glob("test_engine_*.py")),
+    "tests/test_testing_dialects.py",
+    "tests/test_portability.py",
 )
+ENGINE = tuple(f"--ignore={path}" for path in ENGINE_FILES)
 FRAMES = ("-k", "not wired and not eager and not dialled")
 # Neighbours stay together, so that few modules start their servers more than once.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
@@ -234,18 +235,6 @@ def examples(session: nox.Session) -> None:
     session.run("pytest", "tests/test_examples.py", *session.posargs)
 
 
-@nox.session(python=PYTHONS[-1])
-def coverage(session: nox.Session) -> None:
-    """Measure branch coverage, subprocesses included."""
-    session.install(PACKAGE, *TEST)
-    session.run("coverage", "erase")
-    # By its path, as `-m pytest` would import the working tree.
-    pytest = (f"{session.bin}/pytest", *PARALLEL, "-m", "not slow", *ENGINE)
-    session.run("coverage", "run", *pytest, *session.posargs)
-    session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "report")
-
-
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed wheel, on asyncio, uvloop and trio."""
@@ -257,9 +246,23 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *left_out, *session.posargs)
         return
-    session.run("pytest", *PARALLEL, "-m", "not slow", *left_out)
+    quick = (*PARALLEL, "-m", "not slow")
+    if newest:
+        measure_coverage(session, *quick, *ENGINE)
+        session.run("pytest", *quick, *ENGINE_FILES)
+    else:
+        session.run("pytest", *quick, *left_out)
     # These count seconds, or the bytes of a process: nothing runs beside them.
     session.run("pytest", "-m", "slow", *left_out)
+
+
+def measure_coverage(session: nox.Session, *arguments: str) -> None:
+    """Run tests, and hold how many branches they take, subprocesses included."""
+    session.run("coverage", "erase")
+    # By its path, as `-m pytest` would import the working tree.
+    session.run("coverage", "run", f"{session.bin}/pytest", *arguments)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
 
 
 @nox.session(python=PYTHONS[-1], default=False)
