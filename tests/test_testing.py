@@ -588,6 +588,156 @@ class TestDeadlines:
         assert saw == [anyws.CloseInfo(1006, "", "network", False)]
 
 
+class TestManners:
+    """Some of what `test_testing_dialects` holds against servers, as tests meet it."""
+
+    @pytest.fixture
+    def anyio_backend(self) -> tuple[str, dict[str, object]]:
+        """Run on trio, where time passes at once."""
+        clock = CLOCK_CLASSES.MockClock(autojump_threshold=0)
+        return "trio", {"clock": clock}
+
+    async def test_hypercorn_refuses_early_data_and_leaves_the_application(
+        self,
+    ) -> None:
+        """The peer gets 400, and the application is never told of it."""
+        with pytest.raises(ApplicationStillRunning) as caught:
+            async with connect(silent, server="hypercorn-trio", early_data=["x"]):
+                pytest.fail("not reached")
+        assert isinstance(caught.value.__context__, Rejected)
+        assert caught.value.__context__.status == 400
+
+    @pytest.mark.parametrize(
+        ("server", "error", "words"),
+        [
+            ("hypercorn-asyncio", anyws.HandshakeError, "hung up"),
+            ("uvicorn", anyws.ProtocolError, "'other', which was not offered"),
+        ],
+    )
+    async def test_a_subprotocol_that_was_not_offered(
+        self, server: str, error: type[Exception], words: str
+    ) -> None:
+        """Hypercorn breaks the connection, uvicorn has the peer do so."""
+
+        @Raw
+        async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+            saw.append(await outcome(send({**ACCEPT, "subprotocol": "other"})))
+
+        with pytest.raises(error, match=words):
+            async with connect(app, server=server):
+                pytest.fail("not reached")
+        assert app.saw == ["Exception" if server == "hypercorn-asyncio" else None]
+
+    @pytest.mark.parametrize(
+        ("server", "results"),
+        [
+            ("hypercorn-trio", ["waits", None]),
+            ("uvicorn", [None, "ClientDisconnected"]),
+            ("granian", [None, None]),
+            ("strict", ["ClientDisconnected", "ClientDisconnected"]),
+        ],
+    )
+    async def test_a_send_behind_a_reset_that_is_not_seen(
+        self, server: str, results: list[Any]
+    ) -> None:
+        """With unread messages, Hypercorn waits for itself, and others are silent."""
+
+        @Raw
+        async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+            await send(ACCEPT)
+            await anyio.sleep(1)
+            for _ in range(2):
+                saw.append("waits")
+                with anyio.move_on_after(1):
+                    event = {"type": "websocket.send", "text": "tick"}
+                    saw[-1] = await outcome(send(event))
+
+        async with connect(app, server=server) as ws:
+            ws.flood(12)
+            ws.abort()
+        assert app.saw == results
+
+    async def test_granian_loses_what_a_cancelled_receive_has_taken(self) -> None:
+        """The session of anyws never cancels one."""
+
+        @Raw
+        async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+            await send(ACCEPT)
+            await anyio.sleep(1)
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await receive()
+            saw.append((await receive())["text"])
+
+        async with connect(app, server="granian") as ws:
+            await ws.send_text("one")
+            await ws.send_text("two")
+        assert app.saw == ["two"]
+
+    @pytest.mark.parametrize(
+        ("server", "code", "told"),
+        [
+            ("hypercorn-asyncio", None, None),
+            ("hypercorn-trio", 1006, None),
+            ("hypercorn-engine", 1012, 1012),
+            ("uvicorn", 1012, 1012),
+            ("granian", 1006, 1005),
+        ],
+    )
+    async def test_a_server_that_stops(
+        self, server: str, code: int | None, told: int | None
+    ) -> None:
+        """What the peer gets, and the application, within ten seconds."""
+        saw: list[int] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send(ACCEPT)
+            saw.append((await receive())["code"])
+
+        ending = None
+        async with connect(app, server=server, deadline=60) as ws:
+            ws.shut_down_server()
+            with anyio.move_on_after(10):
+                ending = (await ws.wait_closed()).code
+            assert ending == code
+            assert saw == ([] if told is None else [told])
+
+    @pytest.mark.parametrize(
+        ("server", "status"),
+        [("granian", 403), ("uvicorn", 500), ("hypercorn-trio", 500)],
+    )
+    async def test_an_application_that_ends_in_a_denial_response(
+        self, server: str, status: int
+    ) -> None:
+        """What it has said goes out; without any, the server says something."""
+
+        async def silent_app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+
+        async def half_an_app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.http.response.start", "status": 451})
+
+        for app, expected in ((silent_app, status), (half_an_app, 451)):
+            with pytest.raises(Rejected) as caught:
+                async with connect(app, server=server):
+                    pytest.fail("not reached")
+            assert caught.value.status == expected
+
+    async def test_an_application_that_calls_nothing(self) -> None:
+        """The deadline's error says so, and that there was no event."""
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await anyio.sleep_forever()
+
+        with pytest.raises(DeadlineExceeded) as caught:
+            async with connect(app):
+                pytest.fail("not reached")
+        assert "has not called receive or send yet, at " in str(caught.value)
+        assert "no event in either direction" in str(caught.value)
+
+
 async def test_a_deadline_is_a_time_out() -> None:
     """The name says what it is, and plain `except TimeoutError` catches it."""
     with pytest.raises(TimeoutError, match=r"no message within 0.01 s"):
