@@ -725,6 +725,54 @@ class TestManners:
                     pytest.fail("not reached")
             assert caught.value.status == expected
 
+    @pytest.mark.parametrize(
+        ("server", "results"),
+        [
+            ("hypercorn-trio", ["TypeError", "KeyError", None, None]),
+            ("uvicorn", [None, None, None, None]),
+            ("granian", ["RuntimeError", "RuntimeError", "RuntimeError", None]),
+        ],
+    )
+    async def test_messages_without_one_payload(
+        self, server: str, results: list[Any]
+    ) -> None:
+        """Each server takes them in its own way; none, both, and one are given."""
+
+        @Raw
+        async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+            await send(ACCEPT)
+            payloads: list[dict[str, Any]] = [
+                {"text": None, "bytes": None},
+                {},
+                {"text": "a", "bytes": b"b"},
+                {"text": None, "bytes": b"c"},
+            ]
+            events = [{"type": "websocket.send", **payload} for payload in payloads]
+            saw += [await outcome(send(event)) for event in events]
+            saw += [await receive() for _ in range(2 if server == "granian" else 1)]
+
+        async with connect(app, server=server):
+            await anyio.sleep(1)
+        assert app.saw[:4] == results
+        assert {event["type"] for event in app.saw[4:]} == {"websocket.disconnect"}
+
+    async def test_granian_takes_no_body_in_parts(self) -> None:
+        """The part raises in the application; what is sent whole goes out."""
+
+        @Raw
+        async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+            kind = "websocket.http.response"
+            await send({"type": f"{kind}.start", "status": 418})
+            part = {"type": f"{kind}.body", "body": b"tea", "more_body": True}
+            saw.append(await outcome(send(part)))
+            await send({"type": f"{kind}.body", "body": b"pot"})
+
+        with pytest.raises(Rejected) as caught:
+            async with connect(app, server="granian"):
+                pytest.fail("not reached")
+        assert app.saw == ["RuntimeError"]
+        assert caught.value.body == b"pot"
+
     async def test_an_application_that_calls_nothing(self) -> None:
         """The deadline's error says so, and that there was no event."""
 
@@ -837,6 +885,35 @@ async def test_a_lifespan_that_says_that_it_failed(
             await echo(scope, receive, send)
 
     with pytest.raises(LifespanFailed, match=words):
+        async with connect(app, lifespan=True):
+            pass
+
+
+async def test_a_lifespan_that_says_something_else() -> None:
+    """It raises in the application, and comes out."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.completed"})
+
+    with pytest.raises(RuntimeError, match=r"'lifespan\.startup\.completed'"):
+        async with connect(app, lifespan=True):
+            pytest.fail("not reached")
+
+
+async def test_a_lifespan_that_fails_after_its_shutdown() -> None:
+    """What it raises comes out."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for event in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{event}.complete"})
+            await anyio.sleep(0.01)
+            raise Boom
+        await echo(scope, receive, send)
+
+    with pytest.raises(Boom):
         async with connect(app, lifespan=True):
             pass
 
