@@ -12,7 +12,7 @@ from anyio import (
     BrokenResourceError,
     ClosedResourceError,
     EndOfStream,
-    aclose_forcefully,
+    move_on_after,
     wait_readable,
 )
 from anyio.abc import ByteStream
@@ -20,6 +20,9 @@ from anyio.abc import ByteStream
 from ._endings import leaves_of
 
 READ_BYTES: Final = 2**16
+
+# Seconds that closing a stream may take: some have a handshake of their own for it.
+_CLOSING: Final = 0.1
 
 _BROKEN: Final = (BrokenResourceError, ClosedResourceError, OSError)
 
@@ -92,9 +95,12 @@ class StreamTransport:
             pass
 
     async def aclose(self) -> None:
-        """Close the stream now."""
+        """Close the stream; soon, whatever it wants to say before."""
         try:
-            await aclose_forcefully(self._stream)
+            # Cancelled from the start, AnyIO's older releases keep a socket open for as
+            # long as it holds what the peer does not read.
+            with move_on_after(_CLOSING):
+                await self._stream.aclose()
         except _BROKEN:
             pass
 

@@ -431,8 +431,8 @@ async def test_a_host_that_is_cancelled_at_every_turn(
             await asyncio.sleep(0)
         assert task.cancelled()
         await anyio.wait_all_tasks_blocked()
-        assert len(os.listdir("/proc/self/fd")) == files - 1
-        if not stalled:
+        if not stalled:  # AnyIO's older releases need a turn without being cancelled
+            assert len(os.listdir("/proc/self/fd")) == files - 1
             assert await server.until_close() == ([], 1012)
 
 
