@@ -15,11 +15,16 @@ from ._buffer import Wakeup
 from ._channel import WireChannel
 from ._close import CloseInfo
 from ._events import Event
-from ._fragments import ReceiveStream, SendStream, receiving, sending
-from ._messaging import Messaging
+from ._fragments import (
+    FragmentSession,
+    ReceiveStream,
+    SendStream,
+    receiving,
+    sending,
+)
+from ._messaging import Messaging, outside
 from ._opening import OpeningHandshake
 from ._options import Options
-from ._session import Session
 from ._states import CLOSE, CONNECTED, DISCONNECT
 from ._transport import StreamTransport
 from ._wire import Side, Wire
@@ -152,7 +157,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             opening.status, opening.headers
         )
         self.subprotocol: str | None = opening.subprotocol
-        self._session: Session | None = None
+        self._session: FragmentSession | None = None
         self._options = options
         self._extensions = opening.extensions
         self._rest = opening.rest
@@ -169,7 +174,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         if self._session is not None:
             raise RuntimeError("a WebSocket cannot be entered twice")
         channel = self._channel
-        session = channel.session = self._session = Session(
+        session = channel.session = self._session = FragmentSession(
             channel.receive,
             channel.send,
             self._options,
@@ -207,6 +212,11 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             await self._channel.aclose()
 
     # The verbs
+
+    def _guarded(self, name: str) -> FragmentSession:
+        if self._session is None:
+            raise outside(name)
+        return self._session
 
     async def _next(self) -> Event:
         session = self._guarded("a receive")

@@ -6,13 +6,101 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Literal, Self, TypeAlias
 
+from anyio import EndOfStream, Lock
 from anyio import Event as Signal
 
-from ._events import FRAGMENT, MORE, payload_of
+from ._close import CloseCode
+from ._events import FRAGMENT, MORE, Event, payload_of, size_of
 from ._link import DirectChannel
 from ._session import Session
+from ._states import DISCONNECTED
 
 Kind: TypeAlias = Literal["text", "binary"]
+
+
+class FragmentSession(Session):
+    """A session whose frames are ours, and so may be fragments."""
+
+    __slots__ = ()
+
+    async def begin_sending(self) -> Signal:
+        """Wait for our turn to send a message in parts; nobody sends until it is over.
+
+        Returns:
+            What `end_sending` is to be called with.
+        """
+        await self._turn()
+        self._check_open()
+        self._senders_waiting += 1  # so nobody goes past `_wait_for_stream`
+        self._send_turn = self._send_turn or Lock(fast_acquire=True)
+        try:
+            async with self._send_turn:
+                await self._wait_for_stream()
+                self._streaming = Signal()
+                return self._streaming
+        except BaseException:
+            self._senders_waiting -= 1
+            raise
+
+    def end_sending(self, turn: Signal) -> None:
+        """Let others send."""
+        self._senders_waiting -= 1
+        self._streaming = None
+        turn.set()
+
+    async def send_part(self, event: Event, after: Signal | None) -> Signal:
+        """Queue a fragment once the one before it has been handed over."""
+        await self._turn()
+        if after is not None:
+            await after.wait()
+        self._check_open()
+        self._sent += event["fin"]
+        self._sent_bytes += len(event["data"])
+        return self._outbound.put_handshake(event)
+
+    def cut_short(self) -> None:
+        """Close, as a message that has begun will not be sent whole."""
+        self._close_by_rule(CloseCode.INTERNAL_ERROR, "a message was cut short")
+
+    async def begin_receiving(self) -> None:
+        """Become the one receiver, until `end_receiving`."""
+        await self._turn()
+        if self._receiving:
+            await self._wait_for_receiver()
+        self._receiving = True
+
+    def end_receiving(self) -> None:
+        """Let others receive."""
+        self._receiving = False
+
+    async def receive_part(self, direct: DirectChannel) -> Event:
+        """Receive a message, or the next part of one: that comes with `MORE`."""
+        await self._turn()
+        try:
+            while True:
+                if self._inbound.empty:
+                    direct.deliver()
+                if not self._inbound.blocked:
+                    event, _, _ = self._inbound.take_nowait()
+                    self._received -= event.get(MORE, False)  # the last one counts
+                    return event
+                first = direct.part()
+                if first is not None:
+                    self._received_bytes += size_of(first)
+                    return first
+                await self._inbound.filled.wait()
+        except EndOfStream:
+            self.delivered_state = DISCONNECTED
+            raise self.error() from None
+
+    def skip_parts(self, direct: DirectChannel) -> None:
+        """Drop what has come, and will come, of a message that nobody reads on."""
+        direct.skip()
+        direct.deliver()
+        while self._inbound.has_parts:
+            event, _, _ = self._inbound.take_nowait()
+            self._received -= event[MORE]
+            direct.deliver()
 
 
 class SendStream:
@@ -22,7 +110,7 @@ class SendStream:
         kind: `"text"` or `"binary"`.
     """
 
-    def __init__(self, session: Session, kind: Kind) -> None:
+    def __init__(self, session: FragmentSession, kind: Kind) -> None:
         self.kind: Kind = kind
         self._session = session
         self._last: Signal | None = None  # set once the last part has been handed over
@@ -74,7 +162,7 @@ class SendStream:
 
 
 @asynccontextmanager
-async def sending(session: Session, kind: Kind) -> AsyncGenerator[SendStream]:
+async def sending(session: FragmentSession, kind: Kind) -> AsyncGenerator[SendStream]:
     """Send one message in the block; close the connection if it is not sent whole."""
     stream = SendStream(session, kind)
     turn = await session.begin_sending()
@@ -98,7 +186,12 @@ class ReceiveStream:
     """
 
     def __init__(
-        self, session: Session, direct: DirectChannel, first: str | bytes, *, more: bool
+        self,
+        session: FragmentSession,
+        direct: DirectChannel,
+        first: str | bytes,
+        *,
+        more: bool,
     ) -> None:
         self.kind: Kind = "text" if isinstance(first, str) else "binary"
         self._session = session
@@ -137,7 +230,7 @@ class ReceiveStream:
 
 @asynccontextmanager
 async def receiving(
-    session: Session, direct: DirectChannel
+    session: FragmentSession, direct: DirectChannel
 ) -> AsyncGenerator[ReceiveStream]:
     """Receive one message in the block; what is not read of it is dropped."""
     await session.begin_receiving()

@@ -45,9 +45,7 @@ class Messaging(ABC):
 
     def _guarded(self, name: str) -> Session:
         if self._session is None:
-            raise RuntimeError(
-                f"{name} needs the guarded mode: use it inside 'async with websocket:'"
-            )
+            raise outside(name)
         return self._session
 
     async def aclose(self) -> None:
@@ -268,6 +266,13 @@ class Messaging(ABC):
     def messages(self) -> MessageStream:
         """The messages as an `anyio.abc.ObjectStream`. Needs the guarded mode."""
         return MessageStream(self, self._guarded("messages"))
+
+
+def outside(name: str) -> RuntimeError:
+    """Make the error for what needs a session, where there is none."""
+    return RuntimeError(
+        f"{name} needs the guarded mode: use it inside 'async with websocket:'"
+    )
 
 
 async def _until_the_end(

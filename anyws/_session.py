@@ -34,7 +34,7 @@ from starlette.websockets import (
 from ._close import CloseCode, CloseInfo
 from ._endings import ending_of, is_cancellation, leaves_of
 from ._errors import ConnectionClosed
-from ._events import MORE, Event, disconnect_of, measured, outgoing, size_of
+from ._events import Event, disconnect_of, measured, outgoing
 from ._link import ChannelReceive, ChannelSend, DirectChannel, Link
 from ._options import Options
 from ._states import (
@@ -414,92 +414,11 @@ class Session(Link, AsyncContextManagerMixin):
         await checkpoint()
         self._bursting = False
 
-    # Messages in parts, where the frames are ours; see `_fragments`
-
-    async def begin_sending(self) -> Signal:
-        """Wait for our turn to send a message in parts; nobody sends until it is over.
-
-        Returns:
-            What `end_sending` is to be called with.
-        """
-        await self._turn()
-        self._check_open()
-        self._senders_waiting += 1  # so nobody goes past `_wait_for_stream`
-        self._send_turn = self._send_turn or Lock(fast_acquire=True)
-        try:
-            async with self._send_turn:
-                await self._wait_for_stream()
-                self._streaming = Signal()
-                return self._streaming
-        except BaseException:
-            self._senders_waiting -= 1
-            raise
-
-    def end_sending(self, turn: Signal) -> None:
-        """Let others send."""
-        self._senders_waiting -= 1
-        self._streaming = None
-        turn.set()
-
-    async def send_part(self, event: Event, after: Signal | None) -> Signal:
-        """Queue a fragment once the one before it has been handed over."""
-        await self._turn()
-        if after is not None:
-            await after.wait()
-        self._check_open()
-        self._sent += event["fin"]
-        self._sent_bytes += len(event["data"])
-        return self._outbound.put_handshake(event)
-
-    def cut_short(self) -> None:
-        """Close, as a message that has begun will not be sent whole."""
-        self._close_by_rule(CloseCode.INTERNAL_ERROR, "a message was cut short")
-
-    async def begin_receiving(self) -> None:
-        """Become the one receiver, until `end_receiving`."""
-        await self._turn()
-        if self._receiving:
-            await self._wait_for_receiver()
-        self._receiving = True
-
-    def end_receiving(self) -> None:
-        """Let others receive."""
-        self._receiving = False
-
-    async def receive_part(self, direct: DirectChannel) -> Event:
-        """Receive a message, or the next part of one: that comes with `MORE`."""
-        await self._turn()
-        try:
-            while True:
-                if self._inbound.empty:
-                    direct.deliver()
-                if not self._inbound.blocked:
-                    event, _, _ = self._inbound.take_nowait()
-                    self._received -= event.get(MORE, False)  # the last one counts
-                    return event
-                first = direct.part()
-                if first is not None:
-                    self._received_bytes += size_of(first)
-                    return first
-                await self._inbound.filled.wait()
-        except EndOfStream:
-            self.delivered_state = DISCONNECTED
-            raise self.error() from None
-
-    def skip_parts(self, direct: DirectChannel) -> None:
-        """Drop what has come, and will come, of a message that nobody reads on."""
-        direct.skip()
-        direct.deliver()
-        while self._inbound.has_parts:
-            event, _, _ = self._inbound.take_nowait()
-            self._received -= event[MORE]
-            direct.deliver()
+    # Beyond the channel
 
     def wake_receiver(self) -> None:
         """Have the receiver look at the direct channel."""
         self._inbound.filled.wake()
-
-    # Beyond the channel
 
     async def ping(self, payload: bytes) -> float:
         """Send a ping, and wait for its pong; return the seconds between them.

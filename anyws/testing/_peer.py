@@ -11,9 +11,8 @@ from anyio import current_time, move_on_after
 from .._client import ClientWebSocket, HandshakeResponse
 from .._close import CloseInfo
 from .._events import Event, payload_of
-from .._fragments import ReceiveStream, receiving
+from .._fragments import FragmentSession, ReceiveStream, receiving
 from .._options import Options
-from .._session import Session
 from .._states import CONNECTED
 from ._errors import DeadlineExceeded
 from ._history import History
@@ -52,7 +51,7 @@ class Peer(ClientWebSocket):
             answer.status, answer.headers
         )
         self.subprotocol: str | None = answer.subprotocol
-        self._session: Session | None = None
+        self._session: FragmentSession | None = None
         self._pipe = channel
         self._server = server
         self._history = history
@@ -67,7 +66,7 @@ class Peer(ClientWebSocket):
     async def hosting(self) -> AsyncGenerator[Peer]:
         """Be connected while the block runs; close by what leaves it."""
         channel = self._pipe
-        session = channel.session = self._session = Session(
+        session = channel.session = self._session = FragmentSession(
             channel.receive,
             channel.send,
             Options(
