@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Final, cast
@@ -139,15 +140,22 @@ class LoopTransport(StreamTransport):
         super().__init__(stream)
         self._transport: asyncio.Transport = transport
         self._inlet: Inlet | None = None
-        self.write_nowait = self._write_nowait
+        self._fileno: int = transport.get_extra_info("socket").fileno()
+        if os.name == "posix":
+            self.write_nowait = self._write_nowait
 
     def _write_nowait(self, data: bytes) -> int:
-        """Write if nothing is waiting; the transport keeps what the kernel refuses."""
+        """Write what the kernel takes, if nothing is waiting.
+
+        The transport would take it all, and nobody could tell that the peer is stalled.
+        """
         transport = self._transport
-        if transport.is_closing() or transport.get_write_buffer_size():
+        if self._torn or transport.is_closing() or transport.get_write_buffer_size():
             return 0
-        transport.write(data)
-        return len(data)
+        try:
+            return os.write(self._fileno, data)
+        except OSError:  # it would block; or is broken, which the next call will say
+            return 0
 
     def read_to(self, reader: Reader) -> bool:
         """Take the place of AnyIO's protocol, and what it has read."""
