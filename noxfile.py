@@ -9,6 +9,7 @@ import os
 import re
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import nox
@@ -205,15 +206,21 @@ def unpack_tests(session: nox.Session, requirement: str) -> Path:
     return root
 
 
-# What only the newest Python runs, for the minutes it takes: real servers under the
-# engine and in the place of the fakes, and the law over frames as well as over ASGI
-# events, at either end.
+# What the newest Python alone runs, for the minutes it takes: real servers, of which the
+# oldest runs those of stock Hypercorn with the oldest dependencies; and the law over
+# frames as well as over ASGI events, at either end.
 ENGINE_FILES = (
     *sorted(str(path) for path in Path("tests").glob("test_engine_*.py")),
     "tests/test_testing_dialects.py",
     "tests/test_portability.py",
 )
-ENGINE = tuple(f"--ignore={path}" for path in ENGINE_FILES)
+SERVER_FILES = (
+    *ENGINE_FILES,
+    *sorted(str(path) for path in Path("tests").glob("test_hypercorn_*.py")),
+    "tests/test_browser.py",
+    "tests/test_client_contract.py",
+    "tests/test_examples.py",
+)
 FRAMES = ("-k", "not wired and not eager and not dialled")
 # Neighbours stay together, so that few modules start their servers more than once.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
@@ -223,7 +230,7 @@ PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 def minimums(session: nox.Session) -> None:
     """Run the tests on the oldest Python with the oldest versions that are promised."""
     session.install("--resolution=lowest-direct", PACKAGE, *TEST)
-    quick = (*PARALLEL, "-m", "not slow", *ENGINE, *FRAMES)
+    quick = (*PARALLEL, "-m", "not slow", *without(ENGINE_FILES), *FRAMES)
     session.run("pytest", *quick, *session.posargs)
 
 
@@ -242,18 +249,23 @@ def tests(session: nox.Session) -> None:
     session.install(PACKAGE, *TEST, *(FRAMEWORKS if newest else ()))
     session.run("python", "--version")
     # `pytest`, not `python -m pytest`: that would import the working tree.
-    left_out = () if newest else (*ENGINE, *FRAMES)
+    left_out = () if newest else (*without(SERVER_FILES), *FRAMES)
     if session.posargs:
         session.run("pytest", *left_out, *session.posargs)
         return
     quick = (*PARALLEL, "-m", "not slow")
-    if newest:
-        measure_coverage(session, *quick, *ENGINE)
-        session.run("pytest", *quick, *ENGINE_FILES)
-    else:
+    if not newest:
         session.run("pytest", *quick, *left_out)
+        return
+    measure_coverage(session, *quick, *without(SERVER_FILES))
+    session.run("pytest", *quick, *SERVER_FILES)
     # These count seconds, or the bytes of a process: nothing runs beside them.
-    session.run("pytest", "-m", "slow", *left_out)
+    session.run("pytest", "-m", "slow")
+
+
+def without(files: Iterable[str]) -> list[str]:
+    """Return the arguments that leave files out."""
+    return [f"--ignore={file}" for file in files]
 
 
 def measure_coverage(session: nox.Session, *arguments: str) -> None:
