@@ -9,7 +9,6 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import nox
@@ -206,9 +205,9 @@ def unpack_tests(session: nox.Session, requirement: str) -> Path:
     return root
 
 
-# What the newest Python alone runs, for the minutes it takes: real servers, of which the
-# oldest runs those of stock Hypercorn with the oldest dependencies; and the law over
-# frames as well as over ASGI events, at either end.
+# What the newest Python alone runs, for the minutes it takes: real servers, of which
+# the oldest runs those of stock Hypercorn with the oldest dependencies; and the law
+# over frames as well as over ASGI events, at either end.
 ENGINE_FILES = (
     *sorted(str(path) for path in Path("tests").glob("test_engine_*.py")),
     "tests/test_testing_dialects.py",
@@ -263,7 +262,7 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "-m", "slow")
 
 
-def without(files: Iterable[str]) -> list[str]:
+def without(files: tuple[str, ...]) -> list[str]:
     """Return the arguments that leave files out."""
     return [f"--ignore={file}" for file in files]
 
