@@ -13,6 +13,9 @@ from .._asyncio import Inlet
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 
+# Bytes of a write that may be left to the transport: about what a kernel keeps.
+_AT_ONCE_BYTES = 128 * 1024
+
 
 class EngineTCPServer(EngineConnection, TCPServer):
     """One connection of the asyncio and uvloop workers."""
@@ -85,6 +88,8 @@ class EngineTCPServer(EngineConnection, TCPServer):
         transport = self.writer.transport
         if transport.is_closing() or transport.get_write_buffer_size():
             return 0
+        if len(data) > _AT_ONCE_BYTES:
+            return 0  # the writer waits for it, and so notices a peer that is stalled
         transport.write(data)
         return len(data)
 
