@@ -19,6 +19,13 @@ import pytest
 LIMIT = 20.0  # (seconds) generous, as two cores may run servers and browsers beside it
 VIRTUAL_LIMIT = 1e9  # (seconds) under a MockClock; a hang jumps there at once
 
+if find_spec("hypothesis") is not None:  # the examples do without
+    from hypothesis import settings
+
+    # By default an example may take 200 ms; where a core is busy, it takes more.
+    settings.register_profile("anyws", deadline=None)
+    settings.load_profile("anyws")
+
 
 def backend(name: str, needs: str | None = None, **options: Any) -> Any:
     """Return the parameter for one backend, skipped where its package is missing."""
