@@ -11,12 +11,15 @@ from typing import Any, Final, cast
 from anyio.abc import ByteStream
 from anyio.lowlevel import RunVar
 
-from ._transport import READ_BYTES, Reader, StreamTransport
+from ._transport import Reader, StreamTransport
 
 try:
     from sniffio import current_async_library_cvar
 except ImportError:  # then AnyIO does not ask it
     current_async_library_cvar = None  # type: ignore[assignment]
+
+# Bytes that are read at most at a time; as asyncio itself, which allocates them anew.
+READ_BYTES: Final = 256 * 1024
 
 # What the connections of an event loop read to, in turn: what is there is copied.
 _buffer: Final[RunVar[memoryview]] = RunVar("anyws_read_buffer")
@@ -26,13 +29,12 @@ class Inlet(asyncio.BufferedProtocol):
     """Takes what is read straight to a stream, in the event loop's own callback.
 
     In the place of asyncio's StreamReaderProtocol it saves a turn of the loop for each
-    read, and the 256 KiB that asyncio allocates for it: the connections of a worker
+    read, and the 256 KiB that asyncio allocates for it: the connections of a loop
     read into one buffer. The end, and what concerns writing, go on to the protocol
     that stood here, which the connection's StreamWriter asks.
 
     Args:
         transport: The connection's.
-        buffer: Where to read to; what is there is copied at once.
         take_in: Takes what was read; false: no more, until `resume`.
         timeout: Seconds of silence after which to give up.
 
@@ -50,14 +52,13 @@ class Inlet(asyncio.BufferedProtocol):
     def __init__(
         self,
         transport: asyncio.WriteTransport,
-        buffer: memoryview,
         take_in: Callable[[bytes], bool],
         timeout: float | None,
     ) -> None:
         self.limit: asyncio.Timeout
         # Both directions are one object, which `asyncio.StreamWriter` types as half.
         self._transport = cast("asyncio.Transport", transport)
-        self._buffer = buffer
+        self._buffer = _read_buffer()
         self.context = _context()
         self._take_in = take_in
         self._timeout = timeout
@@ -164,7 +165,7 @@ class LoopTransport(StreamTransport):
         queue = getattr(stood, "read_queue", None)
         if queue is None:
             return False
-        inlet = self._inlet = Inlet(transport, _read_buffer(), reader.take_in, None)
+        inlet = self._inlet = Inlet(transport, reader.take_in, None)
         inlet.ended.add_done_callback(
             lambda ended: reader.take_end(ended.exception()), context=inlet.context
         )

@@ -43,9 +43,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
         except OSError:
             return
         transport, timeout = self.writer.transport, self.config.read_timeout
-        self._inlet = inlet = Inlet(
-            transport, self.worker.read_buffer, take_in, timeout
-        )
+        self._inlet = inlet = Inlet(transport, take_in, timeout)
         transport.set_protocol(inlet)
         if timeout is None:
             inlet.go_on(more)

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Final, Protocol
 
 from anyio import create_task_group, open_signal_receiver
@@ -34,9 +34,6 @@ from .._drain import Drain
 from .._options import Options
 
 Trigger = Callable[[], Awaitable[object]]
-
-# Bytes that are read at most at a time; as asyncio itself, which allocates them anew.
-READ_BYTES: Final = 256 * 1024
 
 _ATTRIBUTE: Final = "websocket_worker"
 
@@ -85,11 +82,6 @@ class Worker:
         self.started: Callable[[], None] | None = getattr(
             config, "websocket_started", None
         )
-
-    @cached_property
-    def read_buffer(self) -> memoryview:
-        """Where all connections read to, in turn: what is there is copied at once."""
-        return memoryview(bytearray(READ_BYTES))
 
     def abort_connections(self) -> None:
         """End every connection that is left."""
