@@ -11,7 +11,6 @@ from typing import Any, Final, Literal
 from anyio import AsyncContextManagerMixin, CancelScope, current_time, move_on_after
 from starlette.datastructures import Headers
 
-from ._buffer import Wakeup
 from ._channel import WireChannel
 from ._close import CloseInfo
 from ._events import Event
@@ -53,7 +52,7 @@ class ClientChannel(WireChannel):
     The event loop reads the stream, where it can do so, or the session's reader does.
     """
 
-    __slots__ = ("_error", "_handed", "_room", "_transport")
+    __slots__ = ("_error", "_handed", "_transport")
 
     def __init__(self, transport: StreamTransport) -> None:
         super().__init__(
@@ -64,7 +63,6 @@ class ClientChannel(WireChannel):
             self._go_on_reading,
         )
         self._transport = transport
-        self._room = Wakeup()
         self._handed = False  # what is read is handed to us
         self._error: BaseException | None = None
 
@@ -80,10 +78,8 @@ class ClientChannel(WireChannel):
         while not self._events:
             if self._error is not None:
                 raise self._error
-            if self._handed:
+            if self._handed or self.paused:
                 await self._arrived.wait()
-            elif self.paused:
-                await self._room.wait()
             elif data := await receive():
                 self.receive_data(data)
             else:
@@ -104,7 +100,7 @@ class ClientChannel(WireChannel):
             self._arrived.wake()
 
     def _go_on_reading(self) -> None:
-        self._room.wake()
+        self._arrived.wake()
         self._transport.resume()
 
     async def _refuse(self, event: Event) -> None:
