@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -27,25 +26,26 @@ from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.client_programs import CELLS, CLIENTS
+from benchmarks.measure import prepare
+from benchmarks.stacks import WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-WORKERS: Final = ("trio", "asyncio", "uvloop")
 
 
 def main() -> None:
     """Measure, and print a table for each backend."""
     options = _parser().parse_args()
-    server_core, client_core = _cores()
-    with _server(server_core) as url:
+    cores = prepare()
+    with _server(cores.server) as url:
         if options.profile:
             cell, worker, client = options.profile
-            _run(client, worker, cell, url, options.seconds, client_core, profile=True)
+            _run(client, worker, cell, url, options.seconds, cores.client, profile=True)
             return
         for worker in options.worker:
-            _report(worker, options, url, client_core)
+            _report(worker, options, url, cores.client)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,11 +85,6 @@ def _report(
                 f"{median(theirs):>12,.0f}{median(costs[name, cell]):>8.1f}{shown:>8}"
             )
         print(line, flush=True)
-
-
-def _cores() -> tuple[int | None, int | None]:
-    cores = sorted(os.sched_getaffinity(0))
-    return (cores[-1], cores[0]) if len(cores) > 1 else (None, None)
 
 
 @contextmanager
