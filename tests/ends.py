@@ -265,6 +265,11 @@ class RawServer:
 
     async def receive(self) -> tuple[int, bytes] | None:
         """Return the client's next frame, as opcode and payload; `None` at the end."""
+        found = await self.receive_fragment()
+        return None if found is None else (found[0], found[2])
+
+    async def receive_fragment(self) -> tuple[int, bool, bytes] | None:
+        """Return the next frame, and between the two whether it ends its message."""
         while (frame := self._take_frame()) is None:
             try:
                 self.received += await self.stream.receive()
@@ -272,7 +277,7 @@ class RawServer:
                 return None
         return frame
 
-    def _take_frame(self) -> tuple[int, bytes] | None:
+    def _take_frame(self) -> tuple[int, bool, bytes] | None:
         data = self.received
         if len(data) < 2:
             return None
@@ -285,9 +290,10 @@ class RawServer:
             return None
         assert data[1] & 0x80, "a client masks"
         mask, opcode = bytes(data[start : start + 4]), data[0] & 0x0F
+        fin = bool(data[0] & 0x80)
         payload = bytes(b ^ mask[n % 4] for n, b in enumerate(data[start + 4 : end]))
         del data[:end]
-        return opcode, payload
+        return opcode, fin, payload
 
     async def until_close(self) -> tuple[list[tuple[int, bytes]], int | None]:
         """Return the frames up to the closing one, and its code; `None`: none came."""

@@ -2,109 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from anyio import aclose_forcefully, wait_all_tasks_blocked
-from anyio.abc import SocketAttribute, SocketStream, TaskGroup
-from websockets.utils import accept_key
+from anyio import wait_all_tasks_blocked
+from anyio.abc import TaskGroup
 
 import anyws
 
+from .ends import RawServer, raw
 from .wired import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame
-
-Peer = Callable[["Server"], Awaitable[None]]
-
-
-class Server:
-    """One connection's other end, frame by frame."""
-
-    def __init__(self, stream: SocketStream) -> None:
-        self.stream = stream
-        self.buffer = bytearray()
-
-    async def shake(self) -> None:
-        """Accept the client's opening handshake."""
-        while b"\r\n\r\n" not in self.buffer:
-            self.buffer += await self.stream.receive()
-        head, _, rest = bytes(self.buffer).partition(b"\r\n\r\n")
-        self.buffer[:] = rest
-        [key] = [
-            line.partition(b":")[2].strip().decode()
-            for line in head.split(b"\r\n")
-            if line.lower().startswith(b"sec-websocket-key:")
-        ]
-        await self.stream.send(
-            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n"
-            b"connection: upgrade\r\nsec-websocket-accept: "
-            + accept_key(key).encode()
-            + b"\r\n\r\n"
-        )
-
-    async def send(self, *frames: bytes) -> None:
-        """Send frames in one write."""
-        await self.stream.send(b"".join(frames))
-
-    async def receive(self) -> tuple[int, bool, bytes]:
-        """Return the next frame: opcode, whether it ends its message, payload."""
-        await self._have(2)
-        size, start = self.buffer[1] & 0x7F, 2
-        if size >= 126:
-            start = 4 if size == 126 else 10
-            await self._have(start)
-            size = int.from_bytes(self.buffer[2:start], "big")
-        await self._have(start + 4 + size)
-        mask = self.buffer[start : start + 4]
-        data = self.buffer[start + 4 : start + 4 + size]
-        payload = bytes(byte ^ mask[n % 4] for n, byte in enumerate(data))
-        opcode, fin = self.buffer[0] & 0x0F, bool(self.buffer[0] & 0x80)
-        del self.buffer[: start + 4 + size]
-        return opcode, fin, payload
-
-    async def _have(self, size: int) -> None:
-        while len(self.buffer) < size:
-            self.buffer += await self.stream.receive()
-
-    async def answer_close(self) -> tuple[int, str]:
-        """Take a closing frame, return what is in it, and answer it."""
-        opcode, _, payload = await self.receive()
-        assert opcode == CLOSE, (opcode, payload)
-        await self.send(frame(CLOSE, payload, mask=None))
-        await self.stream.aclose()
-        return int.from_bytes(payload[:2], "big"), payload[2:].decode()
 
 
 @asynccontextmanager
 async def connected(
     **options: Any,
-) -> AsyncIterator[tuple[anyws.ClientWebSocket, Server, TaskGroup]]:
-    """Give both ends of a connection."""
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    accepted: list[Server] = []
-    shaken = anyio.Event()
-    async with listener, anyio.create_task_group() as tasks:
+) -> AsyncIterator[tuple[anyws.ClientWebSocket, RawServer, TaskGroup]]:
+    """Give both ends of a connection, and tasks beside the client's block."""
+    async with (
+        anyio.create_task_group() as tasks,
+        raw("tcp", Path(), **options) as (ws, server),
+    ):
+        yield ws, server, tasks
 
-        async def serve() -> None:
-            bare: Any = listener.listeners[0]
-            server = Server(await bare.accept())
-            accepted.append(server)
-            await server.shake()
-            shaken.set()
 
-        tasks.start_soon(serve)
-        port = listener.extra(SocketAttribute.local_port)
-        try:
-            async with anyws.connect(
-                f"ws://127.0.0.1:{port}/", options=anyws.Options(**options)
-            ) as ws:
-                await shaken.wait()
-                yield ws, accepted[0], tasks
-        finally:
-            for server in accepted:
-                await aclose_forcefully(server.stream)
+async def answer_close(server: RawServer) -> tuple[int, str]:
+    """Take a closing frame, return what is in it, and answer it."""
+    received = await server.receive()
+    assert received is not None
+    opcode, payload = received
+    assert opcode == CLOSE, received
+    await server.send(frame(CLOSE, payload, mask=None))
+    await server.stream.aclose()
+    return int.from_bytes(payload[:2], "big"), payload[2:].decode()
 
 
 def part(opcode: int, payload: str | bytes, *, fin: bool = False) -> bytes:
@@ -131,22 +65,22 @@ class TestSending:
             payloads = [
                 item.encode() if isinstance(item, str) else item for item in parts
             ]
-            assert await server.receive() == (opcode, False, payloads[0])
-            assert await server.receive() == (CONT, False, payloads[1])
-            assert await server.receive() == (CONT, True, b"")
-            assert await server.receive() == (TEXT, True, b"next")
+            assert await server.receive_fragment() == (opcode, False, payloads[0])
+            assert await server.receive_fragment() == (CONT, False, payloads[1])
+            assert await server.receive_fragment() == (CONT, True, b"")
+            assert await server.receive_fragment() == (TEXT, True, b"next")
             await wait_all_tasks_blocked()
             assert ws.statistics().messages_sent == 2
             assert ws.statistics().bytes_sent == sum(map(len, payloads)) + 4
-            tasks.start_soon(server.answer_close)
+            tasks.start_soon(answer_close, server)
 
     async def test_a_block_without_parts_is_an_empty_message(self) -> None:
         """What was announced is sent, even if it is nothing."""
         async with connected() as (ws, server, tasks):
             async with ws.send_stream("binary"):
                 pass
-            assert await server.receive() == (BINARY, True, b"")
-            tasks.start_soon(server.answer_close)
+            assert await server.receive_fragment() == (BINARY, True, b"")
+            tasks.start_soon(answer_close, server)
 
     async def test_other_senders_wait(self) -> None:
         """Nothing comes between the fragments but answers to pings."""
@@ -158,13 +92,13 @@ class TestSending:
                 with pytest.raises(anyio.WouldBlock):
                     ws.send_nowait("now")
                 await server.send(frame(PING, b"!", mask=None))
-                assert await server.receive() == (TEXT, False, b"a")
-                assert await server.receive() == (PONG, True, b"!")
+                assert await server.receive_fragment() == (TEXT, False, b"a")
+                assert await server.receive_fragment() == (PONG, True, b"!")
                 await out.send("b")
-            assert await server.receive() == (CONT, False, b"b")
-            assert await server.receive() == (CONT, True, b"")
-            assert await server.receive() == (TEXT, True, b"later")
-            tasks.start_soon(server.answer_close)
+            assert await server.receive_fragment() == (CONT, False, b"b")
+            assert await server.receive_fragment() == (CONT, True, b"")
+            assert await server.receive_fragment() == (TEXT, True, b"later")
+            tasks.start_soon(answer_close, server)
 
     async def test_one_message_after_another(self) -> None:
         """A second block waits for the first."""
@@ -178,9 +112,14 @@ class TestSending:
                 tasks.start_soon(second)
                 await wait_all_tasks_blocked()
                 await out.send("1")
-            frames = [await server.receive() for _ in range(4)]
-            assert [payload for _, _, payload in frames] == [b"1", b"", b"2", b""]
-            tasks.start_soon(server.answer_close)
+            frames = [await server.receive_fragment() for _ in range(4)]
+            assert [payload for _, _, payload in filter(None, frames)] == [
+                b"1",
+                b"",
+                b"2",
+                b"",
+            ]
+            tasks.start_soon(answer_close, server)
 
     async def test_a_message_cut_short_closes(self) -> None:
         """A cancelled block has begun a message that is never whole: 1011."""
@@ -193,8 +132,8 @@ class TestSending:
             assert scope.cancelled_caught
             with pytest.raises(anyws.ConnectionClosed):
                 await ws.send_text("more")
-            assert await server.receive() == (TEXT, False, b"begun")
-            assert await server.answer_close() == (1011, "a message was cut short")
+            assert await server.receive_fragment() == (TEXT, False, b"begun")
+            assert await answer_close(server) == (1011, "a message was cut short")
             assert (await ws.wait_closed()).code == 1011
 
     async def test_a_message_not_begun_is_none(self) -> None:
@@ -204,8 +143,8 @@ class TestSending:
                 async with ws.send_stream("text") as out:
                     await out.send(b"bytes")
             await ws.send_text("fine")
-            assert await server.receive() == (TEXT, True, b"fine")
-            tasks.start_soon(server.answer_close)
+            assert await server.receive_fragment() == (TEXT, True, b"fine")
+            tasks.start_soon(answer_close, server)
 
     async def test_waiters_learn_of_the_end(self) -> None:
         """Who waits for the block to end does not wait for more than the connection."""
@@ -242,7 +181,7 @@ class TestSending:
         async with connected() as (ws, server, tasks):
             with pytest.raises(ValueError, match="'text' or 'binary'"):
                 ws.send_stream("json")  # type: ignore[arg-type]  # that is the test
-            tasks.start_soon(server.answer_close)
+            tasks.start_soon(answer_close, server)
 
 
 def closing_of_server(code: int, reason: str) -> bytes:
@@ -276,7 +215,7 @@ class TestReceiving:
             assert await ws.receive_bytes() == b"whole"
             statistics = ws.statistics()
             assert (statistics.messages_received, statistics.bytes_received) == (2, 11)
-            tasks.start_soon(server.answer_close)
+            tasks.start_soon(answer_close, server)
 
     async def test_whole_messages_are_one_part(self) -> None:
         """What has come whole comes in its order, as one part."""
@@ -291,7 +230,7 @@ class TestReceiving:
             assert await collected(ws) == ["three"]
             await server.send(part(TEXT, "", fin=True))
             assert await collected(ws) == []
-            tasks.start_soon(server.answer_close)
+            tasks.start_soon(answer_close, server)
 
     async def test_a_message_may_be_larger_than_the_limit(self) -> None:
         """Its parts are bounded, and how many of them are kept."""
@@ -316,7 +255,7 @@ class TestReceiving:
             await server.send(part(BINARY, bytes(1500)), part(CONT, bytes(1500)))
             with pytest.raises(anyws.MessageTooBig):
                 await ws.receive_bytes()
-            code, _ = await server.answer_close()
+            code, _ = await answer_close(server)
             assert code == 1009
 
     async def test_a_part_over_the_limit_is_refused(self) -> None:
@@ -328,7 +267,7 @@ class TestReceiving:
                     await server.send(part(CONT, bytes(1001)))
                     async for _ in message:
                         pass
-            code, _ = await server.answer_close()
+            code, _ = await answer_close(server)
             assert code == 1009
 
     @pytest.mark.parametrize("how", ["break", "raise", "cancel"])
@@ -353,7 +292,7 @@ class TestReceiving:
             await server.send(part(TEXT, "next", fin=True))
             assert await ws.receive_text() == "next"
             assert ws.statistics().messages_received <= 2
-            tasks.start_soon(server.answer_close)
+            tasks.start_soon(answer_close, server)
 
     async def test_a_cancelled_wait_loses_nothing(self) -> None:
         """Waiting for a message to begin, or for its next part, can be cut short."""
@@ -371,7 +310,7 @@ class TestReceiving:
                         await anext(message)
                 await server.send(part(CONT, "b", fin=True))
                 assert [item async for item in message] == ["b"]
-            tasks.start_soon(server.answer_close)
+            tasks.start_soon(answer_close, server)
 
     async def test_nobody_else_receives(self) -> None:
         """One receiver, for the whole block."""
@@ -382,7 +321,7 @@ class TestReceiving:
                     await ws.receive_text()
                 with pytest.raises(anyio.BusyResourceError):
                     await collected(ws)
-            tasks.start_soon(server.answer_close)
+            tasks.start_soon(answer_close, server)
 
     @pytest.mark.parametrize("rule", ["drop_oldest", "close"])
     async def test_no_rule_tears_a_message(self, rule: Any) -> None:
@@ -396,7 +335,7 @@ class TestReceiving:
                 await server.send(part(CONT, b"\xff", fin=True))
                 parts = [item async for item in message]
             assert parts == [*(bytes([n]) for n in range(100)), b"\xff"]
-            tasks.start_soon(server.answer_close)
+            tasks.start_soon(answer_close, server)
 
     async def test_the_end_comes_after_the_parts(self) -> None:
         """What came before the end can be read; then the end is told."""
