@@ -29,6 +29,7 @@ from .wired import (
     BINARY,
     CLOSE,
     CONT,
+    LARGE,
     MASK,
     PING,
     PONG,
@@ -431,6 +432,19 @@ def test_a_violation_is_1002(role: str, name: str) -> None:
     assert payload == close_payload(1002, wire.info.reason)
 
 
+@by_role
+def test_a_message_inside_a_message_is_1002(role: str) -> None:
+    """It may be short, whole, and come in a read of its own."""
+    make, turn = ROLES[role]
+    wire = make()
+
+    assert (
+        received(wire, turn(frame(TEXT, "a", fin=False)), turn(frame(TEXT, "b"))) == []
+    )
+    assert wire.info is not None
+    assert wire.info.code == 1002
+
+
 def test_a_violation_behind_our_close() -> None:
     """It makes the end no cleaner, and no second closing frame is sent."""
     wire = server()
@@ -715,6 +729,39 @@ def test_it_does_not_matter_how_bytes_are_read(
 
     assert received(wire, *cut(turn(data + closing(4000)), places)) == expected
     assert wire.info == CloseInfo(4000, "", "peer", True)
+
+
+@by_role
+@pytest.mark.parametrize("size", [0, 40, 125, 126, 300])
+def test_no_payload_is_taken_for_frames(role: str, size: int) -> None:
+    """Whatever a payload looks like, and wherever it is cut: it is no message."""
+    mask = MASK if role == "server" else None
+    wanted = (frame(TEXT, "not this", mask=mask) * size)[:size]
+    payload = bytes(
+        b ^ m for b, m in zip(wanted, (mask or bytes(4)) * size, strict=False)
+    )
+    data = frame(BINARY, payload, mask=mask) + frame(TEXT, "this", mask=mask)
+    data += frame(TEXT, "and", mask=mask, fin=False) + frame(CONT, " this", mask=mask)
+    expected = [payload, "this", "and this"]
+
+    for place in range(1, len(data)):
+        assert received(ROLES[role][0](), data[:place], data[place:]) == expected
+    assert received(ROLES[role][0](), *cut(data, [*range(len(data))])) == expected
+
+
+@by_role
+def test_the_core_is_given_no_small_message(role: str) -> None:
+    """Behind each frame it is known that the core has it whole; else all would be slow.
+
+    Nothing but the time it takes could tell.
+    """
+    make, turn = ROLES[role]
+    wire = make(LARGE)
+    for size in (0, 1, 125, 126, 2**16 - 1, 2**16):
+        for opcode in (TEXT, BINARY, PING, PONG):
+            payload = bytes(min(size, 125) if opcode in (PING, PONG) else size)
+            wire.receive(turn(frame(opcode, payload)))
+            assert wire._unparsed == 0
 
 
 def noise(mask: bytes | None) -> st.SearchStrategy[list[bytes]]:
