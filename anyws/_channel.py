@@ -276,6 +276,13 @@ class WireChannel:
                 self._flushed.set()
                 self._flushed = None
 
+    def fetch(self) -> Awaitable[None] | None:
+        """Read, in the task that receives; `None`: somebody else does."""
+        return None
+
+    def interrupt(self) -> None:
+        """Have who reads by `fetch` look at its buffer."""
+
     def part(self) -> Event | None:
         """Have the message under way come in parts; return what has come of it.
 
@@ -294,6 +301,11 @@ class WireChannel:
             self._wire.ping(payload)
 
     # For who has made the channel
+
+    @property
+    def ended(self) -> bool:
+        """Whether the peer has closed, gone or broken the rules."""
+        return self._ended is None
 
     @property
     def violated(self) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_bytes
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from anyio import AsyncContextManagerMixin, CancelScope, current_time, move_on_after
+from anyio import AsyncContextManagerMixin, current_time
 from starlette.datastructures import Headers
 
-from ._channel import WireChannel
+from ._client_channel import ClientChannel
 from ._close import CloseInfo
 from ._events import Event
 from ._fragments import (
@@ -28,10 +28,6 @@ from ._states import CLOSE, CONNECTED, DISCONNECT
 from ._transport import StreamTransport
 from ._wire import Side, Wire
 
-# Seconds that a server has to close the connection once both have said goodbye: who
-# closes first keeps the port (RFC 6455 section 7.1.1).
-_GOODBYE: Final = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class HandshakeResponse:
@@ -44,86 +40,6 @@ class HandshakeResponse:
 
     status: int
     headers: Headers
-
-
-class ClientChannel(WireChannel):
-    """The frames of a client's connection.
-
-    The event loop reads the stream, where it can do so, or the session's reader does.
-    """
-
-    __slots__ = ("_error", "_handed", "_transport")
-
-    def __init__(self, transport: StreamTransport) -> None:
-        super().__init__(
-            transport.send_all,
-            transport.write_nowait,
-            self._refuse,
-            _nothing,
-            self._go_on_reading,
-        )
-        self._transport = transport
-        self._handed = False  # what is read is handed to us
-        self._error: BaseException | None = None
-
-    def read(self, rest: bytes) -> None:
-        """Begin to read; with what was read behind the opening handshake."""
-        if rest:
-            self.receive_data(rest)
-        self._handed = self._transport.read_to(self)
-
-    async def receive(self) -> Event:
-        """Wait for, or read, the next event that is not a message."""
-        receive = self._transport.receive
-        while not self._events:
-            if self._error is not None:
-                raise self._error
-            if self._handed or self.paused:
-                await self._arrived.wait()
-            elif data := await receive():
-                self.receive_data(data)
-            else:
-                self.receive_eof()
-        return self._events.pop(0)
-
-    def take_in(self, data: bytes) -> bool:
-        """Take what was read; false: no more, for now."""
-        self.receive_data(data)
-        return not self.paused
-
-    def take_end(self, exc: BaseException | None) -> None:
-        """Take note of the end of the stream, or of a defect of ours."""
-        if exc is None:
-            self.receive_eof()
-        else:
-            self._error = exc
-            self._arrived.wake()
-
-    def _go_on_reading(self) -> None:
-        self._arrived.wake()
-        self._transport.resume()
-
-    async def _refuse(self, event: Event) -> None:
-        raise RuntimeError(f"a client does not send {event['type']!r}")
-
-    async def aclose(self) -> None:
-        """Close the stream; in order, if both ends have said goodbye by frames."""
-        try:
-            with move_on_after(_GOODBYE, shield=True):
-                if self.said_goodbye:
-                    await self.flush()
-                    await self._transport.send_eof()
-                    while await self._transport.receive():
-                        pass
-        except Exception:  # how a stream fails by now is nobody's business
-            pass
-        finally:
-            with CancelScope(shield=True):
-                await self._transport.aclose()
-
-
-def _nothing() -> None:
-    """Let the session alone hear of the end."""
 
 
 class ClientWebSocket(Messaging, AsyncContextManagerMixin):

@@ -88,7 +88,7 @@ class FragmentSession(Session):
                 if first is not None:
                     self._received_bytes += size_of(first)
                     return first
-                await self._inbound.filled.wait()
+                await self._filled()
         except EndOfStream:
             self.delivered_state = DISCONNECTED
             raise self.error() from None

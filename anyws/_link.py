@@ -110,6 +110,12 @@ class DirectChannel(Protocol):
     def deliver(self) -> None:
         """Hand over, by `feed`, what had no room before."""
 
+    def fetch(self) -> Awaitable[None] | None:
+        """Read, in the task that receives; `None`: somebody else does."""
+
+    def interrupt(self) -> None:
+        """Have who reads by `fetch` look at its buffer."""
+
     def part(self) -> Event | None:
         """Have the message under way come in parts; return what has come of it."""
 
@@ -247,7 +253,7 @@ class Link:
         )
         self._end_as(CloseInfo(int(code), reason, "local"))
         self._farewell = {"type": CLOSE, "code": int(code), "reason": reason}
-        self._inbound.close()
+        self._close_inbound()
         self._outbound.close()
         self._close_by(current_time() + self.options.close_timeout)
         if self._direct is not None:
@@ -522,9 +528,15 @@ class Link:
         self._reading = False
         if self._aside is not None:
             self._aside.set()
-        self._inbound.close()
+        self._close_inbound()
         if self._read_done is not None:
             self._read_done.set()
+
+    def _close_inbound(self) -> None:
+        """Let nothing more in; who receives learns of it."""
+        self._inbound.close()
+        if self._direct is not None:
+            self._direct.interrupt()
 
     @property
     def _answering(self) -> bool:

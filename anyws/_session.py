@@ -266,7 +266,7 @@ class Session(Link, AsyncContextManagerMixin):
             if self._inbound.blocked:
                 self._calls = 0
                 while self._inbound.blocked:
-                    await self._inbound.filled.wait()
+                    await self._filled()
             else:
                 await self._turn()
             event, _, receipt = self._inbound.take_nowait()
@@ -277,6 +277,16 @@ class Session(Link, AsyncContextManagerMixin):
             return self._disconnect()
         finally:
             self._receiving = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a task waits for a message."""
+        return self._receiving and self._inbound.blocked
+
+    def _filled(self) -> Awaitable[None]:
+        """Wait, when awaited, for something to take; it is time to look again then."""
+        fetched = None if self._direct is None else self._direct.fetch()
+        return self._inbound.filled.wait() if fetched is None else fetched
 
     async def _wait_for_receiver(self) -> None:
         """Give a receiver a turn to let go: on asyncio one just cancelled needs it."""

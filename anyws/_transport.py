@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, Protocol
 
 from anyio import (
@@ -13,7 +14,9 @@ from anyio import (
     ClosedResourceError,
     EndOfStream,
     move_on_after,
+    notify_closing,
     wait_readable,
+    wait_writable,
 )
 from anyio.abc import ByteStream
 
@@ -37,6 +40,10 @@ class Reader(Protocol):
         """Take note of the end; with what `take_in` has raised, if it has."""
 
 
+class Interrupted(Exception):
+    """A wait for something to read was interrupted; the connection is as it was."""
+
+
 class StreamTransport:
     """Any byte stream, read by one task and written by one at a time.
 
@@ -47,9 +54,11 @@ class StreamTransport:
         error: What has ended the reading, if it was not the peer in order.
         write_nowait: Writes what can be written without waiting, and returns how many
             bytes that was; `None` where there is no such thing.
+        interrupt: Has `receive` raise `Interrupted`, if that waits; as above.
     """
 
     write_nowait: Callable[[bytes], int] | None = None
+    interrupt: Callable[[], None] | None = None
 
     def __init__(self, stream: ByteStream) -> None:
         self.error: Exception | None = None
@@ -82,10 +91,13 @@ class StreamTransport:
             raise ConnectionResetError("a write was cut short")
         self._torn = True
         try:
-            await self._stream.send(data)
+            await self._send(data)
         except (BrokenResourceError, ClosedResourceError) as exc:
             raise ConnectionResetError("the connection is gone") from exc
         self._torn = False
+
+    async def _send(self, data: bytes) -> None:
+        await self._stream.send(data)
 
     async def send_eof(self) -> None:
         """End our half of the connection, where that can be done: not under TLS."""
@@ -115,15 +127,37 @@ class SocketTransport(StreamTransport):
     def __init__(self, stream: ByteStream, plain: socket.socket) -> None:
         super().__init__(stream)
         self._socket = plain
+        self._closed = False
         self.write_nowait = self._write_nowait
+        # Who waits for the socket is woken, and finds that it is not being closed.
+        self.interrupt = partial(notify_closing, plain)
 
     async def _receive(self) -> bytes:
         while True:
-            await wait_readable(self._socket)
             try:
+                await wait_readable(self._socket)
                 return os.read(self._socket.fileno(), READ_BYTES)
             except BlockingIOError:
                 continue  # it was not
+            except ClosedResourceError:
+                if self._closed:
+                    raise
+                raise Interrupted from None
+
+    async def _send(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(self._socket.fileno(), rest) :]
+            except BlockingIOError:
+                await self._wait_writable()
+
+    async def _wait_writable(self) -> None:
+        try:
+            await wait_writable(self._socket)
+        except ClosedResourceError:  # it may be the reader that is interrupted
+            if self._closed:
+                raise
 
     def _write_nowait(self, data: bytes) -> int:
         if self._torn:
@@ -132,6 +166,11 @@ class SocketTransport(StreamTransport):
             return os.write(self._socket.fileno(), data)
         except OSError:  # it would block; or is broken, which the next call will say
             return 0
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        self._closed = True
+        await super().aclose()
 
 
 def reason_of(exc: BaseException) -> str:

@@ -24,7 +24,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 import anyws
-from anyws._client import ClientChannel
+from anyws._client_channel import ClientChannel
 from anyws._messaging import Messaging
 from anyws._options import Options
 from anyws._transport import StreamTransport

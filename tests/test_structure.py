@@ -39,6 +39,7 @@ ORDER = (
     "_dial",
     "_retry",
     "_fragments",
+    "_client_channel",
     "_client",
     "_connect",
     "_console",

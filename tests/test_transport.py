@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import anyio
 import pytest
+from anyio import wait_all_tasks_blocked
 from anyio.abc import ByteStream
 
-from anyws._transport import SocketTransport, StreamTransport
+from anyws._transport import Interrupted, SocketTransport, StreamTransport
 
 
 class Fragile(ByteStream):
@@ -65,18 +68,105 @@ async def test_a_failing_stream_is_at_its_end(error: Exception) -> None:
 async def test_a_write_that_was_cut_short_is_the_last(cancelled: bool) -> None:
     """What follows half a frame would be read as the rest of it."""
     stream = Fragile(None if cancelled else LookupError())
+    transport = StreamTransport(stream)
+    try:
+        with anyio.move_on_after(0.01):
+            await transport.send_all(b"12")
+    except LookupError:
+        assert not cancelled
+    stream.error = None
+    with pytest.raises(ConnectionResetError, match="cut short"):
+        await transport.send_all(b"34")
+
+    assert stream.taken == b"1"
+
+
+# Sockets
+
+LARGE = bytes(range(256)) * 2**15  # what no socket takes at once
+
+
+@contextmanager
+def sockets() -> Iterator[tuple[SocketTransport, socket.socket]]:
+    """Give a transport, and the socket at its other end."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        transport = SocketTransport(stream, ours)
-        try:
-            with anyio.move_on_after(0.01):
-                await transport.send_all(b"12")
-        except LookupError:
-            assert not cancelled
-        stream.error = None
+        for end in (ours, theirs):
+            end.setblocking(False)
+        yield SocketTransport(Fragile(), ours), theirs
+
+
+async def read(theirs: socket.socket, size: int) -> bytes:
+    """Read so many bytes."""
+    data = bytearray()
+    while len(data) < size:
+        await anyio.wait_readable(theirs)
+        data += theirs.recv(2**20)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_socket_takes_nothing_behind_what_was_cut_short(
+    cancelled: bool,
+) -> None:
+    """Neither way of writing is a way around it."""
+    with sockets() as (transport, theirs):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fails, transport)
+            await wait_all_tasks_blocked()
+            if cancelled:
+                tasks.cancel_scope.cancel()
+            else:
+                theirs.close()
         with pytest.raises(ConnectionResetError, match="cut short"):
             await transport.send_all(b"34")
         assert transport.write_nowait is not None
         assert transport.write_nowait(b"56") == 0
 
-    assert stream.taken == b"1"
+
+async def fails(transport: SocketTransport) -> None:
+    """Write what is not taken."""
+    with pytest.raises(OSError, match=r"Broken pipe|reset"):
+        await transport.send_all(LARGE)
+
+
+async def test_a_wait_is_interrupted_and_loses_nothing() -> None:
+    """Who reads is woken; who writes meanwhile writes on; both can go on."""
+    interrupted = 0
+
+    async def receive() -> None:
+        nonlocal interrupted
+        with pytest.raises(Interrupted):
+            await transport.receive()
+        interrupted += 1
+
+    async def send() -> None:
+        await transport.send_all(LARGE)
+        theirs.send(b"more")
+
+    with sockets() as (transport, theirs):
+        assert transport.interrupt is not None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            for number in range(3):
+                tasks.start_soon(receive)
+                await wait_all_tasks_blocked()
+                transport.interrupt()
+                await wait_all_tasks_blocked()
+                assert interrupted == number + 1
+            assert await read(theirs, len(LARGE)) == LARGE
+        assert await transport.receive() == b"more"
+
+
+async def test_an_interruption_is_no_close() -> None:
+    """Who reads finds the end once the transport is closed."""
+    with sockets() as (transport, _):
+        async with anyio.create_task_group() as tasks:
+
+            async def receive() -> None:
+                assert await transport.receive() == b""
+
+            tasks.start_soon(receive)
+            await wait_all_tasks_blocked()
+            await transport.aclose()
+            anyio.notify_closing(transport._socket)  # as AnyIO's stream does

@@ -167,6 +167,12 @@ class PeerChannel:
         self._server.arrive(Message(payload_of(event)))
         return True
 
+    def fetch(self) -> None:
+        """There is nothing to read: what is sent arrives by itself."""
+
+    def interrupt(self) -> None:
+        """Nobody reads."""
+
     def part(self) -> None:
         """There are no messages in parts: an application sends them whole."""
 

@@ -1,0 +1,204 @@
+"""Who reads a client's stream: what is lent to who receives always comes back.
+
+On trio the task that receives reads a socket itself while it keeps coming; with the
+term of an hour, nothing but an event brings the stream back to the session's reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio import wait_all_tasks_blocked
+from anyio.abc import TaskGroup
+
+import anyws
+
+from .ends import RawServer, raw
+from .wired import CLOSE, PING, PONG, TEXT, frame
+
+HOUR = 3600
+
+
+@pytest.fixture(autouse=True)
+def term(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give who receives an hour to come back."""
+    monkeypatch.setattr("anyws._client_channel._TERM", HOUR)
+
+
+def text(payload: str) -> bytes:
+    """Write a server's text message."""
+    return frame(TEXT, payload, mask=None)
+
+
+@asynccontextmanager
+async def receiving(
+    **options: Any,
+) -> AsyncIterator[tuple[anyws.ClientWebSocket, RawServer, TaskGroup]]:
+    """Give both ends of a connection whose client has received, again and again.
+
+    And a task group beside the client's block.
+    """
+    async with (
+        anyio.create_task_group() as tasks,
+        raw("tcp", Path(), **options) as (ws, server),
+    ):
+
+        async def answer() -> None:
+            for number in range(3):
+                await server.receive()
+                await server.send(text(str(number)))
+
+        tasks.start_soon(answer)
+        for number in range(3):
+            await ws.send_text("?")
+            assert await ws.receive_text() == str(number)
+        yield ws, server, tasks
+
+
+async def say_goodbye(server: RawServer) -> int | None:
+    """Take a closing frame, answer it, and return its code."""
+    _, code = await server.until_close()
+    await server.send(frame(CLOSE, (code or 1005).to_bytes(2, "big"), mask=None))
+    await server.stream.aclose()
+    return code
+
+
+async def test_leaving_reads_the_answer() -> None:
+    """Who has received last need not read the answer to the closing frame."""
+    async with receiving() as (ws, server, tasks):
+        tasks.start_soon(say_goodbye, server)
+
+    assert ws.close_info == anyws.CloseInfo(1000, "", "local", True)
+
+
+async def test_another_task_closes() -> None:
+    """Who waits for a message learns of it at once, and the answer is read."""
+    async with receiving() as (ws, server, tasks):
+
+        async def receive() -> None:
+            with pytest.raises(anyws.ConnectionClosed):
+                await ws.receive_text()
+            ended.set()
+
+        ended = anyio.Event()
+        tasks.start_soon(receive)
+        await wait_all_tasks_blocked()
+        await ws.close(4000)
+        await ended.wait()
+        assert await say_goodbye(server) == 4000
+        assert (await ws.wait_closed()).clean is True
+
+
+async def test_the_peer_closes() -> None:
+    """Who reads finds the closing frame, and the session's reader deals with it."""
+    async with receiving() as (ws, server, tasks):
+        tasks.start_soon(server.send, text("last"), closing_frame(1001))
+        assert await ws.receive_text() == "last"
+        with pytest.raises(anyws.ConnectionClosed) as raised:
+            await ws.receive_text()
+        assert raised.value.code == 1001
+        assert await server.receive() == (CLOSE, b"\x03\xe9")
+
+
+def closing_frame(code: int) -> bytes:
+    """Write a server's closing frame."""
+    return frame(CLOSE, code.to_bytes(2, "big"), mask=None)
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["nobody else", "while receiving"])
+async def test_a_ping_finds_its_pong(waits: bool) -> None:
+    """Somebody reads, whether or not somebody receives."""
+    async with receiving() as (ws, server, tasks):
+
+        async def answer() -> None:
+            assert await server.receive() == (PING, b"!")
+            await server.send(frame(PONG, b"!", mask=None))
+
+        tasks.start_soon(answer)
+        async with anyio.create_task_group() as inner:
+            if waits:
+                inner.start_soon(ws.receive_text)
+            await wait_all_tasks_blocked()
+            assert await ws.ping(b"!") >= 0
+            await server.send(text("over"))
+        tasks.start_soon(say_goodbye, server)
+
+
+async def test_a_cancelled_receive_lets_go() -> None:
+    """What comes then is read by the session's reader; nothing is lost."""
+    async with receiving() as (ws, server, tasks):
+        for number in range(20):
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as inner:
+                    inner.start_soon(ws.receive_text)
+                    await wait_all_tasks_blocked()
+                    scope.cancel()
+            if number % 2:
+                await server.send(text(str(number)))
+                assert await ws.receive_text() == str(number)
+        tasks.start_soon(say_goodbye, server)
+
+
+async def test_a_silent_peer_ends_who_receives() -> None:
+    """The keepalive ends a wait for the stream as well, with 1011."""
+    async with receiving(ping_interval=0.02, ping_timeout=0.02) as (ws, _, _):
+        with pytest.raises(anyws.ConnectionClosed) as raised:
+            await ws.receive_text()
+
+    assert (raised.value.code, raised.value.reason) == (1011, "keepalive ping timeout")
+
+
+async def test_a_close_spares_what_is_being_written() -> None:
+    """To end the wait of who receives does not end that of who writes."""
+    message = "x" * 2**22
+    async with receiving() as (ws, server, tasks):
+
+        async def receive() -> None:
+            with pytest.raises(anyws.ConnectionClosed):
+                await ws.receive_text()
+
+        tasks.start_soon(receive)
+        await ws.send_text(message)
+        await wait_all_tasks_blocked()
+        tasks.start_soon(ws.close, 4000)
+        await wait_all_tasks_blocked()
+        frames, code = await server.until_close()
+        assert [len(payload) for _, payload in frames] == [len(message)]
+        assert code == 4000
+        await server.send(closing_frame(4000))
+        await server.stream.aclose()
+
+
+async def test_the_stream_is_not_lent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not come back in time need not: the end is seen."""
+    monkeypatch.setattr("anyws._client_channel._TERM", 0.01)
+    async with receiving() as (ws, server, _):
+        await server.send(text("unread"), closing_frame(1001))
+        assert (await ws.wait_closed()).code == 1001
+        assert await ws.receive_text() == "unread"
+
+
+async def test_answers_have_a_bound() -> None:
+    """Who receives reads no pings either whose pongs the peer does not take."""
+    sent = anyio.Event()
+
+    async def flood() -> None:
+        await server.send(frame(PING, b"x" * 125, mask=None) * 2**18)
+        sent.set()
+
+    async with receiving() as (ws, server, tasks):
+        tasks.start_soon(flood)
+        async with anyio.create_task_group() as inner:
+            inner.start_soon(ws.receive_text)
+            await wait_all_tasks_blocked()
+            assert not sent.is_set()
+            tasks.start_soon(server.drain)
+            await sent.wait()
+            inner.cancel_scope.cancel()
+        await ws.close()
+        await server.stream.aclose()
