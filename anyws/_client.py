@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_bytes
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self
 
 from anyio import AsyncContextManagerMixin, current_time
 from starlette.datastructures import Headers
@@ -21,9 +21,11 @@ from ._fragments import (
     receiving,
     sending,
 )
+from ._link import DirectChannel
 from ._messaging import Messaging, outside
 from ._opening import OpeningHandshake
 from ._options import Options
+from ._session import Session
 from ._states import CLOSE, CONNECTED, DISCONNECT
 from ._transport import StreamTransport
 from ._wire import Side, Wire
@@ -40,6 +42,18 @@ class HandshakeResponse:
 
     status: int
     headers: Headers
+
+
+class Connection(DirectChannel, Protocol):
+    """The channel of a client: an opening handshake is behind it."""
+
+    session: Session
+
+    def read(self, rest: bytes) -> None:
+        """Begin to read; with what was read behind the opening handshake."""
+
+    async def aclose(self) -> None:
+        """Close the transport; does not raise."""
 
 
 class ClientWebSocket(Messaging, AsyncContextManagerMixin):
@@ -59,29 +73,55 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
 
     def __init__(
         self,
+        channel: Connection,
+        response: HandshakeResponse,
+        subprotocol: str | None,
+        options: Options,
+        *,
+        rest: bytes = b"",
+        reconnects: bool = False,
+    ) -> None:
+        self.response: HandshakeResponse = response
+        self.subprotocol: str | None = subprotocol
+        self._session: FragmentSession | None = None
+        self._channel = channel
+        self._options = options
+        self._rest = rest
+        self._reconnects = reconnects
+        self._opened_at = current_time()
+        self._left_at: float | None = None
+
+    @classmethod
+    def _over(
+        cls,
         transport: StreamTransport,
         opening: OpeningHandshake,
         options: Options,
         *,
         reconnects: bool = False,
-    ) -> None:
-        self.response: HandshakeResponse = HandshakeResponse(
-            opening.status, opening.headers
+    ) -> Self:
+        """Return the client's end of what an opening handshake has opened."""
+        channel = ClientChannel(transport)
+        wire = Wire(
+            Side.CLIENT,
+            max_message_bytes=options.max_message_bytes,
+            extensions=opening.extensions,
         )
-        self.subprotocol: str | None = opening.subprotocol
-        self._session: FragmentSession | None = None
-        self._options = options
-        self._extensions = opening.extensions
-        self._rest = opening.rest
-        self._reconnects = reconnects
-        self._channel = ClientChannel(transport)
-        self._opened_at = current_time()
-        self._left_at: float | None = None
+        channel.open(wire, compressed=bool(opening.extensions))
+        response = HandshakeResponse(opening.status, opening.headers)
+        return cls(
+            channel,
+            response,
+            opening.subprotocol,
+            options,
+            rest=opening.rest,
+            reconnects=reconnects,
+        )
 
     # The block
 
     @asynccontextmanager
-    async def __asynccontextmanager__(self) -> AsyncGenerator[ClientWebSocket]:
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         """Guard the connection; see the class."""
         if self._session is not None:
             raise RuntimeError("a WebSocket cannot be entered twice")
@@ -95,12 +135,6 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             direct=channel,
         )
         session.subprotocol = self.subprotocol
-        wire = Wire(
-            Side.CLIENT,
-            max_message_bytes=self._options.max_message_bytes,
-            extensions=self._extensions,
-        )
-        channel.open(wire, compressed=bool(self._extensions))
         channel.read(self._rest)
         try:
             async with session.hosting(self):

@@ -177,7 +177,9 @@ class Connector(AsyncContextManagerMixin):
             raise opening.rejection() or HandshakeError(
                 f"{shown(url)}: {step} timed out after {self._open_timeout} s"
             ) from exc
-        return ClientWebSocket(transport, opening, self._options, reconnects=reconnects)
+        return ClientWebSocket._over(
+            transport, opening, self._options, reconnects=reconnects
+        )
 
     async def _shake_hands(
         self, transport: StreamTransport, opening: OpeningHandshake

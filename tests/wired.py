@@ -360,7 +360,7 @@ class DialledChannel(Channel):
         """Return the client's WebSocket."""
         opening = OpeningHandshake(parse_url("ws://memory"), compression=False)
         transport = StreamTransport(MemoryStream(self))
-        client: Any = Dialled(transport, opening, Options(**options))
+        client: Any = Dialled._over(transport, opening, Options(**options))
         return client  # type: ignore[no-any-return]  # the suites' name for its verbs
 
 

@@ -161,7 +161,7 @@ class _Connecting(AsyncContextManagerMixin):
                         self._scope["state"] |= self._lifespan.state
                     run = _Run(self._app, self._scope, self._dialect)
                     peer = await self._opened(run, tasks)
-                    async with peer.hosting():
+                    async with peer:
                         yield peer
                 except cancelled:
                     raise

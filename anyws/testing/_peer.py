@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Final
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, Self
 
-from anyio import current_time, move_on_after
+from anyio import move_on_after
 
 from .._client import ClientWebSocket, HandshakeResponse
 from .._close import CloseInfo
 from .._events import Event, payload_of
-from .._fragments import FragmentSession, ReceiveStream, receiving
 from .._options import Options
-from .._states import CONNECTED
 from ._errors import DeadlineExceeded
 from ._history import History
 from ._network import Answer, End, Message
@@ -47,11 +45,16 @@ class Peer(ClientWebSocket):
         start_soon: Callable[..., object],
         shut_down: Callable[[], object],
     ) -> None:
-        self.response: HandshakeResponse = HandshakeResponse(
-            answer.status, answer.headers
+        super().__init__(
+            channel,
+            HandshakeResponse(answer.status, answer.headers),
+            answer.subprotocol,
+            Options(
+                receive_buffer=_UNREAD_MESSAGES,
+                close_timeout=min(deadline, 1e9),
+                ping_interval=None,
+            ),
         )
-        self.subprotocol: str | None = answer.subprotocol
-        self._session: FragmentSession | None = None
         self._pipe = channel
         self._server = server
         self._history = history
@@ -59,38 +62,17 @@ class Peer(ClientWebSocket):
         self._start_soon = start_soon
         self._shut_down = shut_down
         self._trickles = False
-        self._opened_at = current_time()
-        self._left_at: float | None = None
 
     @asynccontextmanager
-    async def hosting(self) -> AsyncGenerator[Peer]:
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         """Be connected while the block runs; close by what leaves it."""
-        channel = self._pipe
-        session = channel.session = self._session = FragmentSession(
-            channel.receive,
-            channel.send,
-            Options(
-                receive_buffer=_UNREAD_MESSAGES,
-                close_timeout=min(self._deadline, 1e9),
-                ping_interval=None,
-            ),
-            client_state=CONNECTED,
-            application_state=CONNECTED,
-            direct=channel,
-        )
-        session.subprotocol = self.subprotocol
-        channel.deliver()
-        try:
-            async with session.hosting(self):
-                try:
-                    yield self
-                finally:
-                    if channel.stalled or channel.half_closed:
-                        self.abort()  # there will be no closing handshake
-                    channel.resume()
-        finally:
-            self._left_at = current_time()
-            channel.end(End())
+        async with super().__asynccontextmanager__():
+            try:
+                yield self
+            finally:
+                if self._pipe.stalled or self._pipe.half_closed:
+                    self.abort()  # there will be no closing handshake
+                self._pipe.resume()
 
     # The verbs, in time
 
@@ -155,17 +137,6 @@ class Peer(ClientWebSocket):
         """
         with self._within_deadline("pong"):
             return await super().ping(data)
-
-    def receive_stream(self) -> AbstractAsyncContextManager[ReceiveStream]:
-        """Receive the next message in one part, as an application sends it whole.
-
-        Raises:
-            ConnectionClosed: On entry: the connection has ended.
-            BusyResourceError: On entry: another task is receiving.
-        Cancellation:
-            Safe: entering loses nothing.
-        """
-        return receiving(self._guarded("receive_stream"), self._pipe)
 
     # What can be wrong with a peer
 

@@ -28,7 +28,7 @@ class PeerChannel:
     """The peer's end of the transport: the direct channel of its session.
 
     Attributes:
-        session: The peer's; until it is there, what comes is kept.
+        session: The peer's; until it reads, what comes is kept.
         stalled: Whether the peer reads nothing.
         half_closed: Whether it has ended its half of the transport.
         codeless: Whether its closing frame has no code.
@@ -38,7 +38,7 @@ class PeerChannel:
     paused = False
 
     def __init__(self, server: Server) -> None:
-        self.session: Session | None = None
+        self.session: Session
         self.stalled: bool = False
         self.half_closed: bool = False
         self.codeless: bool = False
@@ -46,7 +46,7 @@ class PeerChannel:
         self._server = server
         self._down = deque[Item]()
         self._down_bytes = 0
-        self._delivering = False
+        self._begun = self._delivering = False
         self._written = Wakeup()
         self._over = False
         self._end: Event | None = None
@@ -71,6 +71,11 @@ class PeerChannel:
         """Whether the server has to wait with what it writes."""
         return self._down_bytes >= BUFFER_BYTES and not self._over
 
+    def read(self, rest: bytes = b"") -> None:
+        """Begin to read."""
+        self._begun = True
+        self.deliver()
+
     def deliver(self) -> None:
         """Hand on what can be handed on now."""
         if self._delivering or self.rate != inf:
@@ -81,18 +86,17 @@ class PeerChannel:
         self._delivering = False
 
     def _deliver_one(self, item: Item) -> bool:
-        session = self.session
-        if session is None or self.stalled or self._over:
+        if not self._begun or self.stalled or self._over:
             return False
         if isinstance(item, Message):
             kind = "text" if isinstance(item.payload, str) else "bytes"
             event: Event = {"type": RECEIVE, kind: item.payload}
-            if not session.feed(event, size_of(event)):
+            if not self.session.feed(event, size_of(event)):
                 return False
             self._down_bytes -= item.size
             self._server.room.ring()
         elif isinstance(item, Ping):
-            session.pong(item.payload)
+            self.session.pong(item.payload)
         elif isinstance(item, Close):
             self._answer = None if self._closed else item
             self._finish(CloseInfo(item.code, item.reason, "peer", True))
@@ -194,6 +198,10 @@ class PeerChannel:
         if self._answer is not None:
             self._server.arrive(self._answer)
         self._server.arrive(End())
+
+    async def aclose(self) -> None:
+        """End the transport, whatever came before."""
+        self.end(End())
 
     def cut(self) -> CloseInfo:
         """Reset the transport."""
