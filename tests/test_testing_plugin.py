@@ -47,6 +47,48 @@ def test_the_server_is_an_option(pytester: pytest.Pytester) -> None:
     run.assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize(
+    ("handler", "lines"),
+    [
+        ("await ws.wait_closed()", [">*connect(app, *", "E * no answer * in app, *"]),
+        (
+            "await ws.accept(); await ws.wait_closed()",
+            [">*ws.receive_text()", "E * no message * in app, *"],
+        ),
+        ("raise KeyError(1)", [">*connect(app, *", "E * KeyError: 1"]),
+        (
+            "await ws.accept(); raise KeyError(1)",
+            [">*ws.receive_text()", ">*connect(app, *", "E * KeyError: 1"],
+        ),
+    ],
+)
+def test_a_failure_shows_the_test_and_the_handler(
+    pytester: pytest.Pytester, handler: str, lines: list[str]
+) -> None:
+    """Where either is, and nothing of how a peer waits."""
+    pytester.makepyfile(
+        f"""
+        import anyws, pytest
+
+        @anyws.endpoint
+        async def app(ws):
+            {handler}
+
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        async def test_it(websocket_connect, anyio_backend):
+            async with websocket_connect(app, deadline=0.1) as ws:
+                await ws.receive_text()
+        """
+    )
+    options = ("-p", "anyio", "-p", "anyws", "-o", "anyio_mode=auto")
+    run = pytester.runpytest_inprocess(*options)
+    run.assert_outcomes(failed=1)
+    run.stdout.fnmatch_lines(lines)
+    run.stdout.no_fnmatch_line("*anyws/testing/_*.py:*")
+    run.stdout.no_fnmatch_line("*WouldBlock*")
+    run.stdout.no_fnmatch_line("*Cancelled*")
+
+
 def test_the_plugin_needs_no_extra() -> None:
     """With neither Hypercorn nor trio it loads, and a server is a skipped test."""
     script = """

@@ -66,6 +66,7 @@ class _Run:
 
     async def work(self) -> None:
         """Run the application to its end."""
+        __tracebackhide__ = True
         cancelled = get_cancelled_exc_class()
         outcome, error = "was cancelled", None
         with self._cancel_scope:
@@ -85,6 +86,7 @@ class _Run:
         self.over.set()
 
     async def _call(self) -> None:
+        __tracebackhide__ = True
         server, scope = self.server, self._scope
         if not self._dialect.hosted:
             coroutine = self._app(scope, server.receive, server.send)
@@ -148,6 +150,7 @@ class _Connecting(AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Peer]:
         """Connect; the errors come out here, past the task group."""
+        __tracebackhide__ = True
         cancelled = get_cancelled_exc_class()
         outcome: BaseException | None = None
         run: _Run | None = None
@@ -180,6 +183,7 @@ class _Connecting(AsyncContextManagerMixin):
 
     async def _opened(self, run: _Run, tasks: TaskGroup) -> Peer:
         """Start the application, and wait for its answer to the handshake."""
+        __tracebackhide__ = True
         server, history, deadline = run.server, run.history, self._deadline
         channel = PeerChannel(server)
         server.serve(channel)
@@ -242,7 +246,10 @@ def _verdict(
         peer is not None and peer.explains(outcome)
     )
     if caused or (run.error is not None and isinstance(outcome, DeadlineExceeded)):
-        problem.__context__ = problem.__context__ or outcome
+        if (
+            peer is not None or run.error is None
+        ):  # it says where, or what, the test was
+            problem.__context__ = problem.__context__ or outcome
         return problem
     return _chosen(outcome, problem)
 

@@ -72,16 +72,15 @@ class History:
     def _state(self) -> str:
         if self.outcome is not None:
             return self.outcome
-        calls = " and ".join(f"in {name}" for name, n in self._calls.items() if n)
-        if calls:
-            state = f"is waiting {calls}"
+        if calls := " and ".join(f"a {name}" for name, n in self._calls.items() if n):
+            state = f"has {calls} under way"
         elif self._called is None:
             state = "has not called receive or send yet"
         else:
             ago = current_time() - self._called
             state = f"has not called receive or send for {ago:.3f} s"
         where = _whereabouts(self.application)
-        return f"{state}, {where}" if where else state
+        return f"is {where}, and {state}" if where else state
 
 
 def _shortened(value: object) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Final, Self
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, Self, TypeVar
 
 from anyio import move_on_after
 
@@ -20,6 +20,8 @@ from ._server import Server
 
 # A test's peer reads all that comes, unless it is told otherwise.
 _UNREAD_MESSAGES: Final = 1024
+
+T = TypeVar("T")
 
 
 class Peer(ClientWebSocket):
@@ -76,18 +78,17 @@ class Peer(ClientWebSocket):
 
     # The verbs, in time
 
-    @contextmanager
-    def _within_deadline(self, what: str) -> Iterator[None]:
-        with move_on_after(self._deadline) as scope:
-            yield
-        if scope.cancelled_caught:
-            raise DeadlineExceeded(
-                f"no {what} within {self._deadline} s: {self._history.report()}"
-            )
+    async def _in_time(self, what: str, call: Awaitable[T]) -> T:
+        __tracebackhide__ = True
+        with move_on_after(self._deadline):
+            return await call
+        raise DeadlineExceeded(
+            f"no {what} within {self._deadline} s: {self._history.report()}"
+        )
 
     async def _next(self) -> Event:
-        with self._within_deadline("message"):
-            return await super()._next()
+        __tracebackhide__ = True
+        return await self._in_time("message", super()._next())
 
     async def send(self, message: Event) -> None:
         """Send an ASGI event: `websocket.send` or `websocket.close`.
@@ -100,8 +101,8 @@ class Peer(ClientWebSocket):
             All or nothing.
         Source: ASGI "websocket.send", ".close".
         """
-        with self._within_deadline("room for a message"):
-            await super().send(message)
+        __tracebackhide__ = True
+        await self._in_time("room for a message", super().send(message))
 
     async def close(self, code: int | None = 1000, reason: str | None = None) -> None:
         """Close the connection; as `ClientWebSocket.close`.
@@ -124,8 +125,8 @@ class Peer(ClientWebSocket):
         Cancellation:
             Safe: waiting changes nothing.
         """
-        with self._within_deadline("end of the connection"):
-            return await super().wait_closed()
+        __tracebackhide__ = True
+        return await self._in_time("end of the connection", super().wait_closed())
 
     async def ping(self, data: bytes = b"") -> float:
         """Send a ping and wait for its pong; as `ClientWebSocket.ping`.
@@ -135,8 +136,8 @@ class Peer(ClientWebSocket):
         Cancellation:
             Safe: the ping is sent all the same, and its pong ignored.
         """
-        with self._within_deadline("pong"):
-            return await super().ping(data)
+        __tracebackhide__ = True
+        return await self._in_time("pong", super().ping(data))
 
     # What can be wrong with a peer
 
