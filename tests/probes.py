@@ -114,6 +114,7 @@ class Row:
         early: Messages that the client sends before the answer.
         subprotocols: Those that it offers.
         alone: Whether the row has a server for itself, which may end with it.
+        pings: Whether that server expects answers to its pings soon.
     """
 
     app: App
@@ -121,6 +122,7 @@ class Row:
     early: tuple[str, ...] = ()
     subprotocols: tuple[str, ...] = ()
     alone: bool = False
+    pings: bool = False
     compression = False
 
 
@@ -147,6 +149,7 @@ class Check:
     alone: bool = False
     compression: bool = False
     early = subprotocols = ()
+    pings = False
 
 
 LAW: dict[str, Check] = {}
@@ -336,7 +339,47 @@ async def send_before_receive(asgi: Asgi) -> None:
     await asgi.receive()
 
 
+async def answer_no_pings(ws: Any, note: Note) -> None:
+    """Read nothing until the server has given up, if it does."""
+    ws.ignore_pings()
+    await anyio.sleep(5 * WAITS)
+    ws.resume()
+    with anyio.move_on_after(WAITS):
+        await end_of(ws, note)
+        return
+    note("end", "nothing")
+
+
+@row(answer_no_pings, alone=True, pings=True)
+async def peer_answers_no_pings(asgi: Asgi) -> None:
+    """Not in the time that the server's keepalive has for that."""
+    await asgi.accept()
+    await anyio.sleep(4 * WAITS)
+    await asgi.receive()
+    await asgi.send("send", text="late")
+    await asgi.send("close", code=4002)
+    await asgi.receive()
+
+
 # The application leaves
+
+
+def closes(code: int, reason: str) -> App:
+    """Close with what no frame may carry, and then with what one may."""
+
+    async def app(asgi: Asgi) -> None:
+        await asgi.accept()
+        await asgi.send("close", code=code, reason=reason)
+        await asgi.receive()
+        await asgi.send("close", code=4003)
+        await asgi.receive()
+
+    return app
+
+
+for code in (999, 1005, 1006, 1015, 5000, 70000):
+    ROWS[f"own_close_{code}"] = Row(closes(code, "why"), end_of)
+ROWS["own_close_long_reason"] = Row(closes(4002, "x" * 200), end_of)
 
 
 @row(end_of)

@@ -73,6 +73,14 @@ COMMANDS: dict[str, Callable[[str], Sequence[str]]] = {
 }
 
 
+#: What makes a server expect answers to its pings soon; Granian sends none.
+PINGS: Final = {
+    "uvicorn": ("--ws-ping-interval", "0.3", "--ws-ping-timeout", "0.3"),
+    "hypercorn": ("-c", f"file:{HERE / 'keepalive.py'}"),
+    "engine": ("-c", f"file:{HERE / 'keepalive.py'}"),
+}
+
+
 def need(name: str) -> str:
     """Skip where a server cannot be had; return its name."""
     package, _, worker = name.partition("-")
@@ -85,15 +93,16 @@ def need(name: str) -> str:
 
 @contextmanager
 def serving(
-    name: str, app: str, folder: Path, **environment: str
+    name: str, app: str, folder: Path, *, pings: bool = False, **environment: str
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run a server; give its port and its process."""
     with socket.socket() as found:
         found.bind((HOST, 0))
         port: int = found.getsockname()[1]
+    more = PINGS.get(name.partition("-")[0], ()) if pings else ()
     with (folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, *COMMANDS[name](str(port)), app],
+            [sys.executable, *COMMANDS[name](str(port)), *more, app],
             cwd=HERE,
             env=os.environ | {"PYTHONPATH": _python_path()} | environment,
             stdout=log,
@@ -216,6 +225,8 @@ class RealPeer:
         """Read nothing more."""
         self._stream.stall()
 
+    ignore_pings = stall  # what is not read is not answered
+
     def resume(self) -> None:
         """Read on."""
         self._stream.resume()
@@ -329,7 +340,11 @@ class Asked:
         cases = {name: uuid.uuid4().hex for name in names}
         clients: Notes = {}
         environment = {probes.FOLDER: str(self._folder)}
-        with serving(server, "probes:app", self._folder, **environment) as (port, it):
+        pings = any(self._rows[name].pings for name in names)
+        running = serving(
+            server, "probes:app", self._folder, pings=pings, **environment
+        )
+        with running as (port, it):
             stop = partial(it.send_signal, signal.SIGTERM)
 
             async def ask(name: str) -> None:

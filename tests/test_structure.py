@@ -69,9 +69,9 @@ HYPERCORN = (
 # The same for the public package anyws.testing.
 TESTING = (
     "_errors",
+    "_network",
     "_dialects",
     "_history",
-    "_network",
     "_inbox",
     "_scope",
     "_server",

@@ -754,6 +754,63 @@ class TestManners:
         assert app.saw[:4] == results
         assert {event["type"] for event in app.saw[4:]} == {"websocket.disconnect"}
 
+    @pytest.mark.parametrize(
+        ("server", "code", "size", "saw", "info"),
+        [
+            ("hypercorn-trio", 1006, 3, [None, 1000], (1000, "xxx")),
+            ("hypercorn-trio", 999, 3, [None, 1000], (1002, "invalid status code")),
+            ("hypercorn-trio", 70000, 3, ["error"], (1006, "")),
+            ("hypercorn-trio", 4000, 200, [None, 1000], (4000, "x" * 123)),
+            ("uvicorn", 1006, 3, ["ProtocolError", 1006], (1006, "")),
+            ("uvicorn", 4000, 200, ["ProtocolError", 4000], (1006, "")),
+            ("granian", 1005, 3, [None, 1005], (1002, "invalid status code")),
+            ("granian", 70000, 3, [None, 1005], (1000, "xxx")),
+            ("granian", 4000, 200, [None, 1005], (1002, "control frame too long")),
+        ],
+    )
+    async def test_a_close_that_no_frame_may_carry(
+        self, server: str, code: int, size: int, saw: list[Any], info: tuple[int, str]
+    ) -> None:
+        """It is mended, refused with an end that is none, or breaks the protocol."""
+
+        @Raw
+        async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+            await send(ACCEPT)
+            event = {"type": "websocket.close", "code": code, "reason": "x" * size}
+            saw.append(await outcome(send(event)))
+            with anyio.move_on_after(1):
+                saw.append((await receive())["code"])
+            await anyio.sleep_forever()
+
+        with pytest.raises(ApplicationStillRunning):
+            async with connect(app, server=server) as ws:
+                await anyio.sleep(2)
+                ws.abort()
+                assert ws.close_info is not None
+                assert (ws.close_info.code, ws.close_info.reason) == info
+        assert app.saw == saw
+
+    @pytest.mark.parametrize(
+        ("server", "told", "code"),
+        [
+            ("uvicorn", 1005, 1011),
+            ("hypercorn-engine", 1011, 1011),
+            ("hypercorn-trio", 1006, 1000),
+            ("granian", 1000, 1000),
+        ],
+    )
+    async def test_a_peer_that_answers_no_pings(
+        self, server: str, told: int, code: int
+    ) -> None:
+        """Some servers give it up, and tell the application something of that."""
+        async with connect(silent, server=server) as ws:
+            ws.ignore_pings()
+            ws.ignore_pings()  # once more does no harm
+            await anyio.sleep(60)
+        assert ws.close_info is not None
+        assert ws.close_info.code == code
+        assert silent.saw[-1]["code"] == told
+
     async def test_granian_takes_no_body_in_parts(self) -> None:
         """The part raises in the application; what is sent whole goes out."""
 

@@ -3,17 +3,26 @@
 The specification leaves much open, and servers keep less. Each field here is one
 difference that an application can see; the same contract suite holds each dialect
 against the real server (`tests/test_testing_dialects.py`).
+
+`"uvicorn"` is that with its implementation of WebSockets called `websockets-sansio`; the
+two others differ. No dialect has what the servers' settings decide: limits of sizes, and
+when pings are sent, so a keepalive gives up when a test says so. Nor is there a wire:
+compression, fragments and HTTP/2 show only in the real ones.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Final, Literal, TypeAlias
 
-from .._states import ACCEPT, CLOSE, RESPONSE_BODY, RESPONSE_START, SEND
+from .._close import MAX_REASON_BYTES, fitted_reason, may_be_sent
+from .._events import Event
+from .._states import ACCEPT, CLOSE, RECEIVE, RESPONSE_BODY, RESPONSE_START, SEND
 from ._errors import ClientDisconnected, UnexpectedMessageError
+from ._network import NO_CODE, Close
 
 Refusal: TypeAlias = type[Exception] | None
 
@@ -24,8 +33,6 @@ Phase: TypeAlias = Literal["waiting", "open", "closed", "rejected", "gone", "los
 
 # phase -> event -> what is raised; `None`: nothing happens
 Refusals: TypeAlias = Mapping[Phase, Mapping[str, Refusal]]
-
-NO_CODE: Final = 1005  # of a closing frame: it has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,13 @@ class Dialect:
         own_close: The code told after the application's own close; `None`: its own.
         own_close_waits: Whether that is told only when the peer has answered.
         own_close_ends_reading: Whether later messages are discarded.
+        bad_close: What an own close makes that no frame may carry: it raises, and the
+            application is told of an end all the same; or a frame, valid or not.
+        mended_codes: Codes of an own close that are sent as 1000.
+        huge_code: What one over 65535 raises; `None`: it is sent as 1000.
+        cuts_reason: Whether the reason of an own close is cut to what a frame can hold.
+        keepalive: What happens when the peer answers no ping: nothing; or it gets 1011
+            and the application is told so, or that the transport has ended.
         rejected: The code told after a rejection by close; `None`: nothing is told.
         denied: The same after a denial response.
         hung_up: The same once the peer has hung up after either.
@@ -116,6 +130,11 @@ class Dialect:
     own_close: int | None = None
     own_close_waits: bool = True
     own_close_ends_reading: bool = False
+    bad_close: Literal["raises", "passes"] = "passes"
+    mended_codes: frozenset[int] = frozenset()
+    huge_code: Refusal = None
+    cuts_reason: bool = True
+    keepalive: Literal["told", "lost"] | None = None
     rejected: int | None = 1006
     denied: int | None = 1006
     hung_up: int | None = None
@@ -137,6 +156,28 @@ class Dialect:
     accept_headers: bool = True
     early_data: Literal["kept", "held", "lost", "refused"] = "kept"
     shutdown: Shutdown
+
+    def spelled(self, payload: str | bytes) -> Event:
+        """Return the event of a message that has come."""
+        name = "text" if isinstance(payload, str) else "bytes"
+        both = {"text": None, "bytes": None} if self.both_keys else {}
+        return {"type": RECEIVE, **both, name: payload}
+
+    def closing_frame(self, event: Event) -> Close:
+        """Return the frame that the server makes of an application's close."""
+        code = 1000 if event.get("code") is None else int(event["code"])
+        reason = event.get("reason")
+        reason = fitted_reason(reason) if self.cuts_reason else reason or ""
+        if code in self.mended_codes:
+            code = 1000
+        if code > 0xFFFF and self.bad_close == "passes":
+            if self.huge_code is not None:
+                raise self.huge_code(f"{code} does not fit into two bytes")
+            code = 1000
+        if not may_be_sent(code):
+            return Close(code, reason, "invalid status code")
+        long = len(reason.encode()) > MAX_REASON_BYTES
+        return Close(code, reason, "control frame too long" if long else None)
 
 
 def _all(refusal: Refusal) -> Mapping[str, Refusal]:
@@ -167,6 +208,8 @@ _HYPERCORN_ASYNCIO: Final = Dialect(
     tells_reason=False,
     no_code=1006,
     own_close=1000,
+    mended_codes=frozenset({1005, 1006, 1015}),
+    huge_code=struct.error,
     rejected=None,
     denied=None,
     hung_up=1000,
@@ -195,6 +238,7 @@ _HYPERCORN_ENGINE: Final = replace(
     name="hypercorn-engine",
     checks=False,
     hosted=True,
+    keepalive="told",
     both_keys=True,
     shutdown=Shutdown(cancels_after=3.0),
 )
@@ -206,6 +250,9 @@ _UVICORN: Final = Dialect(
     lost_told_again=True,
     own_close_waits=False,
     own_close_ends_reading=True,
+    bad_close="raises",
+    cuts_reason=False,
+    keepalive="lost",
     refusals={
         "gone": {SEND: ClientDisconnected, CLOSE: None},
         "lost": _all(ClientDisconnected),
@@ -228,6 +275,7 @@ _GRANIAN: Final = Dialect(
     lost=1005,
     own_close=1005,
     own_close_waits=False,
+    cuts_reason=False,
     rejected=1005,
     denied=None,
     after_the_end=1005,
@@ -269,3 +317,10 @@ def dialect_named(name: str) -> Dialect:
     except KeyError:
         known = ", ".join(map(repr, DIALECTS))
         raise ValueError(f"server must be one of {known}, not {name!r}") from None
+
+
+def refuse(refusal: Refusal, what: str) -> bool:
+    """Raise what there is to raise, or tell that nothing happens."""
+    if refusal is not None:
+        raise refusal(what)
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from anyio import Event as Signal
 from starlette.datastructures import Headers
@@ -11,6 +11,8 @@ from starlette.datastructures import Headers
 # Bytes that are on their way in one direction before who sends has to wait; of the
 # kernel's buffers on both ends, which hold some megabytes.
 BUFFER_BYTES: Final = 64 * 1024
+
+NO_CODE: Final = 1005  # of a closing frame: it has none
 
 _OVERHEAD: Final = 16  # bytes that a message takes besides its payload
 
@@ -39,10 +41,15 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """A closing frame; with code 1005 it carries none."""
+    """A closing frame; with code 1005 it carries none.
+
+    Attributes:
+        defect: What is wrong with it, in the words of the peer that meets it.
+    """
 
     code: int
     reason: str = ""
+    defect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,17 @@ class Answer:
     code: int | None = None
     reason: str | None = None
     subprotocol: str | None = None
+
+
+class Client(Protocol):
+    """Where a server writes to."""
+
+    def written(self, item: Item) -> None:
+        """Take what the server has written."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer reads so slowly that the server has to wait."""
 
 
 class Bell:

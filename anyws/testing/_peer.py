@@ -185,6 +185,15 @@ class Peer(ClientWebSocket):
         for _ in range(count):
             self._server.arrive(Message(message))
 
+    def ignore_pings(self) -> None:
+        """Have answered no ping for as long as the server's keepalive allows.
+
+        What follows is its dialect's: uvicorn and the engine of `anyws.hypercorn` close
+        with 1011; the others send no pings, or do not look at the answers.
+        """
+        self._push()
+        self._server.give_up()
+
     def shut_down_server(self) -> None:
         """Tell the server to stop, as SIGTERM does; what follows is its dialect's."""
         self._shut_down()

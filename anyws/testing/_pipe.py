@@ -15,8 +15,7 @@ from .._close import CloseInfo
 from .._events import FRAGMENT, INFO, Event, payload_of, size_of
 from .._session import Session
 from .._states import DISCONNECT, RECEIVE, SEND
-from ._dialects import NO_CODE
-from ._network import BUFFER_BYTES, Close, End, Item, Message, Ping
+from ._network import BUFFER_BYTES, NO_CODE, Close, End, Item, Message, Ping
 from ._server import Server
 
 # Of the scheduler: what a closing frame takes to the peer and back, at least. What an
@@ -98,8 +97,11 @@ class PeerChannel:
         elif isinstance(item, Ping):
             self.session.pong(item.payload)
         elif isinstance(item, Close):
-            self._answer = None if self._closed else item
-            self._finish(CloseInfo(item.code, item.reason, "peer", True))
+            info = CloseInfo(item.code, item.reason, "peer", True)
+            if item.defect is not None:
+                info = CloseInfo(1002, item.defect, "local", False)
+            self._answer = None if self._closed else Close(info.code, info.reason)
+            self._finish(info)
         else:
             self._finish(CloseInfo(1006, "", "network", False))
         self._down.popleft()

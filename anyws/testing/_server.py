@@ -7,12 +7,13 @@ application makes room for it.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Protocol
+from typing import Any
 
 from anyio import CancelScope
 from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
 from starlette.datastructures import Headers
+from websockets.exceptions import ProtocolError
 
 from .._close import CloseInfo, fitted_reason
 from .._events import INFO, Event, outgoing
@@ -23,7 +24,6 @@ from .._states import (
     CONNECTING,
     DISCONNECT,
     DISCONNECTED,
-    RECEIVE,
     RESPONSE,
     RESPONSE_BODY,
     RESPONSE_START,
@@ -32,21 +32,21 @@ from .._states import (
     event_of,
     next_state,
 )
-from ._dialects import NO_CODE, Dialect, Phase, Refusal
+from ._dialects import Dialect, Phase, refuse
 from ._history import History
 from ._inbox import Inbox
-from ._network import BUFFER_BYTES, Answer, Bell, Close, End, Item, Message, Ping
-
-
-class Client(Protocol):
-    """Where a server writes to."""
-
-    def written(self, item: Item) -> None:
-        """Take what the server has written."""
-
-    @property
-    def full(self) -> bool:
-        """Whether the peer reads so slowly that the server has to wait."""
+from ._network import (
+    BUFFER_BYTES,
+    NO_CODE,
+    Answer,
+    Bell,
+    Client,
+    Close,
+    End,
+    Item,
+    Message,
+    Ping,
+)
 
 
 class Server:
@@ -132,18 +132,13 @@ class Server:
     def _take(self, item: Item) -> None:
         if isinstance(item, Message):
             if not (self._dialect.own_close_ends_reading and self._closed_as):
-                self._inbox.put(self._spelled(item.payload))
+                self._inbox.put(self._dialect.spelled(item.payload))
         elif isinstance(item, Ping):
             self._client.written(item)
         elif isinstance(item, Close):
             self._close_came(item)
         else:
             self._lose()
-
-    def _spelled(self, payload: str | bytes) -> Event:
-        name = "text" if isinstance(payload, str) else "bytes"
-        both = {"text": None, "bytes": None} if self._dialect.both_keys else {}
-        return {"type": RECEIVE, **both, name: payload}
 
     def _close_came(self, frame: Close) -> None:
         """Complete the closing handshake, whoever has begun it."""
@@ -245,7 +240,7 @@ class Server:
             try:
                 state = next_state(Role.APPLICATION, self._state, kind)
             except RuntimeError as exc:
-                return _refuse(refusals.get(kind, dialect.unexpected), str(exc))
+                return refuse(refusals.get(kind, dialect.unexpected), str(exc))
             if dialect.checks:
                 outgoing(event, self._subprotocols, accepted=self._accepted)
             more = event["type"] == RESPONSE_BODY and event.get("more_body", False)
@@ -255,7 +250,7 @@ class Server:
                 self._state = state
             return False
         words = f"{event['type']!r}: the connection is {self._phase}"
-        return _refuse(refusals.get(event["type"], dialect.unexpected), words)
+        return refuse(refusals.get(event["type"], dialect.unexpected), words)
 
     async def _perform(self, event: Event) -> None:
         kind = event["type"]
@@ -316,21 +311,28 @@ class Server:
     async def _send_message(self, event: Event) -> None:
         text, data = event.get("text"), event.get("bytes")
         if text is not None and data is not None:
-            _refuse(self._dialect.two_payloads, "a message with two payloads")
+            refuse(self._dialect.two_payloads, "a message with two payloads")
         if text is None and data is None:
             dialect, named = self._dialect, "text" in event
             refusal = dialect.none_payload if named else dialect.no_payload
-            _refuse(refusal, "a message without a payload")
+            refuse(refusal, "a message without a payload")
         else:
             await self._write(Message(str(text) if data is None else bytes(data)))
 
     async def _close(self, event: Event) -> None:
-        code, reason = event.get("code"), fitted_reason(event.get("reason"))
-        frame = self._closed_as = Close(1000 if code is None else int(code), reason)
         if not self._accepted:
+            code, reason = event.get("code"), fitted_reason(event.get("reason"))
+            self._closed_as = Close(1000 if code is None else int(code), reason)
             self._reject(403)
             self._tell_rejection(self._dialect.rejected)
             return
+        self._state = CONNECTED
+        frame = self._dialect.closing_frame(event)
+        if frame.defect is not None and self._dialect.bad_close == "raises":
+            info = CloseInfo(frame.code, frame.reason, "local", False)
+            self._tell_end(frame.code, frame.reason, info)  # although it goes on
+            raise ProtocolError(frame.defect)
+        self._state, self._closed_as = DISCONNECTED, frame
         if not self._dialect.own_close_waits:
             self._tell_own_close(clean=True)
         await self._write(frame)
@@ -341,8 +343,7 @@ class Server:
         if way == "before":
             await self._wait_for_client()
             if self.gone:
-                refusals = self._dialect.refusals.get("gone", {})
-                _refuse(refusals.get(SEND), "the client has gone")
+                refuse(self._dialect.refusals.get("gone", {}).get(SEND), "it is gone")
                 return
         self._client.written(item)
         if way != "before":
@@ -369,11 +370,23 @@ class Server:
         else:
             self._client.written(End())
 
-    def hang_up(self, code: int | None) -> None:
+    def hang_up(self, code: int | None, reason: str = "") -> None:
         """End the connection from the server's side, by a closing frame if need be."""
         self.gone = True
-        self._client.written(End() if code is None else Close(code))
+        self._client.written(End() if code is None else Close(code, reason))
         self.room.ring()
+
+    def give_up(self) -> None:
+        """Do what the server does when the peer has answered no ping in time."""
+        way = self._dialect.keepalive
+        if way is None or self._state is not CONNECTED or self.gone:
+            return
+        code, reason = 1011, "keepalive ping timeout"
+        if way == "told":
+            self._tell_end(code, reason, CloseInfo(code, reason, "local", False))
+        else:
+            self._lose()
+        self.hang_up(code, reason)
 
     def shut_down(self) -> None:
         """Do at once what the server does when it is told to stop."""
@@ -385,10 +398,3 @@ class Server:
             self._tell_end(shutdown.tells, None, info)
         if shutdown.frame is not None or shutdown.hangs_up:
             self.hang_up(shutdown.frame)
-
-
-def _refuse(refusal: Refusal, what: str) -> bool:
-    """Raise what there is to raise, or tell that nothing happens."""
-    if refusal is not None:
-        raise refusal(what)
-    return True
