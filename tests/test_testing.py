@@ -172,20 +172,6 @@ async def test_the_scope_is_that_of_the_request() -> None:
     assert (scope["client"], scope["user"]) == (None, "ann")
 
 
-async def test_the_answer_has_subprotocol_and_headers() -> None:
-    """The peer sees what the application accepted with."""
-
-    @Raw
-    async def app(receive: Any, send: Any, saw: list[Any]) -> None:
-        headers = [(b"x-a", b"1")]
-        await send({**ACCEPT, "subprotocol": "two", "headers": headers})
-        await receive()
-
-    async with connect(app, subprotocols=["one", "two"]) as ws:
-        assert ws.subprotocol == "two"
-        assert ws.response.headers["x-a"] == "1"
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -238,18 +224,6 @@ async def test_a_denial_response_is_a_value() -> None:
     assert caught.value.headers["retry-after"] == "7"
     assert caught.value.body == b'{"error":"late"}'
     assert (caught.value.code, caught.value.reason) == (None, None)
-
-
-async def test_an_application_that_ends_early_is_a_rejection() -> None:
-    """Without an answer it is 500."""
-
-    @Raw
-    async def app(receive: Any, send: Any, saw: list[Any]) -> None:
-        pass
-
-    with pytest.raises(Rejected, match="500"):
-        async with connect(app):
-            pytest.fail("not reached")
 
 
 # Errors
@@ -332,49 +306,6 @@ async def test_an_application_whose_peer_is_gone_has_not_failed() -> None:
         await ws.receive_text()
         ws.abort()
     assert app.saw == [ClientDisconnected]
-
-
-@pytest.mark.parametrize(
-    ("event", "error"),
-    [
-        ({"type": "websocket.send", "text": None, "bytes": None}, ValueError),
-        ({"type": "websocket.send", "text": b"bytes"}, TypeError),
-        ({"type": "websocket.send", "text": "\ud800"}, UnicodeEncodeError),
-        ({"type": "websocket.close", "code": 1006}, ValueError),
-        ({"type": "websocket.accept"}, RuntimeError),
-        ({"type": "websocket.http.response.start", "status": 200}, RuntimeError),
-        ({"type": "websocket.sned", "text": ""}, RuntimeError),
-    ],
-    ids=repr,
-)
-async def test_a_strict_server_refuses_what_is_invalid(
-    event: dict[str, Any], error: type[Exception]
-) -> None:
-    """It raises in the application, whose error it then is."""
-
-    @Raw
-    async def app(receive: Any, send: Any, saw: list[Any]) -> None:
-        await send(ACCEPT)
-        await send(event)
-
-    with pytest.raises(error):
-        async with connect(app) as ws:
-            await ws.wait_closed()
-
-
-async def test_a_strict_server_refuses_a_subprotocol_that_was_not_offered() -> None:
-    """So does it a second receive after the end."""
-
-    @Raw
-    async def app(receive: Any, send: Any, saw: list[Any]) -> None:
-        saw.append(await outcome(send({**ACCEPT, "subprotocol": "other"})))
-        await send(ACCEPT)
-        saw.append((await receive())["code"])
-        saw.append(await outcome(receive()))
-
-    async with connect(app, subprotocols=["one"]):
-        pass
-    assert app.saw == ["ValueError", 1000, "RuntimeError"]
 
 
 async def test_errors_of_both_sides_are_never_in_a_group() -> None:

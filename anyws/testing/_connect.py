@@ -300,10 +300,12 @@ def connect(
         headers: More headers for the request: a mapping or pairs.
         cookies: Sent in a `Cookie` header.
         scope: What the ASGI scope has besides, or instead.
-        server: The server whose manners the application meets: `"strict"` is the ASGI
-            specification to the letter, which raises whatever must not be sent;
-            `"hypercorn-asyncio"`, `"hypercorn-trio"`, `"hypercorn-engine"` (that of
-            `anyws.hypercorn`), `"uvicorn"` and `"granian"` are what they are called.
+        server: The server whose manners the application meets. `"strict"` is none but
+            the ASGI specification, version 2.4: it keeps all that is promised there,
+            and raises, in the application, for what must not be sent; where nothing is
+            said, it does what shows mistakes. `"hypercorn-asyncio"`,
+            `"hypercorn-trio"`, `"hypercorn-engine"` (that of `anyws.hypercorn`),
+            `"uvicorn"` and `"granian"` are what they are called.
         early_data: Messages that the peer sends before the handshake is answered.
         deadline: Seconds, by AnyIO's clock, that the answer to the handshake may take,
             and each receive, and the application's end (default 5.0). Under trio's

@@ -4,10 +4,10 @@ The specification leaves much open, and servers keep less. Each field here is on
 difference that an application can see; the same contract suite holds each dialect
 against the real server (`tests/test_testing_dialects.py`).
 
-`"uvicorn"` is that with its implementation of WebSockets called `websockets-sansio`; the
-two others differ. No dialect has what the servers' settings decide: limits of sizes, and
-when pings are sent, so a keepalive gives up when a test says so. Nor is there a wire:
-compression, fragments and HTTP/2 show only in the real ones.
+`"uvicorn"` is that with its implementation of WebSockets that it calls
+`websockets-sansio`; the two others differ. No dialect has what the servers' settings
+decide: limits of sizes, and when pings are sent, so that a keepalive gives up when a
+test says so. Nor is there a wire: compression, fragments and HTTP/2 need real servers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from math import inf
 from typing import Final, Literal, TypeAlias
 
 from .._close import MAX_REASON_BYTES, fitted_reason, may_be_sent
-from .._events import Event
+from .._events import Event, outgoing
 from .._states import ACCEPT, CLOSE, RECEIVE, RESPONSE_BODY, RESPONSE_START, SEND
 from ._errors import ClientDisconnected, UnexpectedMessageError
 from ._network import NO_CODE, Close
@@ -157,6 +157,15 @@ class Dialect:
     early_data: Literal["kept", "held", "lost", "refused"] = "kept"
     shutdown: Shutdown
 
+    def check(self, event: Event, offered: list[str], *, accepted: bool) -> None:
+        """Raise for an event that must not be sent, where the server does."""
+        if not self.checks:
+            return
+        outgoing(event, offered, accepted=accepted)
+        for name, _ in event.get("headers") or ():
+            if event["type"] == ACCEPT and name != name.lower():
+                raise ValueError(f"header name {name!r} must be in lower case")
+
     def spelled(self, payload: str | bytes) -> Event:
         """Return the event of a message that has come."""
         name = "text" if isinstance(payload, str) else "bytes"
@@ -184,6 +193,14 @@ def _all(refusal: Refusal) -> Mapping[str, Refusal]:
     return dict.fromkeys((ACCEPT, SEND, CLOSE, RESPONSE_START, RESPONSE_BODY), refusal)
 
 
+# No server: the events of the specification's section "WebSocket", version 2.4, where
+# every "must" and "should" is kept, and an application that breaks one is told by an
+# exception. What is left open is chosen so that tests find mistakes: 500 for an
+# application that does not answer the handshake; a lost connection for one that
+# returns without a close, 1011 for one that raises; RuntimeError for a receive after
+# the disconnect and for a send after its own close. Besides, 256 messages or 1 MiB are
+# read ahead, and a server that stops tells both ends 1012.
+# `tests/test_testing_strict.py` has a test for each rule.
 STRICT: Final = Dialect(
     name="strict",
     checks=True,

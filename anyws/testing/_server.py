@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from websockets.exceptions import ProtocolError
 
 from .._close import CloseInfo, fitted_reason
-from .._events import INFO, Event, outgoing
+from .._events import INFO, Event
 from .._states import (
     ACCEPT,
     CLOSE,
@@ -241,8 +241,7 @@ class Server:
                 state = next_state(Role.APPLICATION, self._state, kind)
             except RuntimeError as exc:
                 return refuse(refusals.get(kind, dialect.unexpected), str(exc))
-            if dialect.checks:
-                outgoing(event, self._subprotocols, accepted=self._accepted)
+            dialect.check(event, self._subprotocols, accepted=self._accepted)
             more = event["type"] == RESPONSE_BODY and event.get("more_body", False)
             if more and dialect.body_parts is not None:
                 raise dialect.body_parts("a body in parts")
