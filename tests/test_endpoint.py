@@ -126,7 +126,7 @@ async def test_a_client_that_went_away_is_no_error(
     assert channel.closes == []
 
 
-async def test_the_end_of_another_connection_is_an_error(channel: Channel) -> None:
+async def test_the_end_of_another_connection_is_an_error() -> None:
     """ConnectionClosed of some other connection goes on to the server."""
     other = anyws.ConnectionClosed(anyws.CloseInfo(1000))
 
@@ -136,26 +136,24 @@ async def test_the_end_of_another_connection_is_an_error(channel: Channel) -> No
         raise other
 
     with pytest.raises(anyws.ConnectionClosed) as caught:
-        await run(handler, channel)
+        async with connect(handler) as peer:
+            assert (await peer.wait_closed()).code == 1011
     assert caught.value is other
-    assert channel.closes == [(1011, "")]
 
 
-async def test_the_like_end_of_another_connection_is_an_error(
-    channel: Channel,
-) -> None:
+async def test_the_like_end_of_another_connection_is_an_error() -> None:
     """ConnectionClosed is known by whose it is, not by what it says."""
 
     @anyws.endpoint
     async def handler(ws: anyws.WebSocket) -> None:
         await ws.accept()
-        channel.leave(1001)
         alike = replace(await ws.wait_closed())
         assert alike == ws.close_info
         raise anyws.ConnectionClosed(alike)
 
     with pytest.raises(anyws.ConnectionClosed):
-        await run(handler, channel)
+        async with connect(handler):
+            pass
 
 
 async def test_an_end_that_became_better_known_is_no_error(channel: Channel) -> None:
@@ -175,20 +173,20 @@ async def test_an_end_that_became_better_known_is_no_error(channel: Channel) -> 
     await run(handler, channel)
 
 
-async def test_an_error_beside_a_departed_client_is_an_error(channel: Channel) -> None:
+async def test_an_error_beside_a_departed_client_is_an_error() -> None:
     """A group that holds anything else goes on to the server, whole."""
 
     @anyws.endpoint
     async def handler(ws: anyws.WebSocket) -> None:
         await ws.accept()
-        channel.leave()
         try:
             await ws.receive_text()
         except anyws.ConnectionClosed as closed:
             raise ExceptionGroup("both", [closed, ValueError("mine")]) from None
 
     with pytest.raises(ExceptionGroup) as caught:
-        await run(handler, channel)
+        async with connect(handler):
+            pass
     assert len(caught.value.exceptions) == 2
 
 
@@ -205,7 +203,7 @@ async def test_a_websocket_exception_is_answered() -> None:
     assert info == anyws.CloseInfo(1008, "no", "peer", True)
 
 
-async def test_an_endpoint_ends_its_connection_under_a_host(channel: Channel) -> None:
+async def test_an_endpoint_ends_its_connection_under_a_host() -> None:
     """What runs after it, under another's session, finds the connection closed."""
 
     @anyws.endpoint
@@ -217,6 +215,5 @@ async def test_an_endpoint_ends_its_connection_under_a_host(channel: Channel) ->
         with pytest.raises(anyws.ConnectionClosed, match="1000"):
             await send({"type": "websocket.send", "text": "late"})
 
-    await run(anyws.WebSocketMiddleware(app), channel)
-
-    assert channel.closes == [(1000, "")]
+    async with connect(anyws.WebSocketMiddleware(app)) as peer:
+        assert (await peer.wait_closed()).code == 1000

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-import anyio
-import anyio.lowlevel
 import pytest
 from fastapi import FastAPI
 from fastapi import WebSocket as FastAPIWebSocket
 from starlette.responses import PlainTextResponse
-from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket as StarletteWebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 import anyws
-from anyws._hosting import host
-from anyws._session import EXTENSION, Session
-from anyws.testing import connect
+from anyws.testing import Rejected, connect
 
 from .channels import SCOPE, Channel
 
@@ -35,36 +30,27 @@ async def run(app: Any, channel: Channel, **scope: Any) -> None:
     await app({**SCOPE, **scope}, channel.receive, channel.send)
 
 
-async def starlette_sender(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send for ever, with Starlette's own class."""
-    ws = StarletteWebSocket(scope, receive, send)
-    await ws.accept()
-    while True:
-        await ws.send_text("x")
-
-
-async def test_the_middleware_makes_starlettes_sends_truthful(channel: Channel) -> None:
+async def test_the_middleware_makes_starlettes_sends_truthful() -> None:
     """A sender on Starlette's class learns that its client left; no error is left."""
     raised = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        ws = StarletteWebSocket(scope, receive, send)
+        await ws.accept()
         try:
-            await starlette_sender(scope, receive, send)
+            while True:
+                await ws.send_text("x")
         except WebSocketDisconnect as exc:
             raised.append(exc.code)
             raise
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run, anyws.WebSocketMiddleware(app), channel)
-        await anyio.lowlevel.checkpoint()
-        channel.leave()
-
+    # A server that drops such sends silently.
+    async with connect(anyws.WebSocketMiddleware(app), server="hypercorn-trio") as peer:
+        peer.abort()
     assert raised == [1006]
 
 
-async def test_starlettes_second_receive_after_the_end_is_no_error(
-    channel: Channel,
-) -> None:
+async def test_starlettes_second_receive_after_the_end_is_no_error() -> None:
     """What Starlette's class makes of reading on after the end is part of the end."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,38 +59,26 @@ async def test_starlettes_second_receive_after_the_end_is_no_error(
         while True:
             await ws.receive()
 
-    channel.leave()
-    await run(anyws.WebSocketMiddleware(app), channel)
+    async with connect(anyws.WebSocketMiddleware(app)):
+        pass
 
 
-async def test_a_disconnect_out_of_nothing_is_an_error(channel: Channel) -> None:
-    """WebSocketDisconnect that no end of this connection explains goes on."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await StarletteWebSocket(scope, receive, send).accept()
-        raise WebSocketDisconnect(1000)
-
-    with pytest.raises(WebSocketDisconnect):
-        await run(anyws.WebSocketMiddleware(app), channel)
-    assert channel.closes == [(1011, "")]
-
-
-async def test_the_middleware_passes_errors_on(channel: Channel) -> None:
-    """An exception of the application's closes with 1011 and goes on as itself."""
-    error = ValueError("mine")
+@pytest.mark.parametrize("error", [ValueError("mine"), WebSocketDisconnect(1000)])
+async def test_the_middleware_passes_errors_on(error: Exception) -> None:
+    """So is a disconnect an error that no end of this connection explains."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await StarletteWebSocket(scope, receive, send).accept()
         raise error
 
-    with pytest.raises(ValueError, match="mine") as caught:
-        await run(anyws.WebSocketMiddleware(app), channel)
+    with pytest.raises(type(error)) as caught:
+        async with connect(anyws.WebSocketMiddleware(app)) as peer:
+            assert (await peer.wait_closed()).code == 1011
     assert caught.value is error
-    assert channel.closes == [(1011, "")]
 
 
 @pytest.mark.parametrize("outer", [1, 100])
-async def test_the_outer_middleware_guards(channel: Channel, outer: int) -> None:
+async def test_the_outer_middleware_guards(outer: int) -> None:
     """Of two middlewares the outer one's options hold; the inner one steps aside."""
     received = []
 
@@ -115,17 +89,16 @@ async def test_the_outer_middleware_guards(channel: Channel, outer: int) -> None
 
     inner = anyws.WebSocketMiddleware(app, anyws.Options(max_message_bytes=10))
     options = anyws.Options(max_message_bytes=outer)
-    channel.arrive("x" * 50)
-    await run(anyws.WebSocketMiddleware(inner, options), channel)
+    async with connect(anyws.WebSocketMiddleware(inner, options)) as peer:
+        await peer.send_text("x" * 50)
+        code = (await peer.wait_closed()).code
 
     assert received == (["x" * 50] if outer == 100 else [])
-    assert channel.closes[0][0] == (1000 if outer == 100 else 1009)
+    assert code == (1000 if outer == 100 else 1009)
 
 
 @pytest.mark.parametrize("guard", ["endpoint", "middleware"])
-async def test_a_host_of_defaults_lets_a_guard_decide(
-    channel: Channel, guard: str
-) -> None:
+async def test_a_host_of_defaults_lets_a_guard_decide(guard: str) -> None:
     """Where a server hosts every connection, the options of a guard inside hold."""
 
     async def read(ws: anyws.WebSocket) -> None:
@@ -140,12 +113,9 @@ async def test_a_host_of_defaults_lets_a_guard_decide(
     app: ASGIApp = anyws.WebSocketMiddleware(raw, options)
     if guard == "endpoint":
         app = anyws.endpoint(options=options)(read)
-    session = Session(channel.receive, channel.send, adopts=True)
-    scope = {**SCOPE, "extensions": {EXTENSION: session}}
-    channel.arrive("x" * 50)
-    await host(session, partial(app, scope, session.receive, session.send))
-
-    assert [code for code, _ in channel.closes] == [1009]
+    async with connect(app, server="hypercorn-engine") as peer:
+        await peer.send_text("x" * 50)
+        assert (await peer.wait_closed()).code == 1009
 
 
 async def test_the_middleware_leaves_the_servers_scope_alone(channel: Channel) -> None:
@@ -180,27 +150,24 @@ async def test_an_error_that_no_end_explains_stays_starlettes(channel: Channel) 
     await run(anyws.WebSocketMiddleware(app), channel, extensions=extensions)
 
 
-async def test_the_middleware_delivers_the_disconnect_once(channel: Channel) -> None:
+async def test_the_middleware_delivers_the_disconnect_once() -> None:
     """An application that reads on by itself gets ConnectionClosed, for ever."""
     received = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
         received.extend([(await receive())["type"] for _ in range(2)])
         for _ in range(2):
             with pytest.raises(anyws.ConnectionClosed):
                 await receive()
 
-    channel.leave()
-    await run(anyws.WebSocketMiddleware(app), channel)
-
+    async with connect(anyws.WebSocketMiddleware(app)):
+        pass
     assert received == ["websocket.connect", "websocket.disconnect"]
 
 
-async def test_closing_what_starlettes_class_has_closed_is_silent(
-    channel: Channel,
-) -> None:
+async def test_closing_what_starlettes_class_has_closed_is_silent() -> None:
     """`close()` through a Starlette object that has closed already does nothing."""
-    ended = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         outer = StarletteWebSocket(scope, receive, send)
@@ -208,14 +175,11 @@ async def test_closing_what_starlettes_class_has_closed_is_silent(
         async with anyws.WebSocket(scope, outer.receive, outer.send) as ws:
             await outer.close(4000)
             await ws.close(4001)
-            with pytest.raises(anyws.ConnectionClosed, match="4000"):
+            with pytest.raises(anyws.ConnectionClosed, match=r"4000.*local"):
                 await ws.send_text("late")
-            ended.append(ws.close_info)
 
-    await run(anyws.WebSocketMiddleware(app), channel)
-
-    assert ended == [anyws.CloseInfo(4000, "", "local", None)]
-    assert channel.closes == [(4000, "")]
+    async with connect(anyws.WebSocketMiddleware(app)) as peer:
+        assert (await peer.wait_closed()).code == 4000
 
 
 async def test_the_middleware_ends_connections_alike() -> None:
@@ -229,7 +193,7 @@ async def test_the_middleware_ends_connections_alike() -> None:
     assert info == anyws.CloseInfo(1000, "", "peer", True)
 
 
-async def test_the_middleware_checks_the_handshake(channel: Channel) -> None:
+async def test_the_middleware_checks_the_handshake() -> None:
     """An unoffered subprotocol raises in the application, whatever class it uses."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -237,9 +201,9 @@ async def test_the_middleware_checks_the_handshake(channel: Channel) -> None:
             await StarletteWebSocket(scope, receive, send).accept("soap")
         await send({"type": "websocket.close"})
 
-    await run(anyws.WebSocketMiddleware(app), channel)
-
-    assert channel.closes == [(1000, "")]
+    with pytest.raises(Rejected, match="403"):
+        async with connect(anyws.WebSocketMiddleware(app), server="uvicorn"):
+            pytest.fail("not reached")
 
 
 async def test_the_middleware_passes_other_scopes_through() -> None:
@@ -255,11 +219,8 @@ async def test_the_middleware_passes_other_scopes_through() -> None:
     assert seen == [args]
 
 
-async def test_a_websocket_joins_the_session_of_the_middleware(
-    channel: Channel,
-) -> None:
+async def test_a_websocket_joins_the_session_of_the_middleware() -> None:
     """Inside, `async with` has all that the session has, from the state it is in."""
-    infos = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         outer = StarletteWebSocket(scope, receive, send)
@@ -271,21 +232,18 @@ async def test_a_websocket_joins_the_session_of_the_middleware(
             ws.send_nowait("now")
             assert ws.statistics().messages_received == 1
             await ws.close(4000)
-            with pytest.raises(anyws.ConnectionClosed):
+            with pytest.raises(anyws.ConnectionClosed, match=r"4000.*local"):
                 await ws.send_text("late")
-            infos.append(ws.close_info)
 
-    channel.arrive("hello")
-    await run(anyws.WebSocketMiddleware(app), channel)
-
-    assert infos == [anyws.CloseInfo(4000, "", "local", None)]
-    assert channel.closes == [(4000, "")]
-    assert channel.messages == ["now"]
+    async with connect(anyws.WebSocketMiddleware(app), subprotocols=["chat"]) as peer:
+        await peer.send_text("hello")
+        assert [message async for message in peer] == ["now"]
+        assert (await peer.wait_closed()).code == 4000
 
 
 @pytest.mark.parametrize("error", [None, ValueError("mine")], ids=repr)
 async def test_leaving_a_joined_block_ends_the_connection(
-    channel: Channel, error: Exception | None
+    error: Exception | None,
 ) -> None:
     """A joined block decides the close, as any block; what follows comes too late."""
 
@@ -300,9 +258,8 @@ async def test_leaving_a_joined_block_ends_the_connection(
         with pytest.raises(anyws.ConnectionClosed):
             await send({"type": "websocket.send", "text": "late"})
 
-    await run(anyws.WebSocketMiddleware(app), channel)
-
-    assert channel.closes == [(1011 if error else 1000, "")]
+    async with connect(anyws.WebSocketMiddleware(app)) as peer:
+        assert (await peer.wait_closed()).code == (1011 if error else 1000)
 
 
 def test_a_plain_fastapi_application_with_one_more_line() -> None:
@@ -328,14 +285,14 @@ def test_a_plain_fastapi_application_with_one_more_line() -> None:
     assert len(caught.value.reason.encode()) <= 123
 
 
-def test_a_denial_response_passes_the_middleware() -> None:
+async def test_a_denial_response_passes_the_middleware() -> None:
     """A denial response reaches the client, and no close behind it."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         ws = StarletteWebSocket(scope, receive, send)
         await ws.send_denial_response(PlainTextResponse("no", 401))
 
-    client = TestClient(anyws.WebSocketMiddleware(app))
-    with pytest.raises(WebSocketDenialResponse) as caught:
-        client.websocket_connect("/").__enter__()
-    assert (caught.value.status_code, caught.value.text) == (401, "no")
+    with pytest.raises(Rejected) as caught:
+        async with connect(anyws.WebSocketMiddleware(app)):
+            pytest.fail("not reached")
+    assert (caught.value.status, caught.value.body) == (401, b"no")
