@@ -18,9 +18,11 @@ from starlette.websockets import WebSocket as StarletteWebSocket
 import anyws
 from anyws._hosting import host
 from anyws._session import EXTENSION, Session
+from anyws.testing import Rejected, connect
 
 from .channels import SCOPE, Channel
 
+RESTART = anyws.CloseInfo(1012, "", "peer", True)  # to the peer
 SOON = 0.25  # (seconds) enough for a closing frame on a busy machine
 DENIABLE = {"extensions": {"websocket.http.response": dict[str, Any]()}}
 
@@ -38,12 +40,11 @@ async def run(app: ASGIApp, channel: Channel, **scope: Any) -> None:
 
 @asynccontextmanager
 async def serving(
-    app: ASGIApp, *channels: Channel, **scope: Any
+    app: ASGIApp, channel: Channel, **scope: Any
 ) -> AsyncIterator[anyio.abc.TaskGroup]:
-    """Run an application on channels, each in a task, until they all wait."""
+    """Run an application on a channel, in a task, until it waits."""
     async with anyio.create_task_group() as tasks:
-        for channel in channels:
-            tasks.start_soon(partial(run, app, channel, **scope))
+        tasks.start_soon(partial(run, app, channel, **scope))
         await anyio.wait_all_tasks_blocked()
         yield tasks
 
@@ -72,18 +73,17 @@ def echoes(drain: anyws.Drain, guard: str) -> ASGIApp:
 
 @pytest.mark.parametrize("guard", ["endpoint", "middleware"])
 async def test_open_connections_are_closed(guard: str) -> None:
-    """They are over when `aclose` returns: 1012, the peer's answer, no error."""
+    """They are over when `aclose` returns: 1012, no error."""
     drain = anyws.Drain()
-    channels = [Channel(), Channel()]
-    async with serving(echoes(drain, guard), *channels):
+    app = echoes(drain, guard)
+    async with connect(app) as one, connect(app) as other:
         assert (drain.connections, drain.draining) == (2, False)
         await drain.aclose()
         assert (drain.connections, drain.draining) == (0, True)
-        assert [channel.closes for channel in channels] == [[(1012, "")]] * 2
-        assert not any(channel.unread for channel in channels)
+        assert [one.close_info, other.close_info] == [RESTART] * 2
 
 
-async def test_a_drain_has_its_own_code_and_reason(channel: Channel) -> None:
+async def test_a_drain_has_its_own_code_and_reason() -> None:
     """The close that a handler meets, and a peer, is the drain's."""
     drain = anyws.Drain(code=anyws.CloseCode.GOING_AWAY, reason="bye" + "é" * 100)
     met = []
@@ -95,14 +95,14 @@ async def test_a_drain_has_its_own_code_and_reason(channel: Channel) -> None:
             await ws.receive_text()
         met.append(caught.value.info)
 
-    async with serving(handler, channel):
+    async with connect(handler) as peer:
         await drain.aclose()
     reason = "bye" + "é" * 60
-    assert channel.closes == [(1001, reason)]
+    assert peer.close_info == anyws.CloseInfo(1001, reason, "peer", True)
     assert (met[0].code, met[0].reason, met[0].initiator) == (1001, reason, "local")
 
 
-async def test_what_the_handler_watches_is_cancelled(channel: Channel) -> None:
+async def test_what_the_handler_watches_is_cancelled() -> None:
     """`cancel_on_disconnect()` ends with the drain, without waiting for its time."""
     drain = anyws.Drain(timeout=1e6)
 
@@ -112,12 +112,12 @@ async def test_what_the_handler_watches_is_cancelled(channel: Channel) -> None:
         with ws.cancel_on_disconnect():
             await anyio.sleep_forever()
 
-    async with serving(handler, channel):
+    async with connect(handler) as peer:
         await drain.aclose()
-    assert channel.closes == [(1012, "")]
+    assert peer.close_info == RESTART
 
 
-async def test_handlers_are_waited_for(channel: Channel) -> None:
+async def test_handlers_are_waited_for() -> None:
     """`aclose` returns when the last handler has ended, in its own time."""
     drain = anyws.Drain(timeout=1e6)
     order = []
@@ -134,9 +134,8 @@ async def test_handlers_are_waited_for(channel: Channel) -> None:
         await drain.aclose()
         order.append("drained")
 
-    quick = Channel()
-    async with serving(handler, channel) as tasks:
-        async with serving(echoes(drain, "endpoint"), quick):
+    async with anyio.create_task_group() as tasks, connect(handler):
+        async with connect(echoes(drain, "endpoint")):
             tasks.start_soon(close)
             await anyio.wait_all_tasks_blocked()
         assert (order, drain.connections) == ([], 1)
@@ -145,9 +144,7 @@ async def test_handlers_are_waited_for(channel: Channel) -> None:
 
 
 @pytest.mark.parametrize("guard", ["endpoint", "middleware"])
-async def test_a_handler_that_takes_too_long_is_cancelled(
-    channel: Channel, guard: str
-) -> None:
+async def test_a_handler_that_takes_too_long_is_cancelled(guard: str) -> None:
     """That is its end, and no error of anybody's."""
     drain = anyws.Drain(timeout=SOON)
     ends = []
@@ -166,14 +163,14 @@ async def test_a_handler_that_takes_too_long_is_cancelled(
     app: ASGIApp = anyws.WebSocketMiddleware(raw, drain=drain)
     if guard == "endpoint":
         app = anyws.endpoint(drain=drain)(handler)
-    async with serving(app, channel):
+    async with connect(app) as peer:
         await drain.aclose()
         assert ends == [True]
         assert drain.connections == 0
-    assert channel.closes == [(1012, "")]
+    assert peer.close_info == RESTART
 
 
-async def test_an_error_of_a_handlers_goes_on(channel: Channel) -> None:
+async def test_an_error_of_a_handlers_goes_on() -> None:
     """What a handler raises because it is cancelled is the server's to log."""
     drain = anyws.Drain(timeout=SOON)
     error = ValueError("mine")
@@ -186,19 +183,14 @@ async def test_an_error_of_a_handlers_goes_on(channel: Channel) -> None:
         finally:
             raise error
 
-    async def serve() -> None:
-        with pytest.raises(ValueError, match="mine") as caught:
-            await run(handler, channel)
-        assert caught.value is error
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(serve)
-        await anyio.wait_all_tasks_blocked()
-        await drain.aclose()
+    with pytest.raises(ValueError, match="mine") as caught:
+        async with connect(handler):
+            await drain.aclose()
+    assert caught.value is error
     assert drain.connections == 0
 
 
-async def test_an_end_beside_the_cancellation_is_no_error(channel: Channel) -> None:
+async def test_an_end_beside_the_cancellation_is_no_error() -> None:
     """A group of tasks of which one met the end and others are cancelled has ended."""
     drain = anyws.Drain(timeout=SOON)
 
@@ -215,9 +207,9 @@ async def test_an_end_beside_the_cancellation_is_no_error(channel: Channel) -> N
         finally:
             ws.send_nowait("late")
 
-    async with serving(handler, channel):
+    async with connect(handler) as peer:
         await drain.aclose()
-    assert channel.closes == [(1012, "")]
+    assert peer.close_info == RESTART
 
 
 @pytest.mark.parametrize("draining", [False, True])
@@ -279,7 +271,7 @@ async def test_native_cancellation_passes(
 
 
 @pytest.mark.parametrize("guard", ["endpoint", "middleware", "under another's"])
-async def test_a_new_client_is_refused(channel: Channel, guard: str) -> None:
+async def test_a_new_client_is_refused(guard: str) -> None:
     """It gets 503 and when to come again; the application hears nothing of it."""
     drain = anyws.Drain(timeout=2.5)
     await drain.aclose()
@@ -292,26 +284,24 @@ async def test_a_new_client_is_refused(channel: Channel, guard: str) -> None:
         app = anyws.endpoint(drain=drain)(never)
     elif guard == "under another's":
         app = anyws.WebSocketMiddleware(app)
-    await run(app, channel, **DENIABLE)
+    with pytest.raises(Rejected) as caught:
+        async with connect(app):
+            pytest.fail("not reached")
 
-    start, *bodies = channel.sent
-    assert start["type"] == "websocket.http.response.start"
-    assert start["status"] == 503
-    assert (b"retry-after", b"3") in start["headers"]
-    assert (b"content-length", b"0") in start["headers"]
-    assert [(body["body"], body.get("more_body", False)) for body in bodies] == [
-        (b"", False)
-    ]
+    assert (caught.value.status, caught.value.body) == (503, b"")
+    assert caught.value.headers["retry-after"] == "3"
+    assert caught.value.headers["content-length"] == "0"
     assert drain.connections == 0
 
 
-async def test_a_server_without_denial_responses_refuses_too(channel: Channel) -> None:
+async def test_a_server_without_denial_responses_refuses_too() -> None:
     """Where no 503 can be sent, there is a close before the accept, which is 403."""
     drain = anyws.Drain()
     await drain.aclose()
-    await run(echoes(drain, "endpoint"), channel)
-    assert channel.closes == [(1012, "")]
-    assert len(channel.sent) == 1
+    with pytest.raises(Rejected) as caught:
+        async with connect(echoes(drain, "endpoint"), scope={"extensions": {}}):
+            pytest.fail("not reached")
+    assert (caught.value.status, caught.value.code) == (403, 1012)
 
 
 async def test_a_client_that_is_refused_may_have_gone() -> None:
@@ -389,7 +379,7 @@ async def test_one_that_slips_in_is_waited_for(channel: Channel) -> None:
         await drain.aclose()
         returned.append(drain.connections)
 
-    async with serving(echoes(drain, "endpoint"), Channel()):
+    async with connect(echoes(drain, "endpoint")):
         await close()
     async with anyio.create_task_group() as tasks:
         session = Session(channel.receive, channel.send)
@@ -451,19 +441,19 @@ async def test_a_denial_response_may_end(channel: Channel, whole: bool) -> None:
 # Guards inside of others
 
 
-async def test_one_connection_is_counted_once(channel: Channel) -> None:
+async def test_one_connection_is_counted_once() -> None:
     """Two guards with one drain have one connection between them."""
     drain = anyws.Drain()
     app = anyws.WebSocketMiddleware(echoes(drain, "endpoint"), drain=drain)
-    async with serving(app, channel):
+    async with connect(app) as peer:
         assert drain.connections == 1
         await drain.aclose()
         assert drain.connections == 0
-    assert channel.closes == [(1012, "")]
+    assert peer.close_info == RESTART
 
 
 @pytest.mark.parametrize("late", [False, True])
-async def test_a_drain_inside_of_another_host(channel: Channel, late: bool) -> None:
+async def test_a_drain_inside_of_another_host(late: bool) -> None:
     """It ends the connection and its own part; the host waits for the peer."""
     drain = anyws.Drain(timeout=SOON if late else 1e6)
     order = []
@@ -478,29 +468,28 @@ async def test_a_drain_inside_of_another_host(channel: Channel, late: bool) -> N
         await inner(scope, receive, send)
         order.append("what stands between")
 
-    async with serving(anyws.WebSocketMiddleware(app), channel):
+    async with connect(anyws.WebSocketMiddleware(app)) as peer:
         assert drain.connections == 1
         await drain.aclose()
-        assert channel.closes == [(1012, "")]
-        assert channel.unread == 0
+        assert peer.close_info == RESTART
     assert order == ["what stands between"]
 
 
-async def test_two_drains_of_one_connection(channel: Channel) -> None:
+async def test_two_drains_of_one_connection() -> None:
     """The connection belongs to both, and the first that begins ends it."""
     outer, inner = anyws.Drain(code=1001), anyws.Drain()
     app = anyws.WebSocketMiddleware(echoes(inner, "endpoint"), drain=outer)
-    async with serving(app, channel):
+    async with connect(app) as peer:
         assert (outer.connections, inner.connections) == (1, 1)
         await outer.aclose()
         await inner.aclose()
-    assert channel.closes == [(1001, "")]
+    assert peer.close_info == anyws.CloseInfo(1001, "", "peer", True)
 
 
 # `aclose` itself
 
 
-async def test_many_may_wait_for_one_drain(channel: Channel) -> None:
+async def test_many_may_wait_for_one_drain() -> None:
     """Each call returns when the drain is over, a later one at once."""
     drain = anyws.Drain(timeout=1e6)
     finish = anyio.Event()
@@ -515,7 +504,7 @@ async def test_many_may_wait_for_one_drain(channel: Channel) -> None:
         await drain.aclose()
         returned.append(drain.connections)
 
-    async with serving(handler, channel) as tasks:
+    async with anyio.create_task_group() as tasks, connect(handler) as peer:
         tasks.start_soon(close)
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(close)
@@ -524,10 +513,10 @@ async def test_many_may_wait_for_one_drain(channel: Channel) -> None:
         finish.set()
     await close()
     assert returned == [0, 0, 0]
-    assert channel.closes == [(1012, "")]
+    assert peer.close_info == RESTART
 
 
-async def test_a_cancelled_aclose_leaves_the_drain_to_itself(channel: Channel) -> None:
+async def test_a_cancelled_aclose_leaves_the_drain_to_itself() -> None:
     """Handlers are cancelled in their time, though nobody waits for them any more."""
     drain = anyws.Drain(timeout=SOON)
 
@@ -536,14 +525,14 @@ async def test_a_cancelled_aclose_leaves_the_drain_to_itself(channel: Channel) -
         await ws.accept()
         await anyio.sleep_forever()
 
-    async with serving(handler, channel):
+    async with connect(handler) as peer:
         with anyio.CancelScope() as scope:
             scope.cancel()
             await drain.aclose()
         assert scope.cancelled_caught
         assert (drain.draining, drain.connections) == (True, 1)
+        assert await peer.wait_closed() == RESTART
     assert drain.connections == 0
-    assert channel.closes == [(1012, "")]
 
 
 async def test_aclose_is_a_checkpoint_with_nothing_to_do() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -11,9 +12,9 @@ from starlette.types import ASGIApp
 from trio.testing import MockClock
 
 import anyws
+from anyws.testing import connect
 
-from .channels import Channel
-from .test_drain import echoes, serving
+from .test_drain import echoes
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ async def drained(
 ) -> tuple[float, int]:
     """Return how long the drain of a handler took, and how many were left."""
     drain = anyws.Drain(timeout=3)
-    async with serving(anyws.endpoint(drain=drain)(handler), Channel()):
+    async with connect(anyws.endpoint(drain=drain)(handler), deadline=1e4):
         start = anyio.current_time()
         await drain.aclose()
         return round(anyio.current_time() - start, 1), drain.connections
@@ -76,16 +77,15 @@ async def test_a_handler_that_stays_holds_nobody() -> None:
 @pytest.mark.parametrize("sends", [False, True])
 async def test_a_peer_that_is_dead_has_the_timeout(inner: bool, sends: bool) -> None:
     """A peer that does not answer, or read, holds the drain no longer."""
-    channel = Channel()
-    channel.answers = False
     drain = anyws.Drain(timeout=3)
     app: ASGIApp = echoes(drain, "endpoint")
     if inner:
         app = anyws.WebSocketMiddleware(app)
-    async with serving(app, *(Channel() for _ in range(30)), channel):
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(connect(app)) for _ in range(30)]
+        peers[9].stall()
         if sends:
-            channel.stall()
-            channel.arrive("x")
+            await peers[9].send_bytes(bytes(2**17))  # more than is on its way at once
             await anyio.wait_all_tasks_blocked()
         start = anyio.current_time()
         await drain.aclose()
@@ -94,19 +94,20 @@ async def test_a_peer_that_is_dead_has_the_timeout(inner: bool, sends: bool) -> 
 
 async def test_a_close_that_is_not_answered_has_the_timeout() -> None:
     """A handler's own close before the drain is not waited for any longer."""
-    channel = Channel()
-    channel.answers = False
     drain = anyws.Drain(timeout=3)
 
     @anyws.endpoint(drain=drain)
     async def handler(ws: anyws.WebSocket) -> None:
         await ws.accept()
+        await ws.receive_text()
 
-    async with serving(handler, channel):
+    async with connect(handler) as peer:
+        peer.stall()
+        await peer.send_text("go")
+        await anyio.wait_all_tasks_blocked()
         start = anyio.current_time()
         await drain.aclose()
         assert round(anyio.current_time() - start, 1) == 3
-    assert channel.closes == [(1000, "")]
 
 
 async def test_the_drain_goes_on_without_its_caller() -> None:
@@ -118,7 +119,7 @@ async def test_the_drain_goes_on_without_its_caller() -> None:
         await ws.accept()
         await anyio.sleep_forever()
 
-    async with serving(handler, Channel()):
+    async with connect(handler):
         start = anyio.current_time()
         with anyio.move_on_after(2):
             await drain.aclose()
