@@ -12,9 +12,9 @@ import fastapi
 import pytest
 from anyio.lowlevel import checkpoint
 from fastapi import Depends, FastAPI, WebSocketException
-from starlette.testclient import TestClient
 
 import anyws
+from anyws.testing import Rejected, connect
 
 from .channels import Channel
 from .wired import CHANNELS, asgi_only
@@ -208,19 +208,16 @@ def fastapi_application() -> FastAPI:
     return app
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_fastapi_dependency_of_the_readme(backend: Any) -> None:
+async def test_the_fastapi_dependency_of_the_readme() -> None:
     """It echoes, and a WebSocketException is a close and no error of the server's."""
-    client = TestClient(fastapi_application(), backend=backend)
-    with client.websocket_connect("/late") as peer:
-        peer.send_text("hello")
-        assert peer.receive_text() == "hello"
-        peer.send_text("raise")
-        assert peer.receive() == {
-            "type": "websocket.close",
-            "code": 3000,
-            "reason": "late",
-        }
-    with pytest.raises(anyws.WebSocketDisconnect) as caught:
-        client.websocket_connect("/early").__enter__()
+    app = fastapi_application()
+    async with connect(app, "/late") as peer:
+        await peer.send_text("hello")
+        assert await peer.receive_text() == "hello"
+        await peer.send_text("raise")
+        info = await peer.wait_closed()
+    assert info == anyws.CloseInfo(3000, "late", "peer", True)
+    with pytest.raises(Rejected) as caught:
+        async with connect(app, "/early"):
+            pytest.fail("not reached")
     assert (caught.value.code, caught.value.reason) == (3000, "early")
