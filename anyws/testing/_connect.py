@@ -246,10 +246,7 @@ def _verdict(
         peer is not None and peer.explains(outcome)
     )
     if caused or (run.error is not None and isinstance(outcome, DeadlineExceeded)):
-        if (
-            peer is not None or run.error is None
-        ):  # it says where, or what, the test was
-            problem.__context__ = problem.__context__ or outcome
+        problem.__context__ = problem.__context__ or outcome
         return problem
     return _chosen(outcome, problem)
 
