@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 
 from ._client_channel import ClientChannel
 from ._close import CloseInfo
+from ._direct import DirectChannel
 from ._events import Event
 from ._fragments import (
     FragmentSession,
@@ -21,7 +22,6 @@ from ._fragments import (
     receiving,
     sending,
 )
-from ._link import DirectChannel
 from ._messaging import Messaging, outside
 from ._opening import OpeningHandshake
 from ._options import Options

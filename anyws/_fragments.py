@@ -10,8 +10,8 @@ from anyio import EndOfStream, Lock
 from anyio import Event as Signal
 
 from ._close import CloseCode
+from ._direct import DirectChannel
 from ._events import FRAGMENT, MORE, Event, payload_of, size_of
-from ._link import DirectChannel
 from ._session import Session
 from ._states import DISCONNECTED
 

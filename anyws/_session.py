@@ -1,7 +1,7 @@
 """The law: what holds for the user's code over any channel of ASGI events.
 
-The channel, the tasks and the deadlines are in `_link`; here is what the user's code
-calls, and the block that ends the connection by what leaves it.
+The ends and the deadlines are in `_lifetime`, the tasks in `_link`; here is what the
+user's code calls, and the block that ends the connection by what leaves it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ from starlette.websockets import (
 )
 
 from ._close import CloseCode, CloseInfo
+from ._direct import DirectChannel
 from ._endings import ending_of, is_cancellation, leaves_of
 from ._errors import ConnectionClosed
 from ._events import Event, disconnect_of, measured, outgoing
-from ._link import ChannelReceive, ChannelSend, DirectChannel, Link
+from ._lifetime import ChannelReceive, ChannelSend
+from ._link import Link
 from ._options import Options
 from ._states import (
     ACCEPT,

@@ -22,6 +22,8 @@ ORDER = (
     "_wire",
     "_endings",
     "_pings",
+    "_direct",
+    "_lifetime",
     "_link",
     "_session",
     "_channel",
