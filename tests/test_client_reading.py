@@ -1,15 +1,17 @@
 """Who reads a client's stream: what is lent to who receives always comes back.
 
-On trio the task that receives reads a socket itself while it keeps coming; with the
-term of an hour, nothing but an event brings the stream back to the session's reader.
+Where no event loop does, the task that receives reads a socket itself while it keeps
+coming. With the term of an hour, nothing but an event brings the stream back to the
+session's reader.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import pytest
@@ -24,6 +26,10 @@ from .wired import CLOSE, PING, PONG, TEXT, frame
 
 HOUR = 3600
 
+Receiving: TypeAlias = Callable[
+    ..., AbstractAsyncContextManager[tuple[anyws.ClientWebSocket, RawServer, TaskGroup]]
+]
+
 
 @pytest.fixture(autouse=True)
 def term(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,8 +43,8 @@ def text(payload: str) -> bytes:
 
 
 @asynccontextmanager
-async def receiving(
-    **options: Any,
+async def connected(
+    kind: str, folder: Path, **options: Any
 ) -> AsyncIterator[tuple[anyws.ClientWebSocket, RawServer, TaskGroup]]:
     """Give both ends of a connection whose client has received, again and again.
 
@@ -46,7 +52,7 @@ async def receiving(
     """
     async with (
         anyio.create_task_group() as tasks,
-        raw("tcp", Path(), **options) as (ws, server),
+        raw(kind, folder, **options) as (ws, server),
     ):
 
         async def answer() -> None:
@@ -61,6 +67,12 @@ async def receiving(
         yield ws, server, tasks
 
 
+@pytest.fixture(params=["tcp", "unix"])
+def receiving(request: pytest.FixtureRequest, tmp_path: Path) -> Receiving:
+    """Give `connected` on a kind of socket; asyncio does not read those of unix."""
+    return partial(connected, request.param, tmp_path)
+
+
 async def say_goodbye(server: RawServer) -> int | None:
     """Take a closing frame, answer it, and return its code."""
     _, code = await server.until_close()
@@ -69,7 +81,7 @@ async def say_goodbye(server: RawServer) -> int | None:
     return code
 
 
-async def test_leaving_reads_the_answer() -> None:
+async def test_leaving_reads_the_answer(receiving: Receiving) -> None:
     """Who has received last need not read the answer to the closing frame."""
     async with receiving() as (ws, server, tasks):
         tasks.start_soon(say_goodbye, server)
@@ -77,7 +89,7 @@ async def test_leaving_reads_the_answer() -> None:
     assert ws.close_info == anyws.CloseInfo(1000, "", "local", True)
 
 
-async def test_another_task_closes() -> None:
+async def test_another_task_closes(receiving: Receiving) -> None:
     """Who waits for a message learns of it at once, and the answer is read."""
     async with receiving() as (ws, server, tasks):
 
@@ -95,7 +107,7 @@ async def test_another_task_closes() -> None:
         assert (await ws.wait_closed()).clean is True
 
 
-async def test_the_peer_closes() -> None:
+async def test_the_peer_closes(receiving: Receiving) -> None:
     """Who reads finds the closing frame, and the session's reader deals with it."""
     async with receiving() as (ws, server, tasks):
         tasks.start_soon(server.send, text("last"), closing_frame(1001))
@@ -104,6 +116,7 @@ async def test_the_peer_closes() -> None:
             await ws.receive_text()
         assert raised.value.code == 1001
         assert await server.receive() == (CLOSE, b"\x03\xe9")
+        await server.stream.aclose()
 
 
 def closing_frame(code: int) -> bytes:
@@ -112,7 +125,7 @@ def closing_frame(code: int) -> bytes:
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["nobody else", "while receiving"])
-async def test_a_ping_finds_its_pong(waits: bool) -> None:
+async def test_a_ping_finds_its_pong(receiving: Receiving, waits: bool) -> None:
     """Somebody reads, whether or not somebody receives."""
     async with receiving() as (ws, server, tasks):
 
@@ -130,7 +143,7 @@ async def test_a_ping_finds_its_pong(waits: bool) -> None:
         tasks.start_soon(say_goodbye, server)
 
 
-async def test_a_cancelled_receive_lets_go() -> None:
+async def test_a_cancelled_receive_lets_go(receiving: Receiving) -> None:
     """What comes then is read by the session's reader; nothing is lost."""
     async with receiving() as (ws, server, tasks):
         for number in range(20):
@@ -145,16 +158,20 @@ async def test_a_cancelled_receive_lets_go() -> None:
         tasks.start_soon(say_goodbye, server)
 
 
-async def test_a_silent_peer_ends_who_receives() -> None:
+async def test_a_silent_peer_ends_who_receives(receiving: Receiving) -> None:
     """The keepalive ends a wait for the stream as well, with 1011."""
-    async with receiving(ping_interval=0.02, ping_timeout=0.02) as (ws, _, _):
+    async with receiving(ping_interval=0.02, ping_timeout=0.02, close_timeout=0.1) as (
+        ws,
+        _,
+        _,
+    ):
         with pytest.raises(anyws.ConnectionClosed) as raised:
             await ws.receive_text()
 
     assert (raised.value.code, raised.value.reason) == (1011, "keepalive ping timeout")
 
 
-async def test_a_close_spares_what_is_being_written() -> None:
+async def test_a_close_spares_what_is_being_written(receiving: Receiving) -> None:
     """To end the wait of who receives does not end that of who writes."""
     message = "x" * 2**22
     async with receiving() as (ws, server, tasks):
@@ -175,16 +192,19 @@ async def test_a_close_spares_what_is_being_written() -> None:
         await server.stream.aclose()
 
 
-async def test_the_stream_is_not_lent_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_stream_is_not_lent_for_long(
+    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who does not come back in time need not: the end is seen."""
     monkeypatch.setattr("anyws._client_channel._TERM", 0.01)
     async with receiving() as (ws, server, _):
         await server.send(text("unread"), closing_frame(1001))
         assert (await ws.wait_closed()).code == 1001
         assert await ws.receive_text() == "unread"
+        await server.stream.aclose()
 
 
-async def test_answers_have_a_bound() -> None:
+async def test_answers_have_a_bound(receiving: Receiving) -> None:
     """Who receives reads no pings either whose pongs the peer does not take."""
     sent = anyio.Event()
 
