@@ -122,9 +122,9 @@ class Buffer:
         return bool(self._items) and MORE in self._items[0][0]
 
     @property
-    def messages_only(self) -> bool:
-        """Whether there are messages, and no event of the handshake."""
-        return 0 < self.messages == len(self._items)
+    def event_first(self) -> bool:
+        """Whether the next to take is an event of the handshake."""
+        return bool(self._items) and self._items[0][2] is not None
 
     @property
     def blocked(self) -> bool:
@@ -142,10 +142,15 @@ class Buffer:
         return self._take(0)
 
     def take_messages(self) -> list[Item]:
-        """Take all messages; none of them must lie behind an event of the handshake."""
-        taken, self._items = self._items, []
-        self.messages = self.size = 0
-        self.room.wake()
+        """Take the messages that come first, up to the next event of the handshake."""
+        if self.messages == len(self._items):
+            taken, self._items = self._items, []
+            self.messages = self.size = 0
+            self.room.wake()
+            return taken
+        taken = []
+        while self._items and not self.event_first:
+            taken.append(self._take(0))
         return taken
 
     def _take(self, index: int) -> Item:

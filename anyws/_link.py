@@ -91,10 +91,10 @@ class Link(Lifetime):
             timeout = self.options.send_timeout
             if timeout is not None:
                 self._await_send(timeout)
-            if direct is not None and (outbound.empty or outbound.messages_only):
-                await self._hand_over_messages(direct)
-            else:
+            if direct is None or outbound.event_first:
                 await self._hand_over_event()
+            else:
+                await self._hand_over_messages(direct)
             if timeout is not None:
                 self._await_send(inf)
 
@@ -110,7 +110,7 @@ class Link(Lifetime):
             self._sent_bytes += size
 
     async def _hand_over_messages(self, direct: DirectChannel) -> None:
-        """Hand over all messages that are queued, in one go; without any, its own."""
+        """Hand over the messages that come first, in one go; without any, its own."""
         items = self._outbound.take_messages()
         self._bursting = False
         if len(items) >= _BURST:
@@ -128,8 +128,6 @@ class Link(Lifetime):
             if size >= _WRITE_BYTES:
                 break
             await checkpoint()
-            if not self._outbound.messages_only:
-                break
             fresh = self._outbound.take_messages()
             items += fresh
         self._gathering = False

@@ -74,6 +74,22 @@ class TestSending:
             assert ws.statistics().bytes_sent == sum(map(len, payloads)) + 4
             tasks.start_soon(answer_close, server)
 
+    async def test_messages_that_wait_go_first(self) -> None:
+        """What is queued when a message in parts begins is sent before it."""
+        async with connected() as (ws, server, tasks):
+            for payload in ("1", "2", "3"):
+                ws.send_nowait(payload)
+            async with ws.send_stream("text") as out:
+                await out.send("4")
+            ws.send_nowait("5")
+            for payload in ("1", "2", "3"):
+                whole = (TEXT, True, payload.encode())
+                assert await server.receive_fragment() == whole
+            assert await server.receive_fragment() == (TEXT, False, b"4")
+            assert await server.receive_fragment() == (CONT, True, b"")
+            assert await server.receive_fragment() == (TEXT, True, b"5")
+            tasks.start_soon(answer_close, server)
+
     async def test_a_block_without_parts_is_an_empty_message(self) -> None:
         """What was announced is sent, even if it is nothing."""
         async with connected() as (ws, server, tasks):
