@@ -118,14 +118,17 @@ class ClientChannel(WireChannel):
         self._fetching = True
         try:
             data = await self._transport.receive()
-            self._came_back = True
+            self._fetching, self._came_back = False, True
+            self._take(data)
         except Interrupted:
-            return
+            pass
+        except Exception as exc:  # is the connection's end, and not who receives'
+            self._lent = self._came_back = False
+            self.take_end(exc)
         finally:
             self._fetching = False
             if self._parked:
                 self._arrived.wake()
-        self._take(data)
 
     def interrupt(self) -> None:
         """Have the session's reader read again, and who receives look at its buffer."""

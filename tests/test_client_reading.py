@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 import anyws
+from anyws._wire import Wire
 
 from .ends import RawServer, raw
 from .wired import CLOSE, PING, PONG, TEXT, frame
@@ -223,3 +224,22 @@ async def test_answers_have_a_bound(receiving: Receiving) -> None:
             await sent.wait()
             inner.cancel_scope.cancel()
         await server.stream.aclose()
+
+
+async def test_a_defect_of_ours_is_not_who_receives(
+    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the connection, and leaves the block, whoever was reading."""
+
+    def break_down(wire: Wire, data: bytes) -> list[Any]:
+        raise LookupError
+
+    ended = anyio.Event()
+    with pytest.RaisesGroup(LookupError):
+        async with receiving() as (ws, server, tasks):
+            monkeypatch.setattr(Wire, "receive", break_down)
+            tasks.start_soon(server.send, text("lost"))
+            with pytest.raises(anyws.ConnectionClosed):
+                await ws.receive_text()
+            ended.set()
+    assert ended.is_set()
