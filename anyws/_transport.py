@@ -127,7 +127,7 @@ class SocketTransport(StreamTransport):
     def __init__(self, stream: ByteStream, plain: socket.socket) -> None:
         super().__init__(stream)
         self._socket = plain
-        self._closed = False
+        self._closing = False
         self.write_nowait = self._write_nowait
         # Who waits for the socket is woken, and finds that it is not being closed.
         self.interrupt = partial(notify_closing, plain)
@@ -135,7 +135,8 @@ class SocketTransport(StreamTransport):
     async def _receive(self) -> bytes:
         while True:
             try:
-                await wait_readable(self._socket)
+                if not self._closed:
+                    await wait_readable(self._socket)
                 return os.read(self._socket.fileno(), READ_BYTES)
             except BlockingIOError:
                 continue  # it was not
@@ -167,9 +168,14 @@ class SocketTransport(StreamTransport):
         except OSError:  # it would block; or is broken, which the next call will say
             return 0
 
+    @property
+    def _closed(self) -> bool:
+        """Whether we close it; or who has made the stream has done so."""
+        return self._closing or self._socket.fileno() < 0
+
     async def aclose(self) -> None:
         """Close the socket."""
-        self._closed = True
+        self._closing = True
         await super().aclose()
 
 

@@ -170,3 +170,21 @@ async def test_an_interruption_is_no_close() -> None:
             await wait_all_tasks_blocked()
             await transport.aclose()
             anyio.notify_closing(transport._socket)  # as AnyIO's stream does
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_socket_that_is_closed_elsewhere_is_at_its_end(waits: bool) -> None:
+    """Who has made a stream may close it, although we are told nothing of that."""
+    with sockets() as (transport, _):
+        ours = transport._socket
+
+        async def receive() -> None:
+            assert await transport.receive() == b""
+
+        async with anyio.create_task_group() as tasks:
+            if waits:
+                tasks.start_soon(receive)
+                await wait_all_tasks_blocked()
+                anyio.notify_closing(ours)
+            ours.close()
+            tasks.start_soon(receive)
