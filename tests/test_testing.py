@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -957,6 +957,35 @@ async def test_a_flood_is_there_at_once() -> None:
     async with connect(app) as ws:
         ws.flood(5000, "x" * 100)
     assert total == 5000
+
+
+@pytest.mark.parametrize("fault", ["abort", "send_eof", "flood"])
+async def test_a_fault_comes_after_what_was_sent(fault: str) -> None:
+    """In order, although much of it has had no room yet."""
+    seen: list[str] = []
+    sent: list[str] = []
+    reads = anyio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await reads.wait()
+        while (event := await receive())["type"] == "websocket.receive":
+            seen.append(event["text"].split()[0])
+
+    async with connect(app) as ws:
+        with suppress(anyio.WouldBlock):
+            while True:
+                ws.send_nowait(f"{len(sent)} {'x' * 60_000}")
+                sent.append(str(len(sent)))
+                await anyio.wait_all_tasks_blocked()
+        if fault == "flood":
+            ws.flood(1, "flood")
+            sent.append("flood")
+        else:
+            getattr(ws, fault)()
+        reads.set()
+    assert seen == sent
 
 
 async def test_early_data_waits_for_the_accept() -> None:

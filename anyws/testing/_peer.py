@@ -200,6 +200,7 @@ class Peer(ClientWebSocket):
 
     def _push(self) -> None:
         """Have what was sent before be on its way."""
+        self._pipe.push()
         for event, _, _ in self._guarded("a fault")._outbound.take_messages():
             self._server.arrive(Message(payload_of(event)))
 

@@ -47,6 +47,7 @@ class PeerChannel:
         self._down_bytes = 0
         self._begun = self._delivering = False
         self._written = Wakeup()
+        self._unsent: list[Event] = []
         self._over = False
         self._end: Event | None = None
         self._ended = Signal()
@@ -161,10 +162,17 @@ class PeerChannel:
 
     async def send_messages(self, events: list[Event]) -> None:
         """Send messages, and wait for room."""
-        for event in events:
-            while self._server.full and not (self._server.gone or self._over):
+        self._unsent = events
+        while events:
+            if not self._server.full or self._server.gone or self._over:
+                self.send_nowait(events.pop(0))
+            else:
                 await self._server.room.wait()
-            self.send_nowait(event)
+
+    def push(self) -> None:
+        """Send what waits for room."""
+        while self._unsent:
+            self._server.arrive(Message(payload_of(self._unsent.pop(0))))
 
     def send_nowait(self, event: Event) -> bool:
         """Send a message, if there is room."""
