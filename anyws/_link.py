@@ -215,7 +215,7 @@ class Link(Lifetime):
     def _deliver(self, event: Event, size: int) -> bool:
         """Put a message into the inbound buffer, by the options; false: it is full."""
         state = self.application_state
-        if state is DISCONNECTED or state is RESPONSE:  # nobody will receive any more
+        if self._leaving or state is DISCONNECTED or state is RESPONSE:  # nobody reads
             self._discard()
             return True
         if size > self.options.max_message_bytes:

@@ -243,3 +243,15 @@ async def test_a_defect_of_ours_is_not_who_receives(
                 await ws.receive_text()
             ended.set()
     assert ended.is_set()
+
+
+async def test_nothing_is_received_once_the_block_is_left(receiving: Receiving) -> None:
+    """Not what had no room before, either: what was in front of it is gone."""
+    async with receiving(receive_buffer=2) as (ws, server, _):
+        await server.send(text("1"), text("2"), text("3"), closing_frame(1000))
+        assert await ws.receive_text() == "1"
+        await wait_all_tasks_blocked()
+        assert ws.close_info == anyws.CloseInfo(1000, "", "peer", True)
+
+    with pytest.raises(anyws.ConnectionClosed):
+        await ws.receive_text()
