@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import random
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,28 @@ HERE = Path(__file__).parent
 HOST = "127.0.0.1"
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Run a server in a process; give the beginning of its URLs."""
+@pytest.fixture(scope="module")
+def started() -> Iterator[Callable[[str], str]]:
+    """Give what starts a server, once; all run until the end of the module."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda name: stack.enter_context(running(name)))
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, started: Callable[[str], str]) -> str:
+    """Have a server run; give the beginning of its URLs."""
     pytest.importorskip(request.param.partition("-")[0])
+    return started(request.param)
+
+
+@contextlib.contextmanager
+def running(name: str) -> Iterator[str]:
+    """Run a server in a process; give the beginning of its URLs."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         listener.listen(128)
         port = listener.getsockname()[1]
-        command = [sys.executable, *command_of(request.param, listener.fileno())]
+        command = [sys.executable, *command_of(name, listener.fileno())]
         process = subprocess.Popen(command, cwd=HERE, pass_fds=[listener.fileno()])
     try:
         deadline = time.monotonic() + 20
