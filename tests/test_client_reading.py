@@ -161,11 +161,8 @@ async def test_a_cancelled_receive_lets_go(receiving: Receiving) -> None:
 
 async def test_a_silent_peer_ends_who_receives(receiving: Receiving) -> None:
     """The keepalive ends a wait for the stream as well, with 1011."""
-    async with receiving(ping_interval=0.02, ping_timeout=0.02, close_timeout=0.1) as (
-        ws,
-        _,
-        _,
-    ):
+    times = {"ping_interval": 0.02, "ping_timeout": 0.02, "close_timeout": 0.1}
+    async with receiving(**times) as (ws, _, _):
         with pytest.raises(anyws.ConnectionClosed) as raised:
             await ws.receive_text()
 
