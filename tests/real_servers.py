@@ -12,7 +12,15 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import (
     AbstractAsyncContextManager,
     asynccontextmanager,
@@ -81,13 +89,20 @@ PINGS: Final = {
 }
 
 
-def need(name: str) -> str:
-    """Skip where a server cannot be had; return its name."""
+def missing(name: str) -> str | None:
+    """Return the module that a server needs and that is not installed, if any."""
     package, _, worker = name.partition("-")
     package = {"engine": "hypercorn"}.get(package, package)
     for module in filter(None, (package, worker)):
         if find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
+            return module
+    return None
+
+
+def need(name: str) -> str:
+    """Skip where a server cannot be had; return its name."""
+    if module := missing(name):
+        pytest.skip(f"{module} is not installed")
     return name
 
 
@@ -305,12 +320,20 @@ async def client_of(
 
 
 class Asked:
-    """The answers of the real servers, each asked once, many questions at a time."""
+    """The answers of the real servers, each asked once, many questions at a time.
 
-    def __init__(self, rows: Mapping[str, Row | Check], folder: Path) -> None:
+    Several servers are asked at a time too, as their clients wait more than they work.
+    """
+
+    def __init__(
+        self, servers: Iterable[str], rows: Mapping[str, Row | Check], folder: Path
+    ) -> None:
         self._rows = rows
         self._folder = folder
-        self._answers: dict[str, dict[str, Notes]] = {}
+        found = [server for server in servers if not missing(server)]
+        with ThreadPoolExecutor(4) as pool:
+            answers = pool.map(lambda name: anyio.run(self._ask_all, name), found)
+            self._answers = dict(zip(found, answers, strict=True))
 
     def answer(
         self, server: str, name: str, expected: Notes, again: bool = True
@@ -320,8 +343,6 @@ class Asked:
         An answer that is not expected is asked for again: some depend on the time that
         things take, and this machine may have been busy.
         """
-        if server not in self._answers:
-            self._answers[server] = anyio.run(self._ask_all, server)
         answers = self._answers[server]
         for _ in range(2):
             if again and answers[name] != expected:

@@ -108,7 +108,8 @@ SERVERS: Final = [server for servers in COLUMNS.values() for server in servers]
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     """Give the answers of the servers."""
-    return Asked(LAW, tmp_path_factory.mktemp("law"))
+    servers = SERVERS if WRITE in os.environ else CI
+    return Asked(servers, LAW, tmp_path_factory.mktemp("law"))
 
 
 @pytest.mark.slow

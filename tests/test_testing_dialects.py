@@ -47,7 +47,7 @@ async def ask_fake(name: str, dialect: str) -> Notes:
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     """Give the answers of the real servers."""
-    return Asked(ROWS, tmp_path_factory.mktemp("servers"))
+    return Asked(SERVERS, ROWS, tmp_path_factory.mktemp("servers"))
 
 
 @pytest.fixture(scope="module")
