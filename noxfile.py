@@ -20,8 +20,9 @@ nox.options.default_venv_backend = "uv"
 nox.options.error_on_missing_interpreters = True
 nox.options.download_python = "never"
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
-# Each server under test is a process of its own, and would compile all that it imports
-# where PYTHONDONTWRITEBYTECODE is set: a second or two each.
+# Each worker and each server under test is a process of its own, and would compile all
+# that it imports where this is set: seconds each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["UV_COMPILE_BYTECODE"] = "1"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -218,18 +219,22 @@ SERVER_FILES = (
     *sorted(str(path) for path in Path("tests").glob("test_hypercorn_*.py")),
     "tests/test_browser.py",
     "tests/test_client_contract.py",
+    "tests/test_client_leaks.py",
+    "tests/test_connect_peers.py",
     "tests/test_examples.py",
 )
 FRAMES = ("-k", "not wired and not eager and not dialled")
-# Neighbours stay together, so that few modules start their servers more than once.
-PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+QUICK = ("-m", "not slow and not alone")
+# More workers than cores, as tests wait for much of their time. Neighbours stay
+# together, so that few modules start their servers more than once.
+PARALLEL = ("-n", str(min(2 * (os.cpu_count() or 1), 8)), "--dist", "worksteal")
 
 
 @nox.session(python=PYTHONS[0])
 def minimums(session: nox.Session) -> None:
     """Run the tests on the oldest Python with the oldest versions that are promised."""
     session.install("--resolution=lowest-direct", PACKAGE, *TEST)
-    quick = (*PARALLEL, "-m", "not slow", *without(ENGINE_FILES), *FRAMES)
+    quick = (*PARALLEL, *QUICK, *without(ENGINE_FILES), *FRAMES)
     session.run("pytest", *quick, *session.posargs)
 
 
@@ -252,14 +257,13 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *left_out, *session.posargs)
         return
-    quick = (*PARALLEL, "-m", "not slow")
     if not newest:
-        session.run("pytest", *quick, *left_out)
+        session.run("pytest", *PARALLEL, *QUICK, *left_out)
         return
-    measure_coverage(session, *quick, *without(SERVER_FILES))
-    session.run("pytest", *quick, *SERVER_FILES)
-    # These count seconds, or the bytes of a process: nothing runs beside them.
-    session.run("pytest", "-m", "slow")
+    together = (*PARALLEL, "-m", "not alone")
+    measure_coverage(session, *together, *without(SERVER_FILES))
+    session.run("pytest", *together, *SERVER_FILES)
+    session.run("pytest", "-m", "alone")
 
 
 def without(files: tuple[str, ...]) -> list[str]:

@@ -623,7 +623,7 @@ def test_a_connection_that_nobody_reads_is_closed(worker: str, folder: Path) -> 
             assert servers.eventually(lambda: server.open_files() <= before, 15)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("path", ["/echo", "/deaf"])
 def test_stopping_closes_every_stream(
     worker: str, folder: Path, case: str, path: str

@@ -22,7 +22,6 @@ from .servers import RawClient, Server
 case = servers.case
 
 KINDS = ("starlette", "anyws")
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(params=servers.WORKERS)
@@ -77,6 +76,7 @@ def expect_gone(server: Server, pids: list[int], at: float, within: float) -> No
     assert not any(alive(pid) for pid in pids)
 
 
+@pytest.mark.alone
 def test_handlers_that_sleep_are_cancelled_when_time_is_up(
     tmp_path: Path, case: str, worker: str
 ) -> None:
@@ -108,6 +108,7 @@ def test_handlers_that_sleep_are_cancelled_when_time_is_up(
         assert len(logged(server, "lifespan")) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_all_processes_drains_too(
     tmp_path: Path, case: str, number: signal.Signals
@@ -127,6 +128,7 @@ def test_a_signal_to_all_processes_drains_too(
         assert len(logged(server, "lifespan")) == 1
 
 
+@pytest.mark.alone
 def test_unwilling_peers_cannot_hold_the_end_up(
     tmp_path: Path, case: str, worker: str
 ) -> None:
@@ -167,6 +169,7 @@ def by_worker(
     return clients
 
 
+@pytest.mark.alone
 def test_every_worker_has_the_engine(tmp_path: Path, case: str, worker: str) -> None:
     """Two workers tell the peer's code, close with 1012, and are gone at once."""
     paths = ["/fastapi/echo", "/starlette/process"]
@@ -205,6 +208,7 @@ def test_every_worker_has_the_engine(tmp_path: Path, case: str, worker: str) -> 
         assert len(logged(server, "lifespan")) == 2
 
 
+@pytest.mark.slow
 def test_the_reloader_brings_the_engine_back(
     tmp_path: Path, case: str, worker: str
 ) -> None:
@@ -236,6 +240,7 @@ def test_the_reloader_brings_the_engine_back(
         assert told(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "app"),
     [("0", "missing:app"), ("1", "missing:app"), ("3", "engine_apps:unwilling")],

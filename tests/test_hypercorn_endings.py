@@ -201,7 +201,7 @@ def test_clients_that_go_on_sending_see_1000_and_cost_nothing(
     servers.expect_back(cost, before)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_both_ends_may_leave_at_once(server: Server, case: str) -> None:
     """A handler that returns just as its client leaves sees no error of the server's.
 

@@ -112,7 +112,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     return Asked(servers, LAW, tmp_path_factory.mktemp("law"))
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("name", list(LAW))
 @pytest.mark.parametrize("server", SERVERS)
 def test_what_the_table_says(asked: Asked, server: str, name: str) -> None:

@@ -57,7 +57,7 @@ def anyio_backend() -> Any:
     return "trio", {"clock": testing.MockClock(autojump_threshold=0)}
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("name", list(ROWS))
 @pytest.mark.parametrize("server", list(SERVERS))
 async def test_the_fake_does_as_the_server(
