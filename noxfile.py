@@ -23,7 +23,6 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 # Each worker and each server under test is a process of its own, and would compile all
 # that it imports where this is set: seconds each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-os.environ["UV_COMPILE_BYTECODE"] = "1"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
