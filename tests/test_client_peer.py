@@ -275,8 +275,6 @@ async def test_a_server_that_stays_does_not_hold_the_client(
                     await server.send(closing(1000))
 
             tasks.start_soon(stay)
-            start = anyio.current_time()
-        assert anyio.current_time() - start < 1.5 if answers else 0.5
 
 
 async def test_a_stalled_server_is_left_in_time(kind: str, tmp_path: Path) -> None:
