@@ -24,6 +24,7 @@ from typing import Final
 from anyio import CancelScope, current_time
 from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
+from starlette.websockets import WebSocketState
 
 from ._buffer import Item
 from ._close import CloseCode
@@ -53,6 +54,8 @@ class Link(Lifetime):
     """The tasks between a channel and the two buffers of its connection."""
 
     __slots__ = ()
+
+    client_state: WebSocketState  # said once more, as it is set here too
 
     # The writer
 
