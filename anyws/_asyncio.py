@@ -19,7 +19,7 @@ except ImportError:  # then AnyIO does not ask it
     current_async_library_cvar = None  # type: ignore[assignment]
 
 # Bytes that are read at most at a time; as asyncio itself, which allocates them anew.
-READ_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 256 * 1024
 
 # What the connections of an event loop read to, in turn: what is there is copied.
 _buffer: Final[RunVar[memoryview]] = RunVar("anyws_read_buffer")
@@ -197,6 +197,6 @@ def _read_buffer() -> memoryview:
     try:
         return _buffer.get()
     except LookupError:
-        buffer = memoryview(bytearray(READ_BYTES))
+        buffer = memoryview(bytearray(_READ_BYTES))
         _buffer.set(buffer)
         return buffer

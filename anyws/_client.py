@@ -49,8 +49,8 @@ class Connection(DirectChannel, Protocol):
 
     session: Session
 
-    def read(self, rest: bytes) -> None:
-        """Begin to read; with what was read behind the opening handshake."""
+    def read(self) -> None:
+        """Begin to read."""
 
     async def aclose(self) -> None:
         """Close the transport; does not raise."""
@@ -78,7 +78,6 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         subprotocol: str | None,
         options: Options,
         *,
-        rest: bytes = b"",
         reconnects: bool = False,
     ) -> None:
         self.response: HandshakeResponse = response
@@ -86,7 +85,6 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         self._session: FragmentSession | None = None
         self._channel = channel
         self._options = options
-        self._rest = rest
         self._reconnects = reconnects
         self._opened_at = current_time()
         self._left_at: float | None = None
@@ -101,7 +99,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         reconnects: bool = False,
     ) -> Self:
         """Return the client's end of what an opening handshake has opened."""
-        channel = ClientChannel(transport)
+        channel = ClientChannel(transport, opening.rest)
         wire = Wire(
             Side.CLIENT,
             max_message_bytes=options.max_message_bytes,
@@ -110,12 +108,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         channel.open(wire, compressed=bool(opening.extensions))
         response = HandshakeResponse(opening.status, opening.headers)
         return cls(
-            channel,
-            response,
-            opening.subprotocol,
-            options,
-            rest=opening.rest,
-            reconnects=reconnects,
+            channel, response, opening.subprotocol, options, reconnects=reconnects
         )
 
     # The block
@@ -135,7 +128,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             direct=channel,
         )
         session.subprotocol = self.subprotocol
-        channel.read(self._rest)
+        channel.read()
         try:
             async with session.hosting(self):
                 yield self

@@ -26,14 +26,18 @@ class ClientChannel(WireChannel):
     reads it. Where a wait for the stream can be interrupted, it leaves that to the task
     that waits for a message, for as long as that keeps coming back: to hand over each
     message from one task to another is a large part of what it costs.
+
+    Args:
+        transport: The stream.
+        rest: What was read behind the opening handshake.
     """
 
     __slots__ = (
-        *("_came_back", "_error", "_fetching", "_handed", "_lent"),
-        *("_parked", "_transport"),
+        *("_came_back", "_early", "_error", "_fetching", "_handed"),
+        *("_lent", "_parked", "_transport"),
     )
 
-    def __init__(self, transport: StreamTransport) -> None:
+    def __init__(self, transport: StreamTransport, rest: bytes = b"") -> None:
         super().__init__(
             transport.send_all,
             transport.write_nowait,
@@ -42,6 +46,7 @@ class ClientChannel(WireChannel):
             self._go_on_reading,
         )
         self._transport = transport
+        self._early = rest
         self._handed = False  # what is read is handed to us
         self._lent = False  # to who receives: the session's reader does not read
         self._fetching = False  # who receives is waiting for the stream
@@ -49,10 +54,11 @@ class ClientChannel(WireChannel):
         self._parked = False  # the reader waits for who receives to leave the stream
         self._error: BaseException | None = None
 
-    def read(self, rest: bytes) -> None:
-        """Begin to read; with what was read behind the opening handshake."""
-        if rest:
-            self.receive_data(rest)
+    def read(self) -> None:
+        """Begin to read."""
+        early, self._early = self._early, b""
+        if early:
+            self.receive_data(early)
         self._handed = self._transport.read_to(self)
 
     async def receive(self) -> Event:

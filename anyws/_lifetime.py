@@ -265,6 +265,10 @@ class Lifetime:
         if self._direct is not None:
             self._direct.interrupt()
 
+    def wake_writer(self) -> None:
+        """Have the writer call the direct channel: it has bytes of its own to write."""
+        self._outbound.filled.wake()
+
     # The deadlines
 
     def _next_deadline(self) -> float:
@@ -315,6 +319,12 @@ class Lifetime:
             self._close_by_rule(CloseCode.GOING_AWAY, "idle timeout")
         return False
 
+    def _give_up(self) -> bool:
+        """Nothing more will be heard of the peer."""
+        if self.info is not None:
+            self._end_as(replace(self.info, clean=False))
+        return True
+
     # The keepalive, where pings are ours to send
 
     def _start_beating(self) -> None:
@@ -341,13 +351,3 @@ class Lifetime:
         """Take note of a pong."""
         if self.pings.answered(payload):
             self._start_beating()
-
-    def _give_up(self) -> bool:
-        """Nothing more will be heard of the peer."""
-        if self.info is not None:
-            self._end_as(replace(self.info, clean=False))
-        return True
-
-    def wake_writer(self) -> None:
-        """Have the writer call the direct channel: it has bytes of its own to write."""
-        self._outbound.filled.wake()

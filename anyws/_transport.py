@@ -22,7 +22,7 @@ from anyio.abc import ByteStream
 
 from ._endings import leaves_of
 
-READ_BYTES: Final = 2**16
+_READ_BYTES: Final = 2**16
 
 # Seconds that closing a stream may take: some have a handshake of their own for it.
 _CLOSING: Final = 0.1
@@ -76,7 +76,7 @@ class StreamTransport:
             return b""
 
     async def _receive(self) -> bytes:
-        return await self._stream.receive(READ_BYTES)
+        return await self._stream.receive(_READ_BYTES)
 
     def read_to(self, reader: Reader) -> bool:
         """Have all that is read handed over from now on; false: `receive` it."""
@@ -121,7 +121,6 @@ class SocketTransport(StreamTransport):
     """A plain socket that no event loop reads: the system is asked directly.
 
     AnyIO's streams first ask it in vain, and end a write with a turn of the scheduler.
-    They leave nothing behind in a buffer of their own when a `send` has returned.
     """
 
     def __init__(self, stream: ByteStream, plain: socket.socket) -> None:
@@ -137,7 +136,7 @@ class SocketTransport(StreamTransport):
             try:
                 if not self._closed:
                     await wait_readable(self._socket)
-                return os.read(self._socket.fileno(), READ_BYTES)
+                return os.read(self._socket.fileno(), _READ_BYTES)
             except BlockingIOError:
                 continue  # it was not
             except ClosedResourceError:

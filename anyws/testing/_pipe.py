@@ -71,7 +71,7 @@ class PeerChannel:
         """Whether the server has to wait with what it writes."""
         return self._down_bytes >= BUFFER_BYTES and not self._over
 
-    def read(self, rest: bytes = b"") -> None:
+    def read(self) -> None:
         """Begin to read."""
         self._begun = True
         self.deliver()
