@@ -32,7 +32,7 @@ from anyws._wire import Side, Wire
 
 from .channels import Event
 from .obedient import Boom, Far
-from .wired import WiredWebSocket
+from .wired import CLOSE, WiredWebSocket, frame
 
 End: TypeAlias = anyws.WebSocket | anyws.ClientWebSocket
 
@@ -303,6 +303,16 @@ class RawServer:
                 return frames, int.from_bytes(frame[1][:2], "big") or 1005
             frames.append(frame)
         return frames, None
+
+    async def answer_close(self) -> tuple[int, str]:
+        """Take a closing frame, answer it, and end; return what is in it."""
+        received = await self.receive()
+        assert received is not None
+        opcode, payload = received
+        assert opcode == CLOSE, received
+        await self.send(frame(CLOSE, payload, mask=None))
+        await self.stream.aclose()
+        return int.from_bytes(payload[:2], "big"), payload[2:].decode()
 
     async def drain(self) -> None:
         """Read until the client has gone."""

@@ -21,6 +21,7 @@ from anyws._wire import Side, Wire
 
 from .ends import GONE, KINDS, RawServer, opened, raw
 from .wired import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_payload
+from .wired import closing as any_closing
 from .wired import frame as any_frame
 
 SIZE = 8 * 1024 * 1024
@@ -33,7 +34,7 @@ def frame(opcode: int, payload: str | bytes = b"", **rest: Any) -> bytes:
 
 def closing(code: int, reason: str = "") -> bytes:
     """Write a server's closing frame."""
-    return frame(CLOSE, close_payload(code, reason))
+    return any_closing(code, reason, mask=None)
 
 
 @pytest.fixture(params=["tcp", "tls"])

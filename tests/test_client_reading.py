@@ -23,7 +23,7 @@ import anyws
 from anyws._wire import Wire
 
 from .ends import RawServer, raw
-from .wired import CLOSE, PING, PONG, TEXT, frame
+from .wired import CLOSE, PING, PONG, TEXT, closing, frame
 
 HOUR = 3600
 
@@ -74,18 +74,10 @@ def receiving(request: pytest.FixtureRequest, tmp_path: Path) -> Receiving:
     return partial(connected, request.param, tmp_path)
 
 
-async def say_goodbye(server: RawServer) -> int | None:
-    """Take a closing frame, answer it, and return its code."""
-    _, code = await server.until_close()
-    await server.send(frame(CLOSE, (code or 1005).to_bytes(2, "big"), mask=None))
-    await server.stream.aclose()
-    return code
-
-
 async def test_leaving_reads_the_answer(receiving: Receiving) -> None:
     """Who has received last need not read the answer to the closing frame."""
     async with receiving() as (ws, server, tasks):
-        tasks.start_soon(say_goodbye, server)
+        tasks.start_soon(server.answer_close)
 
     assert ws.close_info == anyws.CloseInfo(1000, "", "local", True)
 
@@ -104,25 +96,20 @@ async def test_another_task_closes(receiving: Receiving) -> None:
         await wait_all_tasks_blocked()
         await ws.close(4000)
         await ended.wait()
-        assert await say_goodbye(server) == 4000
+        assert await server.answer_close() == (4000, "")
         assert (await ws.wait_closed()).clean is True
 
 
 async def test_the_peer_closes(receiving: Receiving) -> None:
     """Who reads finds the closing frame, and the session's reader deals with it."""
     async with receiving() as (ws, server, tasks):
-        tasks.start_soon(server.send, text("last"), closing_frame(1001))
+        tasks.start_soon(server.send, text("last"), closing(1001, mask=None))
         assert await ws.receive_text() == "last"
         with pytest.raises(anyws.ConnectionClosed) as raised:
             await ws.receive_text()
         assert raised.value.code == 1001
         assert await server.receive() == (CLOSE, b"\x03\xe9")
         await server.stream.aclose()
-
-
-def closing_frame(code: int) -> bytes:
-    """Write a server's closing frame."""
-    return frame(CLOSE, code.to_bytes(2, "big"), mask=None)
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["nobody else", "while receiving"])
@@ -141,7 +128,7 @@ async def test_a_ping_finds_its_pong(receiving: Receiving, waits: bool) -> None:
             await wait_all_tasks_blocked()
             assert await ws.ping(b"!") >= 0
             await server.send(text("over"))
-        tasks.start_soon(say_goodbye, server)
+        tasks.start_soon(server.answer_close)
 
 
 async def test_a_cancelled_receive_lets_go(receiving: Receiving) -> None:
@@ -156,7 +143,7 @@ async def test_a_cancelled_receive_lets_go(receiving: Receiving) -> None:
             if number % 2:
                 await server.send(text(str(number)))
                 assert await ws.receive_text() == str(number)
-        tasks.start_soon(say_goodbye, server)
+        tasks.start_soon(server.answer_close)
 
 
 async def test_a_silent_peer_ends_who_receives(receiving: Receiving) -> None:
@@ -186,7 +173,7 @@ async def test_a_close_spares_what_is_being_written(receiving: Receiving) -> Non
         frames, code = await server.until_close()
         assert [len(payload) for _, payload in frames] == [len(message)]
         assert code == 4000
-        await server.send(closing_frame(4000))
+        await server.send(closing(4000, mask=None))
         await server.stream.aclose()
 
 
@@ -196,7 +183,7 @@ async def test_the_stream_is_not_lent_for_long(
     """Who does not come back in time need not: the end is seen."""
     monkeypatch.setattr("anyws._client_channel._TERM", 0.01)
     async with receiving() as (ws, server, _):
-        await server.send(text("unread"), closing_frame(1001))
+        await server.send(text("unread"), closing(1001, mask=None))
         assert (await ws.wait_closed()).code == 1001
         assert await ws.receive_text() == "unread"
         await server.stream.aclose()
@@ -245,7 +232,7 @@ async def test_a_defect_of_ours_is_not_who_receives(
 async def test_nothing_is_received_once_the_block_is_left(receiving: Receiving) -> None:
     """Not what had no room before, either: what was in front of it is gone."""
     async with receiving(receive_buffer=2) as (ws, server, _):
-        await server.send(text("1"), text("2"), text("3"), closing_frame(1000))
+        await server.send(text("1"), text("2"), text("3"), closing(1000, mask=None))
         assert await ws.receive_text() == "1"
         await wait_all_tasks_blocked()
         assert ws.close_info == anyws.CloseInfo(1000, "", "peer", True)

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 import anyws
 
 from .ends import RawServer, raw
-from .wired import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame
+from .wired import BINARY, CONT, PING, PONG, TEXT, closing, frame
 
 
 @asynccontextmanager
@@ -28,17 +28,6 @@ async def connected(
         raw("tcp", Path(), **options) as (ws, server),
     ):
         yield ws, server, tasks
-
-
-async def answer_close(server: RawServer) -> tuple[int, str]:
-    """Take a closing frame, return what is in it, and answer it."""
-    received = await server.receive()
-    assert received is not None
-    opcode, payload = received
-    assert opcode == CLOSE, received
-    await server.send(frame(CLOSE, payload, mask=None))
-    await server.stream.aclose()
-    return int.from_bytes(payload[:2], "big"), payload[2:].decode()
 
 
 def part(opcode: int, payload: str | bytes, *, fin: bool = False) -> bytes:
@@ -72,7 +61,7 @@ class TestSending:
             await wait_all_tasks_blocked()
             assert ws.statistics().messages_sent == 2
             assert ws.statistics().bytes_sent == sum(map(len, payloads)) + 4
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_messages_that_wait_go_first(self) -> None:
         """What is queued when a message in parts begins is sent before it."""
@@ -88,7 +77,7 @@ class TestSending:
             assert await server.receive_fragment() == (TEXT, False, b"4")
             assert await server.receive_fragment() == (CONT, True, b"")
             assert await server.receive_fragment() == (TEXT, True, b"5")
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_a_block_without_parts_is_an_empty_message(self) -> None:
         """What was announced is sent, even if it is nothing."""
@@ -96,7 +85,7 @@ class TestSending:
             async with ws.send_stream("binary"):
                 pass
             assert await server.receive_fragment() == (BINARY, True, b"")
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_other_senders_wait(self) -> None:
         """Nothing comes between the fragments but answers to pings."""
@@ -114,7 +103,7 @@ class TestSending:
             assert await server.receive_fragment() == (CONT, False, b"b")
             assert await server.receive_fragment() == (CONT, True, b"")
             assert await server.receive_fragment() == (TEXT, True, b"later")
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_one_message_after_another(self) -> None:
         """A second block waits for the first."""
@@ -135,7 +124,7 @@ class TestSending:
                 b"2",
                 b"",
             ]
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_a_message_cut_short_closes(self) -> None:
         """A cancelled block has begun a message that is never whole: 1011."""
@@ -149,7 +138,7 @@ class TestSending:
             with pytest.raises(anyws.ConnectionClosed):
                 await ws.send_text("more")
             assert await server.receive_fragment() == (TEXT, False, b"begun")
-            assert await answer_close(server) == (1011, "a message was cut short")
+            assert await server.answer_close() == (1011, "a message was cut short")
             assert (await ws.wait_closed()).code == 1011
 
     async def test_a_message_not_begun_is_none(self) -> None:
@@ -160,7 +149,7 @@ class TestSending:
                     await out.send(b"bytes")
             await ws.send_text("fine")
             assert await server.receive_fragment() == (TEXT, True, b"fine")
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_waiters_learn_of_the_end(self) -> None:
         """Who waits for the block to end does not wait for more than the connection."""
@@ -175,7 +164,7 @@ class TestSending:
             with pytest.raises(anyws.ConnectionClosed) as caught:
                 async with ws.send_stream("text") as out:
                     tasks.start_soon(send)
-                    await server.send(closing_of_server(4001, "bye"))
+                    await server.send(closing(4001, "bye", mask=None))
                     await ws.wait_closed()
                     await wait_all_tasks_blocked()
                     assert [error.code for error in errors] == [4001]
@@ -197,12 +186,7 @@ class TestSending:
         async with connected() as (ws, server, tasks):
             with pytest.raises(ValueError, match="'text' or 'binary'"):
                 ws.send_stream("json")  # type: ignore[arg-type]  # that is the test
-            tasks.start_soon(answer_close, server)
-
-
-def closing_of_server(code: int, reason: str) -> bytes:
-    """Return a server's closing frame."""
-    return frame(CLOSE, code.to_bytes(2, "big") + reason.encode(), mask=None)
+            tasks.start_soon(server.answer_close)
 
 
 async def collected(ws: anyws.ClientWebSocket) -> list[str | bytes]:
@@ -231,7 +215,7 @@ class TestReceiving:
             assert await ws.receive_bytes() == b"whole"
             statistics = ws.statistics()
             assert (statistics.messages_received, statistics.bytes_received) == (2, 11)
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_whole_messages_are_one_part(self) -> None:
         """What has come whole comes in its order, as one part."""
@@ -246,7 +230,7 @@ class TestReceiving:
             assert await collected(ws) == ["three"]
             await server.send(part(TEXT, "", fin=True))
             assert await collected(ws) == []
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_a_message_may_be_larger_than_the_limit(self) -> None:
         """Its parts are bounded, and how many of them are kept."""
@@ -271,7 +255,7 @@ class TestReceiving:
             await server.send(part(BINARY, bytes(1500)), part(CONT, bytes(1500)))
             with pytest.raises(anyws.MessageTooBig):
                 await ws.receive_bytes()
-            code, _ = await answer_close(server)
+            code, _ = await server.answer_close()
             assert code == 1009
 
     async def test_a_part_over_the_limit_is_refused(self) -> None:
@@ -283,7 +267,7 @@ class TestReceiving:
                     await server.send(part(CONT, bytes(1001)))
                     async for _ in message:
                         pass
-            code, _ = await answer_close(server)
+            code, _ = await server.answer_close()
             assert code == 1009
 
     @pytest.mark.parametrize("how", ["break", "raise", "cancel"])
@@ -308,7 +292,7 @@ class TestReceiving:
             await server.send(part(TEXT, "next", fin=True))
             assert await ws.receive_text() == "next"
             assert ws.statistics().messages_received <= 2
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_a_cancelled_wait_loses_nothing(self) -> None:
         """Waiting for a message to begin, or for its next part, can be cut short."""
@@ -326,7 +310,7 @@ class TestReceiving:
                         await anext(message)
                 await server.send(part(CONT, "b", fin=True))
                 assert [item async for item in message] == ["b"]
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_nobody_else_receives(self) -> None:
         """One receiver, for the whole block."""
@@ -337,7 +321,7 @@ class TestReceiving:
                     await ws.receive_text()
                 with pytest.raises(anyio.BusyResourceError):
                     await collected(ws)
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     @pytest.mark.parametrize("rule", ["drop_oldest", "close"])
     async def test_no_rule_tears_a_message(self, rule: Any) -> None:
@@ -351,7 +335,7 @@ class TestReceiving:
                 await server.send(part(CONT, b"\xff", fin=True))
                 parts = [item async for item in message]
             assert parts == [*(bytes([n]) for n in range(100)), b"\xff"]
-            tasks.start_soon(answer_close, server)
+            tasks.start_soon(server.answer_close)
 
     async def test_the_end_comes_after_the_parts(self) -> None:
         """What came before the end can be read; then the end is told."""

@@ -80,9 +80,11 @@ def framed(*messages: str | bytes) -> bytes:
     )
 
 
-def closing(code: int | None, reason: str | bytes = b"") -> bytes:
-    """Write a client's closing frame."""
-    return frame(CLOSE, close_payload(code, reason))
+def closing(
+    code: int | None, reason: str | bytes = b"", *, mask: bytes | None = MASK
+) -> bytes:
+    """Write a closing frame, a client's unless `mask` is `None`."""
+    return frame(CLOSE, close_payload(code, reason), mask=mask)
 
 
 def close_payload(code: int | None, reason: str | bytes = b"") -> bytes:
