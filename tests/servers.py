@@ -116,7 +116,7 @@ class Server:
             )
         self.pid = self.process.pid
         try:
-            self.pid = int(self.get("/stats", timeout=30)["pid"])
+            self.pid = int(self.get("/stats", timeout=60)["pid"])
         except (OSError, http.client.HTTPException) as exc:
             self.stop()
             raise RuntimeError(f"no answer from Hypercorn: {self.log()}") from exc

@@ -236,7 +236,7 @@ def test_the_reloader_brings_the_engine_back(
             client.send_close(1012)
             client.wait_eof()
         assert servers.eventually(lambda: not alive(before))
-        assert server.get("/stats", timeout=10)["pid"] != before
+        assert server.get("/stats", timeout=60)["pid"] != before
         assert told(server)
 
 

@@ -76,7 +76,7 @@ def test_a_failure_shows_the_test_and_the_handler(
 
         @pytest.mark.parametrize("anyio_backend", ["asyncio"])
         async def test_it(websocket_connect, anyio_backend):
-            async with websocket_connect(app, deadline=0.1) as ws:
+            async with websocket_connect(app, deadline=0.5) as ws:
                 await ws.receive_text()
         """
     )
