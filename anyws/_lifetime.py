@@ -85,6 +85,7 @@ class Lifetime:
         "_fault",
         "_flood_until",
         "_gathering",
+        "_heard_until",
         "_held",
         "_idle_at",
         "_inbound",
@@ -152,6 +153,7 @@ class Lifetime:
         self._read_scope = CancelScope(shield=True)
         self._write_scope = CancelScope(shield=True)
         self._idle_at = self._stuck_at = self._close_at = self._flood_until = inf
+        self._heard_until = inf  # once the channel has failed
         self._quiet_limit = options.idle_timeout  # seconds
         self._suspect = False  # a deadline has passed, and is looked at once more
         self._held: Event | None = None  # received, not delivered yet
@@ -210,7 +212,7 @@ class Lifetime:
         self._outbound.discard()
         self._quiet_limit = _LAST_WORDS
         if not self._stranded:
-            self._await_message()
+            self._hear_out()
         elif self._read_done is not None:
             self._read_done.set()
 
@@ -283,8 +285,14 @@ class Lifetime:
         """Start to count the seconds without a message."""
         if self._quiet_limit is not None and (self._accepted or self._lost):
             self._suspect = False
-            self._idle_at = current_time() + self._quiet_limit
+            at = current_time() + self._quiet_limit
+            self._idle_at = min(at, self._heard_until)
             self._read_scope.deadline = self._next_deadline()
+
+    def _hear_out(self) -> None:
+        """Start to count the seconds for which a channel that has failed is read on."""
+        self._heard_until = current_time() + self.options.close_timeout
+        self._await_message()
 
     def _await_send(self, timeout: float) -> None:
         """Start to count the seconds of a send; or end it, if they are infinite."""
@@ -295,7 +303,7 @@ class Lifetime:
     def _time_is_up(self) -> bool:
         """Act on a deadline; true if there is no more reading after it."""
         now = current_time()
-        if self._stopped:
+        if self._stopped or now >= self._heard_until:
             return True
         if now >= self._close_at:
             return self._give_up()

@@ -262,11 +262,15 @@ class Link(Lifetime):
 
     async def _wait_for_room(self, event: Event) -> None:
         """Deliver a message once it has room, or is not wanted any more."""
-        self._idle_at = inf  # it is we who keep the peer waiting
+        # It is we who keep the peer waiting.
+        self._idle_at = self._heard_until = inf
         self._read_scope.deadline = self._next_deadline()
         if self._lost and self._read_done is not None:
             self._read_done.set()
         await self._inbound.room.wait()
         while not self._deliver(event, size_of(event)):
             await self._inbound.room.wait()
-        self._await_message()
+        if self._lost:
+            self._hear_out()
+        else:
+            self._await_message()

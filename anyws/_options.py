@@ -48,6 +48,8 @@ class Options:
             queued, the closing frame and the peer's answer together. A peer that floods
             instead of answering is read and discarded until it pauses, for at most ten
             times as long: leaving it earlier would leak the connection on Hypercorn.
+            After a send that has failed, what the peer still sends is received for as
+            long at most.
         ping_interval: Seconds from a pong to the next ping (default 20.0); `None`: no
             pings. This and the next hold where the frames are ours, as under
             `anyws.hypercorn`; ASGI knows no ping, so other servers have settings of

@@ -458,3 +458,47 @@ async def test_a_lost_handshake_has_its_last_words_soon(channel: Channel) -> Non
         elapsed = Elapsed()
         assert (await ws.wait_closed()).code == 1006
         assert elapsed() < 1
+
+
+async def test_a_lost_peer_that_goes_on_sending_is_left(channel: Channel) -> None:
+    """What it says after a send has failed is heard for `close_timeout` at most."""
+
+    async def chatter() -> None:
+        while True:
+            channel.arrive("more")
+            await anyio.sleep(0.1)
+
+    async with anyio.create_task_group() as tasks:
+        async with channel.websocket(send_timeout=10, close_timeout=20) as ws:
+            await ws.accept()
+            channel.stall()
+            tasks.start_soon(chatter)
+            elapsed = Elapsed()
+            await ws.send_text("x")
+            with pytest.raises(anyws.ConnectionClosed, match="1006"):
+                while elapsed() < 1000:
+                    assert await ws.receive_text() == "more"
+            assert elapsed() == 30
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_what_a_lost_peer_has_said_waits_for_who_reads_late(
+    channel: Channel, before: bool
+) -> None:
+    """No time counts in which it is we who do not receive."""
+    limits: dict[str, Any] = {"send_timeout": 50, "close_timeout": 20}
+    async with channel.websocket(receive_buffer=1, **limits) as ws:
+        await ws.accept()
+        if before:
+            channel.arrive("1", "2", "3")
+            await anyio.wait_all_tasks_blocked()
+        channel.error = OSError()
+        await ws.send_text("x")
+        await anyio.wait_all_tasks_blocked()
+        if not before:
+            channel.arrive("1", "2", "3")
+        await anyio.sleep(100)
+        assert [await ws.receive_text() for _ in range(3)] == ["1", "2", "3"]
+        with pytest.raises(anyws.ConnectionClosed, match="1006"):
+            await ws.receive_text()

@@ -169,6 +169,16 @@ async def test_a_disconnect_has_the_code_of_the_peer(
     assert (event["code"], event.get("reason") or "") == (code, reason)
 
 
+async def test_a_close_that_was_cancelled_is_forgotten() -> None:
+    """The close at the end of the block has a code again."""
+    async with connect(silent) as ws:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await ws.close(None)
+        assert ws.close_info is None
+    assert silent.saw[-1]["code"] == 1000
+
+
 async def test_a_disconnect_follows_a_loss_of_the_socket() -> None:
     """With the code of RFC 6455 for that."""
     async with connect(silent) as ws:

@@ -114,8 +114,12 @@ class Peer(ClientWebSocket):
         Cancellation:
             Once it has begun, the closing frame is sent all the same.
         """
-        self._pipe.codeless = code is None and self.close_info is None
-        await super().close(1000 if code is None else code, reason)
+        codeless = code is None and self.close_info is None
+        self._pipe.codeless = codeless
+        try:
+            await super().close(1000 if code is None else code, reason)
+        finally:
+            self._pipe.codeless = codeless and self.close_info is not None
 
     async def wait_closed(self) -> CloseInfo:
         """Wait until the connection has ended and its closing handshake is over.
