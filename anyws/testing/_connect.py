@@ -5,127 +5,30 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from inspect import iscoroutine
 from typing import Any
 
 from anyio import (
     AsyncContextManagerMixin,
-    CancelScope,
     create_task_group,
     get_cancelled_exc_class,
     move_on_after,
-    sleep,
 )
-from anyio import Event as Signal
 from anyio.abc import TaskGroup
 from starlette.types import ASGIApp
 
-from .._drain import Drain
 from .._errors import HandshakeError, ProtocolError
-from .._hosting import host
 from .._opening import HeadersLike
-from .._options import Options
-from .._session import EXTENSION, Session
 from ._dialects import Dialect, dialect_named
 from ._errors import (
-    ApplicationStillRunning,
-    ClientDisconnected,
     DeadlineExceeded,
     Rejected,
 )
-from ._history import History
 from ._lifespan import Lifespan
 from ._network import End, Message
 from ._peer import Peer
 from ._pipe import PeerChannel
+from ._run import Run
 from ._scope import make_scope
-from ._server import Server
-
-
-class _Run:
-    """The application's task.
-
-    Attributes:
-        history: What has happened.
-        server: What it is served by.
-        over: Set when it has ended.
-        error: What it raised, if that is for the test to hear.
-        late: Made when it did not end in time.
-    """
-
-    def __init__(self, app: ASGIApp, scope: Any, dialect: Dialect) -> None:
-        self.over = Signal()
-        self.error: BaseException | None = None
-        self.late: ApplicationStillRunning | None = None
-        self.history = History()
-        self.server = Server(dialect, scope["subprotocols"], self.history)
-        self._app, self._scope = app, scope
-        self._dialect = dialect
-        self._cancel_scope = CancelScope()
-        self._drain = Drain(timeout=dialect.shutdown.cancels_after or 1.0)
-
-    async def work(self) -> None:
-        """Run the application to its end."""
-        __tracebackhide__ = True
-        cancelled = get_cancelled_exc_class()
-        outcome, error = "was cancelled", None
-        with self._cancel_scope:
-            try:
-                await self._call()
-                outcome = "has returned"
-            except cancelled:
-                raise
-            except BaseException as exc:
-                outcome, error = f"has raised {exc!r}", exc
-        self.history.outcome = outcome
-        if not isinstance(error, ClientDisconnected):
-            self.error = error
-        was_cancelled = outcome == "was cancelled"
-        failed = was_cancelled or error is not None
-        self.server.ended(failed=failed, cancelled=was_cancelled)
-        self.over.set()
-
-    async def _call(self) -> None:
-        __tracebackhide__ = True
-        server, scope = self.server, self._scope
-        if not self._dialect.hosted:
-            coroutine = self._app(scope, server.receive, server.send)
-        else:
-            session = Session(
-                server.receive,
-                server.send,
-                Options(),
-                subprotocols=scope["subprotocols"],
-                adopts=True,
-            )
-            scope["extensions"][EXTENSION] = session
-            inside = partial(self._app, scope, session.receive, session.send)
-            coroutine = host(session, inside, self._drain)
-        if iscoroutine(coroutine):
-            self.history.application = coroutine
-        await coroutine
-
-    async def finish(self, deadline: float) -> None:
-        """Wait for the end, so long; then cancel."""
-        with move_on_after(deadline):
-            await self.over.wait()
-            return
-        self.late = ApplicationStillRunning(
-            f"the application did not end within {deadline} s after its peer had left, "
-            f"and was cancelled; before that, {self.history.report()}"
-        )
-        self._cancel_scope.cancel()
-
-    async def shut_down(self) -> None:
-        """Do what the server does when it is told to stop."""
-        if self._dialect.hosted:
-            await self._drain.aclose()
-            return
-        self.server.shut_down()
-        cancels_after = self._dialect.shutdown.cancels_after
-        if cancels_after is not None:
-            await sleep(cancels_after)
-            self._cancel_scope.cancel()
 
 
 class _Connecting(AsyncContextManagerMixin):
@@ -152,36 +55,31 @@ class _Connecting(AsyncContextManagerMixin):
         """Connect; the errors come out here, past the task group."""
         __tracebackhide__ = True
         cancelled = get_cancelled_exc_class()
-        outcome: BaseException | None = None
-        run: _Run | None = None
+        run = Run(self._app, self._scope, self._dialect, self._deadline)
+        lifespan, peer, ending = self._lifespan, None, None
         try:
             async with create_task_group() as tasks:
-                peer: Peer | None = None
-                try:
-                    if self._lifespan is not None:
-                        tasks.start_soon(self._lifespan.run)
-                        await self._lifespan.start()
-                        self._scope["state"] |= self._lifespan.state
-                    run = _Run(self._app, self._scope, self._dialect)
+                with run.keeping():
+                    if lifespan is not None:
+                        tasks.start_soon(lifespan.run)
+                        await lifespan.start()
+                        self._scope["state"] |= lifespan.state
                     peer = await self._opened(run, tasks)
                     async with peer:
-                        yield peer
-                except cancelled:
-                    raise
-                except BaseException as exc:
-                    outcome = exc
-                if run is not None:
-                    await run.finish(self._deadline)
-                    outcome = _verdict(outcome, run, peer)
-                    if self._lifespan is not None:
-                        outcome = await _stopped(self._lifespan, outcome)
+                        with run.block():
+                            yield peer
+                await run.finish()
+                ending = await _stopped(lifespan)
                 tasks.cancel_scope.cancel()
-            if outcome is not None:
-                raise outcome
+        except cancelled:
+            if not run.has_verdict:
+                raise
+        try:
+            run.judge(peer, ending)
         finally:
-            outcome = run = None  # their tracebacks hold this frame
+            del run, peer, ending  # what was raised holds this frame
 
-    async def _opened(self, run: _Run, tasks: TaskGroup) -> Peer:
+    async def _opened(self, run: Run, tasks: TaskGroup) -> Peer:
         """Start the application, and wait for its answer to the handshake."""
         __tracebackhide__ = True
         server, history, deadline = run.server, run.history, self._deadline
@@ -189,7 +87,7 @@ class _Connecting(AsyncContextManagerMixin):
         server.serve(channel)
         for message in self._early_data:
             server.arrive(Message(message))
-        tasks.start_soon(run.work, name="the application under test")
+        run.begin(tasks)
         with move_on_after(deadline) as scope:
             await server.answered.wait()
         if scope.cancelled_caught or server.answer is None:
@@ -203,9 +101,13 @@ class _Connecting(AsyncContextManagerMixin):
             raise HandshakeError("the server hung up during the opening handshake")
         if answer.status != 101:
             await channel.hang_up()
-            raise Rejected(
+            rejected = Rejected(
                 answer.status, answer.headers, answer.body, answer.code, answer.reason
             )
+            if server.unanswered:
+                note = f"the application {history.outcome} without an answer"
+                rejected.add_note(note)
+            raise rejected
         if answer.subprotocol not in (None, *self._scope["subprotocols"]):
             await channel.hang_up()
             raise ProtocolError(
@@ -218,45 +120,17 @@ class _Connecting(AsyncContextManagerMixin):
         )
 
 
-async def _stopped(
-    lifespan: Lifespan, outcome: BaseException | None
-) -> BaseException | None:
-    """Shut the application down; return what the test is to hear."""
+async def _stopped(lifespan: Lifespan | None) -> BaseException | None:
+    """Shut the application down; return what that has raised."""
     cancelled = get_cancelled_exc_class()
     try:
-        await lifespan.stop()
+        if lifespan is not None:
+            await lifespan.stop()
     except cancelled:
         raise
     except BaseException as exc:
-        return _chosen(outcome, exc)
-    return outcome
-
-
-def _verdict(
-    outcome: BaseException | None, run: _Run, peer: Peer | None
-) -> BaseException | None:
-    """Choose between what left the block and what became of the application.
-
-    The end of the connection, or a deadline, is what the application has caused.
-    """
-    problem = run.error or run.late
-    if problem is None or outcome is None:
-        return problem or outcome
-    caused = isinstance(outcome, HandshakeError) or (
-        peer is not None and peer.explains(outcome)
-    )
-    if caused or (run.error is not None and isinstance(outcome, DeadlineExceeded)):
-        problem.__context__ = problem.__context__ or outcome
-        return problem
-    return _chosen(outcome, problem)
-
-
-def _chosen(outcome: BaseException | None, other: BaseException) -> BaseException:
-    """Prefer what left the block; the other one becomes a note."""
-    if outcome is None:
-        return other
-    outcome.add_note(f"besides, {type(other).__name__}: {other}")
-    return outcome
+        return exc
+    return None
 
 
 def connect(
@@ -281,9 +155,10 @@ def connect(
             assert await ws.receive_text() == "hello"
 
     What the application raises leaves the block as itself, in the place of what it has
-    caused there. Leaving the block closes the connection as a client does and waits for
-    the application to end. One that is rejected does not get into the block, so that a
-    test of that is
+    caused there; a `WebSocketDisconnect` that it does not catch, too. Where the block
+    goes on waiting for something else, it is cancelled after the deadline. Leaving the
+    block closes the connection as a client does and waits for the application to end.
+    One that is rejected does not get into the block, so that a test of that is
 
         with pytest.raises(anyws.HandshakeRejected) as caught:
             async with anyws.testing.connect(app):
@@ -320,7 +195,9 @@ def connect(
         ValueError, TypeError: An argument has no meaning; says which and why.
 
     Cancellation:
-        Cancels the application too, and waits for its end.
+        Cancels the application too, and waits for its end. One that cannot be cancelled
+        (it waits for a thread, or in a shielded scope) is waited for as long as that
+        takes, and so is it at the deadline.
     Source: ASGI "websocket", "lifespan".
     """
     dialect = dialect_named(server)

@@ -47,6 +47,14 @@ class Rejected(HandshakeRejected):
         self.code = code
         self.reason = reason
 
+    def __str__(self) -> str:
+        """Say what the client sees, and what the application said of it."""
+        said = super().__str__()
+        if self.code is None:
+            return said
+        reason = f" {self.reason!r}" if self.reason else ""
+        return f"{said} (closed by the application with {self.code}{reason})"
+
 
 class ClientDisconnected(OSError):
     """Raised by `send` in the application, where the server says so: the peer is gone.

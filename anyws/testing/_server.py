@@ -55,6 +55,7 @@ class Server:
     Attributes:
         answer: What the opening handshake was answered with, if it was.
         answered: Set then.
+        unanswered: Whether the application has ended without an answer to it.
         gone: Whether the server knows that the transport has ended.
         room: Rung when the peer may send more, and when it has read.
     """
@@ -64,6 +65,7 @@ class Server:
     ) -> None:
         self.answer: Answer | None = None
         self.answered: Signal = Signal()
+        self.unanswered: bool = False
         self.gone: bool = False
         self.room: Bell = Bell()
         self._dialect = dialect
@@ -191,6 +193,11 @@ class Server:
         if self._dialect.hosted:
             event[INFO] = info
         self._inbox.put(event)
+
+    @property
+    def left(self) -> bool:
+        """Whether the peer has gone, or was let go by the server."""
+        return self.gone and self._closed_as is None
 
     # What the application calls
 
@@ -359,6 +366,7 @@ class Server:
         if self._state is RESPONSE:
             self._deny()  # with the body as far as it came
         elif self._state is CONNECTING:
+            self.unanswered = True
             status = dialect.raises_early if failed else dialect.returns_early
             self._reject(status, body=dialect.error_body)
         elif self._state is CONNECTED and not self.gone:

@@ -1,0 +1,225 @@
+"""The application's task, and what a test is to hear of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from inspect import iscoroutine
+from typing import Any, Final
+
+from anyio import CancelScope, get_cancelled_exc_class, move_on_after, sleep
+from anyio import Event as Signal
+from anyio.abc import TaskGroup
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocketDisconnect
+
+from .._drain import Drain
+from .._endings import leaves_of
+from .._errors import HandshakeError
+from .._hosting import host
+from .._options import Options
+from .._session import EXTENSION, Session
+from ._dialects import Dialect
+from ._errors import ApplicationStillRunning, ClientDisconnected, DeadlineExceeded
+from ._history import History
+from ._peer import Peer
+from ._server import Server
+
+# Of a `WebSocketDisconnect` that a plain handler does not catch.
+_LET_OUT: Final = (
+    "the peer had left, and the application let that out; "
+    "under a server it is a traceback in the log"
+)
+
+
+class Run:
+    """The application's task.
+
+    Args:
+        app: The application.
+        scope: Of the connection.
+        dialect: Of its server.
+        deadline: Seconds for its end, and for that of a block whose application has
+            failed.
+
+    Attributes:
+        history: What has happened.
+        server: What it is served by.
+    """
+
+    def __init__(
+        self, app: ASGIApp, scope: Any, dialect: Dialect, deadline: float
+    ) -> None:
+        self.history: History = History()
+        self.server: Server = Server(dialect, scope["subprotocols"], self.history)
+        self._app, self._scope = app, scope
+        self._dialect = dialect
+        self._deadline = deadline
+        self._begun = False
+        self._over = Signal()
+        self._error: BaseException | None = None  # if that is for the test to hear
+        self._late: ApplicationStillRunning | None = None  # if it did not end in time
+        self._outcome: BaseException | None = None  # what has left the block
+        self._failed_first = False  # before the block was left
+        self._cancel_scope = CancelScope()
+        self._drain = Drain(timeout=dialect.shutdown.cancels_after or 1.0)
+
+    def begin(self, tasks: TaskGroup) -> None:
+        """Start the application; if it fails, no block is left waiting for long."""
+        self._begun = True
+        cancel_block = tasks.cancel_scope.cancel
+        tasks.start_soon(self._work, cancel_block, name="the application under test")
+
+    async def _work(self, cancel_block: Callable[[], None]) -> None:
+        __tracebackhide__ = True
+        cancelled = get_cancelled_exc_class()
+        outcome, error = "was cancelled", None
+        with self._cancel_scope:
+            try:
+                await self._call()
+                outcome = "has returned"
+            except cancelled:
+                raise
+            except BaseException as exc:
+                outcome, error = f"has raised {exc!r}", exc
+        self.history.outcome = outcome
+        if not isinstance(error, ClientDisconnected):
+            self._error = error
+        was_cancelled = outcome == "was cancelled"
+        failed = was_cancelled or error is not None
+        self.server.ended(failed=failed, cancelled=was_cancelled)
+        self._over.set()
+        if self._error is not None:
+            await sleep(self._deadline)
+            cancel_block()
+
+    async def _call(self) -> None:
+        __tracebackhide__ = True
+        server, scope = self.server, self._scope
+        if not self._dialect.hosted:
+            coroutine = self._app(scope, server.receive, server.send)
+        else:
+            session = Session(
+                server.receive,
+                server.send,
+                Options(),
+                subprotocols=scope["subprotocols"],
+                adopts=True,
+            )
+            scope["extensions"][EXTENSION] = session
+            inside = partial(self._app, scope, session.receive, session.send)
+            coroutine = host(session, inside, self._drain)
+        if iscoroutine(coroutine):
+            self.history.application = coroutine
+        await coroutine
+
+    async def finish(self) -> None:
+        """Wait for the end, up to the deadline; then cancel."""
+        if not self._begun:
+            return
+        with move_on_after(self._deadline):
+            await self._over.wait()
+            return
+        self._late = ApplicationStillRunning(
+            f"the application did not end within {self._deadline} s after its peer had "
+            f"left, and was cancelled; before that, {self.history.report()}"
+        )
+        self._cancel_scope.cancel()
+
+    @property
+    def has_verdict(self) -> bool:
+        """Whether there is an error, of the block or of the application."""
+        return self.failed or self._outcome is not None
+
+    async def shut_down(self) -> None:
+        """Do what the server does when it is told to stop."""
+        if self._dialect.hosted:
+            await self._drain.aclose()
+            return
+        self.server.shut_down()
+        cancels_after = self._dialect.shutdown.cancels_after
+        if cancels_after is not None:
+            await sleep(cancels_after)
+            self._cancel_scope.cancel()
+
+    # What the test is to hear
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Keep what is raised: a task group would make a group of it."""
+        __tracebackhide__ = True
+        cancelled = get_cancelled_exc_class()
+        try:
+            yield
+        except cancelled:
+            raise
+        except BaseException as exc:
+            self._outcome = exc
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """Take note, when the block is left, whether the application has failed."""
+        __tracebackhide__ = True
+        try:
+            yield
+        finally:
+            self._failed_first = self.failed
+
+    @property
+    def failed(self) -> bool:
+        """Whether the application has raised what is for the test to hear."""
+        return self._error is not None
+
+    def judge(self, peer: Peer | None, ending: BaseException | None) -> None:
+        """Raise what left the block, or what became of the application.
+
+        The end of the connection is what the application has caused; so is, once it has
+        failed, that nothing came in time. What it raises because its peer has left is
+        not what the test is about.
+
+        Args:
+            peer: If the test has got into the block.
+            ending: What the shutdown of the lifespan has raised.
+        """
+        __tracebackhide__ = True
+        outcome, problem = self._outcome, preferred(self._late, self._error)
+        if problem is not None and outcome is not None:
+            if self._has_caused(outcome, peer):
+                problem.__context__ = problem.__context__ or outcome
+                outcome = problem
+            elif self._tells_of_the_end(problem):
+                problem = None
+        elif problem is not None and self._tells_of_the_end(problem):
+            problem.add_note(_LET_OUT)
+        error = preferred(preferred(outcome, problem), ending)
+        self._outcome = self._late = self._error = None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error, outcome, problem, ending  # what was raised holds this frame
+
+    def _has_caused(self, outcome: BaseException, peer: Peer | None) -> bool:
+        if self._failed_first and isinstance(outcome, DeadlineExceeded):
+            return True
+        if peer is None:
+            return isinstance(outcome, HandshakeError)
+        return peer.explains(outcome)
+
+    def _tells_of_the_end(self, error: BaseException) -> bool:
+        """Whether an error says no more than that the peer has left."""
+        leaves = leaves_of(error)
+        return self.server.left and all(
+            isinstance(leaf, WebSocketDisconnect) for leaf in leaves
+        )
+
+
+def preferred(
+    error: BaseException | None, other: BaseException | None
+) -> BaseException | None:
+    """Return the first; the other one becomes a note of it."""
+    if error is None or other is None or error is other:
+        return error or other
+    error.add_note(f"besides, {type(other).__name__}: {other}")
+    return error
