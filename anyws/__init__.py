@@ -8,9 +8,9 @@ from starlette.websockets import (
     WebSocketState,
 )
 
-from ._client import ClientWebSocket
+from ._client import ClientWebSocket, HandshakeResponse
 from ._close import CloseCode, CloseInfo
-from ._connect import connect
+from ._connect import Connector, connect
 from ._drain import Drain
 from ._endpoint import WebSocketMiddleware, endpoint
 from ._errors import (
@@ -23,8 +23,12 @@ from ._errors import (
     ProtocolError,
     WebSocketError,
 )
+from ._errors import name_as_public as _name_as_public
+from ._fragments import ReceiveStream, SendStream
+from ._messages import MessageStream
 from ._options import Options
 from ._retry import Retry
+from ._statistics import Statistics
 from ._websocket import WebSocket
 
 __all__ = (
@@ -32,15 +36,21 @@ __all__ = (
     "CloseCode",
     "CloseInfo",
     "ConnectionClosed",
+    "Connector",
     "Drain",
     "HandshakeError",
     "HandshakeRejected",
+    "HandshakeResponse",
     "MessageDecodeError",
+    "MessageStream",
     "MessageTooBig",
     "MessageTypeError",
     "Options",
     "ProtocolError",
+    "ReceiveStream",
     "Retry",
+    "SendStream",
+    "Statistics",
     "WebSocket",
     "WebSocketDisconnect",
     "WebSocketDisconnected",
@@ -50,3 +60,5 @@ __all__ = (
     "connect",
     "endpoint",
 )
+
+_name_as_public(globals())

@@ -139,3 +139,11 @@ class MessageDecodeError(WebSocketError, json.JSONDecodeError):
 
     The message is consumed; the connection stays usable.
     """
+
+
+def name_as_public(namespace: dict[str, object]) -> None:
+    """Have tracebacks name a package's errors as a user imports them."""
+    for value in namespace.values():
+        is_error = isinstance(value, type) and issubclass(value, BaseException)
+        if is_error and value.__module__.startswith("anyws."):
+            value.__module__ = str(namespace["__name__"])

@@ -17,6 +17,9 @@ from ._states import ACCEPT, CLOSE, DISCONNECT, SEND
 
 Event: TypeAlias = MutableMapping[str, Any]
 
+# What a binary message is sent as; what the caller can still change is copied.
+Binary: TypeAlias = bytes | bytearray | memoryview
+
 # Where a channel of our own keeps the whole `CloseInfo` in its "websocket.disconnect".
 INFO: Final = "anyws.info"
 

@@ -11,7 +11,7 @@ from anyio import Event as Signal
 
 from ._close import CloseCode
 from ._direct import DirectChannel
-from ._events import FRAGMENT, MORE, Event, payload_of, size_of
+from ._events import FRAGMENT, MORE, Binary, Event, payload_of, size_of
 from ._session import Session
 from ._states import DISCONNECTED
 
@@ -121,7 +121,7 @@ class SendStream:
         """Whether a part of the message has been queued."""
         return self._last is not None
 
-    async def send(self, part: str | bytes) -> None:
+    async def send(self, part: str | Binary) -> None:
         """Send a part of the message, as one fragment.
 
         Returns when it is queued, which waits for the part before it to be taken.
@@ -141,7 +141,7 @@ class SendStream:
             raise RuntimeError("the block has been left, and the message sent")
         await self._send(self._encoded(part), fin=False)
 
-    def _encoded(self, part: str | bytes) -> bytes:
+    def _encoded(self, part: str | Binary) -> bytes:
         if self.kind == "text" and isinstance(part, str):
             return part.encode()
         if self.kind == "binary" and isinstance(part, bytes | bytearray | memoryview):

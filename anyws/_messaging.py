@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 from ._close import CloseInfo
 from ._disconnect import DisconnectScope
 from ._errors import ConnectionClosed, MessageDecodeError
-from ._events import Event, bytes_of, payload_of, text_of
+from ._events import Binary, Event, bytes_of, payload_of, text_of
 from ._messages import MessageStream
 from ._session import Session
 from ._states import SEND
@@ -173,7 +173,7 @@ class Messaging(ABC):
 
     # Sending messages
 
-    async def send_message(self, message: str | bytes) -> None:
+    async def send_message(self, message: str | Binary) -> None:
         """Send a message: `str` as text, bytes as binary.
 
         Guarded, it returns when the message is queued, and waits while the queue is
@@ -199,7 +199,7 @@ class Messaging(ABC):
         """
         await self.send({"type": SEND, "text": data})
 
-    async def send_bytes(self, data: bytes) -> None:
+    async def send_bytes(self, data: Binary) -> None:
         """Send a binary message; as `send_message`.
 
         Cancellation:
@@ -225,7 +225,7 @@ class Messaging(ABC):
 
     # Beyond Starlette's class
 
-    def send_nowait(self, message: str | bytes) -> None:
+    def send_nowait(self, message: str | Binary) -> None:
         """Queue a message now. Needs the guarded mode; never a checkpoint.
 
         Raises:
@@ -290,7 +290,7 @@ def _check_mode(mode: str) -> None:
         raise RuntimeError('The "mode" argument should be "text" or "binary".')
 
 
-def _send_event(message: str | bytes) -> Event:
+def _send_event(message: str | Binary) -> Event:
     if isinstance(message, str):
         return {"type": SEND, "text": message}
     if isinstance(message, bytes | bytearray | memoryview):

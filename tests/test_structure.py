@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import anyws
+import anyws.testing
 
 PACKAGE = Path(anyws.__file__).parent
 # What each module may import of ours: only what stands above it.
@@ -80,9 +82,10 @@ TESTING = (
     "_pipe",
     "_peer",
     "_lifespan",
+    "_run",
     "_connect",
-    "__init__",
     "_hypercorn",
+    "__init__",
     "_plugin",
 )
 BACKENDS = {"asyncio", "trio", "sniffio"}
@@ -168,3 +171,12 @@ def test_the_public_names() -> None:
     public = {name for name in vars(anyws) if not name.startswith(("_", "@"))}
     # A submodule is there once somebody has imported it.
     assert public - {"annotations", "hypercorn", "testing"} == set(anyws.__all__)
+
+
+@pytest.mark.parametrize("package", [anyws, anyws.testing])
+def test_errors_are_named_as_they_are_imported(package: ModuleType) -> None:
+    """A traceback names no private module."""
+    public = [getattr(package, name) for name in package.__all__]
+    errors = [v for v in public if isinstance(v, type) and issubclass(v, Exception)]
+    ours = {e.__module__ for e in errors if e.__module__.startswith("anyws")}
+    assert ours == {package.__name__}

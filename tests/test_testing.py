@@ -22,6 +22,7 @@ from anyws.testing import (
     LifespanFailed,
     Rejected,
     connect,
+    lifespan,
 )
 
 ACCEPT = {"type": "websocket.accept"}
@@ -176,6 +177,11 @@ async def test_the_scope_is_that_of_the_request() -> None:
     ("arguments", "words"),
     [
         ({"url": "http://example.org/"}, "url must be"),
+        ({"url": "ws"}, "url must be"),
+        ({"url": "//ws"}, "url must be"),
+        ({"url": "/ü"}, "url must be ASCII"),
+        ({"deadline": "5"}, "deadline must be"),
+        ({"early_data": ["\ud800"]}, "surrogates not allowed"),
         ({"server": "apache"}, "server must be one of 'strict'"),
         ({"deadline": 0}, "deadline must be"),
         ({"subprotocols": ["a b"]}, "must be a token"),
@@ -189,6 +195,41 @@ def test_arguments_without_meaning_are_refused(
     """The error says which, and why."""
     with pytest.raises(ValueError, match=words):
         connect(echo, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"early_data": "abc"}, "early_data must be"),
+        ({"early_data": [1]}, "a message is str or bytes, not int"),
+        ({"cookies": "a=b"}, "cookies must be"),
+    ],
+)
+def test_arguments_of_other_types_are_refused(
+    arguments: dict[str, Any], words: str
+) -> None:
+    """The error says which, and what it must be."""
+    with pytest.raises(TypeError, match=words):
+        connect(echo, **arguments)
+
+
+async def test_a_flood_is_checked_before_it_is_sent() -> None:
+    """What no peer can send is the test's mistake, and not the application's."""
+    async with connect(echo) as ws:
+        with pytest.raises(ValueError, match="count must not be negative"):
+            ws.flood(-1)
+        with pytest.raises(UnicodeEncodeError):
+            ws.flood(1, "\ud800")
+
+
+async def test_after_the_block_nothing_is_wrong_with_a_peer() -> None:
+    """What it could do then is not done."""
+    async with connect(echo) as ws:
+        pass
+    ws.slow(1)
+    ws.shut_down_server()
+    ws.stall()
+    ws.abort()
 
 
 # Rejections
@@ -902,6 +943,44 @@ async def test_a_lifespan_that_fails_after_its_shutdown() -> None:
     with pytest.raises(Boom):
         async with connect(app, lifespan=True):
             pass
+
+
+async def test_a_lifespan_serves_more_than_one_connection() -> None:
+    """Its state is that of each, copied as servers do."""
+    events = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            scope["state"]["hub"].append(scope["path"])
+            scope["state"]["own"] = True
+            await echo(scope, receive, send)
+            return
+        scope["state"]["hub"] = []
+        for event in ("startup", "shutdown"):
+            events.append(await receive())
+            await send({"type": f"lifespan.{event}.complete"})
+
+    async with lifespan(app) as state:
+        scope = {"state": state}
+        async with connect(app, "/a", scope=scope), connect(app, "/b", scope=scope):
+            assert state == {"hub": ["/a", "/b"]}
+        assert [event["type"] for event in events] == ["lifespan.startup"]
+    assert [event["type"] for event in events][1:] == ["lifespan.shutdown"]
+
+
+async def test_a_lifespan_leaves_what_its_block_raises_as_it_is() -> None:
+    """What the shutdown raises is a note of it."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise Boom("at the end")
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        async with lifespan(app):
+            raise ZeroDivisionError
+    assert caught.value.__notes__ == ["besides, Boom: at the end"]
 
 
 async def test_a_lifespan_that_does_not_answer_meets_the_deadline() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from urllib.request import ProxyHandler, build_opener
 
 import anyio
 import pytest
+from hypercorn.config import Config
 
 import anyws
+from anyws.testing import HypercornServer
 
 pytest_plugins = ["pytester"]
 
@@ -87,6 +90,29 @@ def test_a_failure_shows_the_test_and_the_handler(
     run.stdout.no_fnmatch_line("*anyws/testing/_*.py:*")
     run.stdout.no_fnmatch_line("*WouldBlock*")
     run.stdout.no_fnmatch_line("*Cancelled*")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [({"worker": "Trio"}, ValueError), ({"engine": "no"}, TypeError)],
+)
+def test_a_server_that_is_none_is_refused(
+    arguments: dict[str, Any], error: type[Exception]
+) -> None:
+    """Another one, started instead, would prove nothing."""
+    with pytest.raises(error, match=f"{next(iter(arguments))} must be"):
+        HypercornServer(echo, **arguments)
+
+
+def test_a_server_is_a_context_manager_and_spares_its_configuration() -> None:
+    """For fixtures of any scope."""
+    config = Config()
+    bind = config.bind
+    with HypercornServer(echo, config=config) as server:
+        port = int(server.url.rpartition(":")[2])
+    assert config.bind == bind
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
 
 
 def test_the_plugin_needs_no_extra() -> None:

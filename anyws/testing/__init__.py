@@ -8,6 +8,7 @@ comes with the package has the fixtures `websocket_connect` and `hypercorn_serve
 
 from __future__ import annotations
 
+from .._errors import name_as_public as _name_as_public
 from ._connect import connect
 from ._errors import (
     ApplicationStillRunning,
@@ -16,14 +17,20 @@ from ._errors import (
     LifespanFailed,
     Rejected,
 )
+from ._hypercorn import HypercornServer
+from ._lifespan import lifespan
 from ._peer import Peer
 
 __all__ = (
     "ApplicationStillRunning",
     "ClientDisconnected",
     "DeadlineExceeded",
+    "HypercornServer",
     "LifespanFailed",
     "Peer",
     "Rejected",
     "connect",
+    "lifespan",
 )
+
+_name_as_public(globals())

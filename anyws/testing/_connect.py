@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -23,8 +23,8 @@ from ._errors import (
     DeadlineExceeded,
     Rejected,
 )
-from ._lifespan import Lifespan
-from ._network import End, Message
+from ._lifespan import lifespan as lifespan_of
+from ._network import End, Message, checked
 from ._peer import Peer
 from ._pipe import PeerChannel
 from ._run import Run
@@ -39,7 +39,7 @@ class _Connecting(AsyncContextManagerMixin):
         app: ASGIApp,
         scope: Any,
         dialect: Dialect,
-        early_data: Sequence[str | bytes],
+        early_data: Sequence[Message],
         deadline: float,
         *,
         lifespan: bool,
@@ -48,36 +48,34 @@ class _Connecting(AsyncContextManagerMixin):
         self._dialect = dialect
         self._early_data = early_data
         self._deadline = deadline
-        self._lifespan = Lifespan(app, deadline) if lifespan else None
+        self._lifespan: AbstractAsyncContextManager[dict[str, Any]] = (
+            lifespan_of(app, deadline=deadline) if lifespan else nullcontext({})
+        )
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Peer]:
         """Connect; the errors come out here, past the task group."""
         __tracebackhide__ = True
         cancelled = get_cancelled_exc_class()
-        run = Run(self._app, self._scope, self._dialect, self._deadline)
-        lifespan, peer, ending = self._lifespan, None, None
-        try:
-            async with create_task_group() as tasks:
-                with run.keeping():
-                    if lifespan is not None:
-                        tasks.start_soon(lifespan.run)
-                        await lifespan.start()
-                        self._scope["state"] |= lifespan.state
-                    peer = await self._opened(run, tasks)
-                    async with peer:
-                        with run.block():
-                            yield peer
-                await run.finish()
-                ending = await _stopped(lifespan)
-                tasks.cancel_scope.cancel()
-        except cancelled:
-            if not run.has_verdict:
-                raise
-        try:
-            run.judge(peer, ending)
-        finally:
-            del run, peer, ending  # what was raised holds this frame
+        async with self._lifespan as state:
+            self._scope["state"] = {**self._scope["state"], **state}
+            run, peer = Run(self._app, self._scope, self._dialect, self._deadline), None
+            try:
+                async with create_task_group() as tasks:
+                    with run.keeping():
+                        peer = await self._opened(run, tasks)
+                        async with peer:
+                            with run.block():
+                                yield peer
+                    await run.finish()
+                    tasks.cancel_scope.cancel()
+            except cancelled:
+                if not run.has_verdict:
+                    raise
+            try:
+                run.judge(peer)
+            finally:
+                del run, peer  # what was raised holds this frame
 
     async def _opened(self, run: Run, tasks: TaskGroup) -> Peer:
         """Start the application, and wait for its answer to the handshake."""
@@ -86,7 +84,7 @@ class _Connecting(AsyncContextManagerMixin):
         channel = PeerChannel(server)
         server.serve(channel)
         for message in self._early_data:
-            server.arrive(Message(message))
+            server.arrive(message)
         run.begin(tasks)
         with move_on_after(deadline) as scope:
             await server.answered.wait()
@@ -118,19 +116,6 @@ class _Connecting(AsyncContextManagerMixin):
         return Peer(
             channel, server, answer, history, deadline, tasks.start_soon, shut_down
         )
-
-
-async def _stopped(lifespan: Lifespan | None) -> BaseException | None:
-    """Shut the application down; return what that has raised."""
-    cancelled = get_cancelled_exc_class()
-    try:
-        if lifespan is not None:
-            await lifespan.stop()
-    except cancelled:
-        raise
-    except BaseException as exc:
-        return exc
-    return None
 
 
 def connect(
@@ -183,7 +168,8 @@ def connect(
             and each receive, and the application's end (default 5.0). Under trio's
             `MockClock(autojump_threshold=0)` they pass at once.
         lifespan: Whether the application's lifespan is run too: its startup before the
-            connection, its shutdown after it, its state in the scope.
+            connection, its shutdown after it, its state in the scope. For more than one
+            connection there is `anyws.testing.lifespan`.
 
     Raises:
         Rejected: On entry: the application rejected the handshake, or ended without an
@@ -201,7 +187,10 @@ def connect(
     Source: ASGI "websocket", "lifespan".
     """
     dialect = dialect_named(server)
-    if not deadline > 0:
+    if not (isinstance(deadline, int | float) and deadline > 0):
         raise ValueError(f"deadline must be a number of seconds above 0: {deadline!r}")
     made = make_scope(url, subprotocols, headers, cookies, scope, dialect)
-    return _Connecting(app, made, dialect, early_data, deadline, lifespan=lifespan)
+    if isinstance(early_data, str | bytes):
+        raise TypeError("early_data must be a sequence of messages, not one")
+    early = [checked(message) for message in early_data]
+    return _Connecting(app, made, dialect, early, deadline, lifespan=lifespan)

@@ -65,3 +65,13 @@ class ClientDisconnected(OSError):
 
 class UnexpectedMessageError(Exception):
     """Raised by `send` in the application; Hypercorn's error of that name."""
+
+
+def preferred(
+    error: BaseException | None, other: BaseException | None
+) -> BaseException | None:
+    """Return the first; the other one becomes a note of it."""
+    if error is None or other is None or error is other:
+        return error or other
+    error.add_note(f"besides, {type(other).__name__}: {other}")
+    return error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from copy import copy
 from importlib import import_module
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
 
 import anyio
 from anyio.from_thread import run_sync
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
 
 Worker: TypeAlias = Literal["asyncio", "uvloop", "trio"]
+_WORKERS: Final = get_args(Worker)
 
 _STARTUP: Final = 30.0  # seconds
 _GRACE: Final = (
@@ -28,7 +30,27 @@ _TURNS: Final = 10
 
 
 class HypercornServer:
-    """One server, from when it is made until `close()`.
+    """A real Hypercorn in a thread of its own, from when it is made until `close()`.
+
+    As a context manager it is closed by leaving the block, so that a fixture of any
+    scope is
+
+        @pytest.fixture(scope="module")
+        def server():
+            with anyws.testing.HypercornServer(app, worker="trio") as server:
+                yield server
+
+    Args:
+        app: The application.
+        worker: Whose event loop serves it.
+        engine: Whether that of `anyws.hypercorn` is in it.
+        config: Hypercorn's settings, of which `bind` is not used.
+
+    Raises:
+        ValueError: There is no such worker.
+        TypeError: `engine` is no bool.
+        TimeoutError: It has not started within 30 s.
+        Whatever the application's startup has raised.
 
     Attributes:
         url: `ws://` and its address, without a path.
@@ -43,6 +65,11 @@ class HypercornServer:
         engine: bool = True,
         config: Config | None = None,
     ) -> None:
+        if worker not in _WORKERS:
+            known = ", ".join(map(repr, _WORKERS))
+            raise ValueError(f"worker must be one of {known}, not {worker!r}")
+        if not isinstance(engine, bool):
+            raise TypeError(f"engine must be a bool, not {engine!r}")
         listener = socket.create_server(("127.0.0.1", 0))
         host, port = listener.getsockname()
         self.url = f"ws://{host}:{port}"
@@ -72,6 +99,8 @@ class HypercornServer:
         if config is None:
             config = Config()
             config.graceful_timeout = _GRACE / 2
+        else:
+            config = copy(config)
         config.bind = [f"fd://{descriptor}"]
         return config
 
@@ -107,6 +136,14 @@ class HypercornServer:
             error = error.exceptions[0]  # stock Hypercorn's nurseries make groups
         if error is not None:
             raise error
+
+    def __enter__(self) -> Self:
+        """Have it closed by leaving the block."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """End it, as SIGTERM does; what is still open a second later is cut."""

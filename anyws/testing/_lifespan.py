@@ -2,21 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_after
+from anyio import (
+    CancelScope,
+    create_task_group,
+    current_time,
+    get_cancelled_exc_class,
+    move_on_after,
+)
 from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp
 
 from .._events import Event
-from ._errors import DeadlineExceeded, LifespanFailed
+from ._errors import DeadlineExceeded, LifespanFailed, preferred
 
 _STARTUP: Final = "lifespan.startup"
 _SHUTDOWN: Final = "lifespan.shutdown"
 
 
-class Lifespan:
+@asynccontextmanager
+async def lifespan(
+    app: ASGIApp, *, deadline: float = 5.0
+) -> AsyncGenerator[dict[str, Any]]:
+    """Run an application's lifespan around a block: for several connections at once.
+
+        async with anyws.testing.lifespan(app) as state:
+            one = anyws.testing.connect(app, scope={"state": state})
+            two = anyws.testing.connect(app, scope={"state": state})
+            async with one, two:
+                ...
+
+    Args:
+        app: The application.
+        deadline: Seconds, by AnyIO's clock, for the startup, and for the shutdown.
+
+    Yields:
+        The state that the application keeps for its connections.
+
+    Raises:
+        LifespanFailed: The startup or the shutdown failed.
+        DeadlineExceeded: It did not come to its end.
+
+    Cancellation:
+        Cancels the application too, and waits for its end.
+    Source: ASGI "lifespan".
+    """
+    __tracebackhide__ = True
+    cancelled = get_cancelled_exc_class()
+    run, outcome = _Lifespan(app, deadline), None
+    try:
+        async with create_task_group() as tasks:
+            tasks.start_soon(run.run)
+            try:
+                await run.start()
+                try:
+                    yield run.state
+                except cancelled:
+                    raise
+                except BaseException as exc:
+                    outcome = exc
+                await run.stop()
+            except cancelled:
+                raise
+            except BaseException as exc:  # past the task group, which would group it
+                outcome = preferred(outcome, exc)
+            tasks.cancel_scope.cancel()
+        if outcome is not None:
+            raise outcome
+    finally:
+        del outcome  # its traceback holds this frame
+
+
+class _Lifespan:
     """One run of an application's lifespan.
 
     Attributes:

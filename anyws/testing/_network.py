@@ -32,6 +32,20 @@ class Message:
         return len(payload) + _OVERHEAD
 
 
+def checked(payload: str | bytes) -> Message:
+    """Make a message of what a test wants to send.
+
+    Raises:
+        TypeError: It is neither `str` nor bytes.
+        UnicodeEncodeError: A lone surrogate is no text.
+    """
+    if isinstance(payload, str):
+        payload.encode()
+    elif not isinstance(payload, bytes):
+        raise TypeError(f"a message is str or bytes, not {type(payload).__name__}")
+    return Message(payload)
+
+
 @dataclass(frozen=True, slots=True)
 class Ping:
     """A ping of the peer's, or the pong that answers it."""

@@ -14,7 +14,7 @@ from .._events import Event, payload_of
 from .._options import Options
 from ._errors import DeadlineExceeded
 from ._history import History
-from ._network import Answer, End, Message
+from ._network import Answer, End, Message, checked
 from ._pipe import PeerChannel
 from ._server import Server
 
@@ -172,7 +172,7 @@ class Peer(ClientWebSocket):
         if not bytes_per_second > 0:
             raise ValueError(f"bytes_per_second must be above 0: {bytes_per_second!r}")
         self._pipe.rate = bytes_per_second
-        if not self._trickles:
+        if not self._trickles and self._left_at is None:
             self._trickles = True
             self._start_soon(self._pipe.trickle)
 
@@ -185,9 +185,12 @@ class Peer(ClientWebSocket):
 
         It is sent past the buffers that `send_message()` waits for.
         """
+        if count < 0:
+            raise ValueError(f"count must not be negative: {count}")
+        flooded = checked(message)
         self._push()
         for _ in range(count):
-            self._server.arrive(Message(message))
+            self._server.arrive(flooded)
 
     def ignore_pings(self) -> None:
         """Have answered no ping for as long as the server's keepalive allows.
@@ -200,7 +203,8 @@ class Peer(ClientWebSocket):
 
     def shut_down_server(self) -> None:
         """Tell the server to stop, as SIGTERM does; what follows is its dialect's."""
-        self._shut_down()
+        if self._left_at is None:
+            self._shut_down()
 
     def _push(self) -> None:
         """Have what was sent before be on its way."""

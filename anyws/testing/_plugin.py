@@ -45,12 +45,10 @@ def websocket_connect(
 
 @pytest.fixture
 def hypercorn_server() -> Iterator[Callable[..., HypercornServer]]:
-    """Start real servers: `hypercorn_server(app, worker="trio", engine=False)`.
+    """Start real servers: `hypercorn_server(app, worker="trio")`.
 
-    Each runs in a thread, on a port of its own, and is ended with the test. `worker` is
-    `"asyncio"` (default), `"uvloop"` or `"trio"`; `engine` says whether that of
-    `anyws.hypercorn` is in it (default true); `config` is Hypercorn's. What it returns
-    has a `url` (`ws://…`) and an `http_url`.
+    Each is an `anyws.testing.HypercornServer` with its arguments and attributes, and is
+    closed with the test. Without Hypercorn the test is skipped.
     """
     pytest.importorskip("hypercorn", reason="hypercorn is not installed")
     from ._hypercorn import HypercornServer

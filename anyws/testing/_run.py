@@ -21,7 +21,12 @@ from .._hosting import host
 from .._options import Options
 from .._session import EXTENSION, Session
 from ._dialects import Dialect
-from ._errors import ApplicationStillRunning, ClientDisconnected, DeadlineExceeded
+from ._errors import (
+    ApplicationStillRunning,
+    ClientDisconnected,
+    DeadlineExceeded,
+    preferred,
+)
 from ._history import History
 from ._peer import Peer
 from ._server import Server
@@ -171,7 +176,7 @@ class Run:
         """Whether the application has raised what is for the test to hear."""
         return self._error is not None
 
-    def judge(self, peer: Peer | None, ending: BaseException | None) -> None:
+    def judge(self, peer: Peer | None) -> None:
         """Raise what left the block, or what became of the application.
 
         The end of the connection is what the application has caused; so is, once it has
@@ -180,7 +185,6 @@ class Run:
 
         Args:
             peer: If the test has got into the block.
-            ending: What the shutdown of the lifespan has raised.
         """
         __tracebackhide__ = True
         outcome, problem = self._outcome, preferred(self._late, self._error)
@@ -192,13 +196,13 @@ class Run:
                 problem = None
         elif problem is not None and self._tells_of_the_end(problem):
             problem.add_note(_LET_OUT)
-        error = preferred(preferred(outcome, problem), ending)
+        error = preferred(outcome, problem)
         self._outcome = self._late = self._error = None
         try:
             if error is not None:
                 raise error
         finally:
-            del error, outcome, problem, ending  # what was raised holds this frame
+            del error, outcome, problem  # what was raised holds this frame
 
     def _has_caused(self, outcome: BaseException, peer: Peer | None) -> bool:
         if self._failed_first and isinstance(outcome, DeadlineExceeded):
@@ -213,13 +217,3 @@ class Run:
         return self.server.left and all(
             isinstance(leaf, WebSocketDisconnect) for leaf in leaves
         )
-
-
-def preferred(
-    error: BaseException | None, other: BaseException | None
-) -> BaseException | None:
-    """Return the first; the other one becomes a note of it."""
-    if error is None or other is None or error is other:
-        return error or other
-    error.add_note(f"besides, {type(other).__name__}: {other}")
-    return error

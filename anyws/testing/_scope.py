@@ -23,8 +23,11 @@ def make_scope(
 ) -> dict[str, Any]:
     """Return the scope that a server makes of a client's request."""
     parts = urlsplit(url)
-    if parts.scheme not in ("", "ws", "wss") or not (parts.path or parts.netloc):
+    is_path = url.startswith("/") and not parts.netloc
+    if not (is_path or (parts.scheme in ("ws", "wss") and parts.netloc)):
         raise ValueError(f"url must be a path, or ws:// or wss://, not {url!r}")
+    if not url.isascii():
+        raise ValueError(f"url must be ASCII, others %-escaped: {url!r}")
     secure = parts.scheme == "wss"
     host, port = parts.hostname or "testserver", parts.port or (443 if secure else 80)
     offered = checked_subprotocols(subprotocols)
@@ -42,7 +45,7 @@ def make_scope(
     names = {name for name, _ in given}
     pairs = [pair for pair in pairs if pair[0] not in names] + given
     path = parts.path or "/"
-    scope = {
+    scope: dict[str, Any] = {
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": dialect.spec_version},
         "http_version": "1.1",
@@ -58,7 +61,9 @@ def make_scope(
         "state": {},
         "extensions": {name: {} for name in dialect.extensions},
     }
-    return scope | dict(extra or {})
+    scope |= extra or {}
+    scope["state"] = dict(scope["state"])  # as servers do: each connection has its own
+    return scope
 
 
 def _given(headers: HeadersLike | None) -> Iterable[tuple[str, str]]:
@@ -75,6 +80,8 @@ def _given(headers: HeadersLike | None) -> Iterable[tuple[str, str]]:
 
 
 def _cookie(cookies: Mapping[str, str]) -> str:
+    if not isinstance(cookies, Mapping):
+        raise TypeError(f"cookies must be a mapping, not {cookies!r}")
     value = "; ".join(f"{name}={value}" for name, value in cookies.items())
     checked_headers([("cookie", value)])
     return value
