@@ -24,6 +24,7 @@ from anyws.testing import (
     connect,
     lifespan,
 )
+from anyws.testing._network import Message
 
 ACCEPT = {"type": "websocket.accept"}
 
@@ -626,6 +627,29 @@ class TestManners:
             ws.flood(12)
             ws.abort()
         assert app.saw == results
+
+    async def test_a_send_does_not_search_what_waits(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It costs the same, however much the peer has sent ahead."""
+        compared = 0
+
+        def count(one: object, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return one is other
+
+        @Raw
+        async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+            await send(ACCEPT)
+            await receive()
+            await send({"type": "websocket.send", "text": "tick"})
+
+        monkeypatch.setattr(Message, "__eq__", count)
+        async with connect(app, server="uvicorn") as ws:
+            ws.flood(20)
+            assert await ws.receive_text() == "tick"
+        assert compared == 0
 
     async def test_granian_loses_what_a_cancelled_receive_has_taken(self) -> None:
         """The session of anyws never cancels one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -74,6 +75,43 @@ class End:
 
 
 Item: TypeAlias = Message | Ping | Close | End
+
+
+class Uplink:
+    """What has arrived at a server, and that has not looked at yet.
+
+    Attributes:
+        has_reset: Whether a reset is among it, so that no send has to search for one.
+    """
+
+    def __init__(self) -> None:
+        self.has_reset: bool = False
+        self._items = deque[Item]()
+        self._bytes = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing."""
+        return not self._items
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer has to wait with what it sends."""
+        return self._bytes >= BUFFER_BYTES
+
+    def put(self, item: Item) -> None:
+        """Add what arrives."""
+        self._items.append(item)
+        self._bytes += item.size if isinstance(item, Message) else 0
+        self.has_reset = self.has_reset or (isinstance(item, End) and item.reset)
+
+    def take(self) -> Item:
+        """Remove what came first."""
+        item = self._items.popleft()
+        self._bytes -= item.size if isinstance(item, Message) else 0
+        if isinstance(item, End):
+            self.has_reset = False  # nothing behind it is ever looked at
+        return item
 
 
 @dataclass(frozen=True, slots=True)

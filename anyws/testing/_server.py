@@ -6,7 +6,6 @@ application makes room for it.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 from anyio import CancelScope
@@ -36,7 +35,6 @@ from ._dialects import Dialect, Phase, refuse
 from ._history import History
 from ._inbox import Inbox
 from ._network import (
-    BUFFER_BYTES,
     NO_CODE,
     Answer,
     Bell,
@@ -46,6 +44,7 @@ from ._network import (
     Item,
     Message,
     Ping,
+    Uplink,
 )
 
 
@@ -79,10 +78,9 @@ class Server:
         self._holds = False  # what came early is not looked at yet
         self._closed_as: Close | None = None  # by the application
         self._response: Event = {}
-        self._body = b""
+        self._body = bytearray()
         self._inbox = Inbox(dialect, history, self._read)
-        self._uplink = deque[Item]()
-        self._uplink_bytes = 0
+        self._uplink = Uplink()
 
     def serve(self, client: Client) -> None:
         """Take note of the client."""
@@ -93,7 +91,7 @@ class Server:
     @property
     def full(self) -> bool:
         """Whether the peer has to wait with what it sends."""
-        return self._uplink_bytes >= BUFFER_BYTES
+        return self._uplink.full
 
     def arrive(self, item: Item) -> None:
         """Let something arrive at the server's socket."""
@@ -104,9 +102,7 @@ class Server:
         if early and self._dialect.early_data in ("lost", "refused"):
             self._lose_early()
             return
-        if isinstance(item, Message):
-            self._uplink_bytes += item.size
-        self._uplink.append(item)
+        self._uplink.put(item)
         self._holds = early and self._dialect.early_data == "held"
         self._read()
 
@@ -124,11 +120,8 @@ class Server:
         return self._inbox.has_room
 
     def _read(self) -> None:
-        while self._uplink and not self.gone and self._reads:
-            item = self._uplink.popleft()
-            if isinstance(item, Message):
-                self._uplink_bytes -= item.size
-            self._take(item)
+        while not (self._uplink.empty or self.gone) and self._reads:
+            self._take(self._uplink.take())
         self.room.ring()
 
     def _take(self, item: Item) -> None:
@@ -211,7 +204,7 @@ class Server:
             self._history.said(event)
             refused = self._deaf or self._is_refused(event)
             await checkpoint()
-            if End(reset=True) in self._uplink:
+            if self._uplink.has_reset:
                 refused = await self._meet_reset() or refused
             if not refused:
                 await self._perform(event)
@@ -221,8 +214,7 @@ class Server:
         way = self._dialect.send_sees_reset
         if way is None:
             return False
-        self._uplink.clear()
-        self._uplink_bytes = 0
+        self._uplink = Uplink()
         self.gone = self._lost = True
         while way == "waits" and not self._inbox.has_room:
             await self._inbox.changed.wait()
@@ -305,7 +297,7 @@ class Server:
 
     def _deny(self) -> None:
         headers = self._response.get("headers") or ()
-        self._reject(self._response["status"], headers, self._body)
+        self._reject(self._response["status"], headers, bytes(self._body))
         self._tell_rejection(self._dialect.denied)
 
     def _tell_rejection(self, code: int | None) -> None:
