@@ -154,7 +154,7 @@ class Dialect:
     raises_late: int | None = None
     unoffered: Literal["raises", "breaks", "passes"] = "passes"
     accept_headers: bool = True
-    early_data: Literal["kept", "held", "lost", "refused"] = "kept"
+    early_data: Literal["kept", "held", "refused"] = "kept"
     shutdown: Shutdown
 
     def check(self, event: Event, offered: list[str], *, accepted: bool) -> None:

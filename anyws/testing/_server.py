@@ -99,17 +99,13 @@ class Server:
             self._lose()
             return
         early = self._state is CONNECTING
-        if early and self._dialect.early_data in ("lost", "refused"):
-            self._lose_early()
+        if early and self._dialect.early_data == "refused":
+            self._deaf = True
+            self._reject(400)
             return
         self._uplink.put(item)
         self._holds = early and self._dialect.early_data == "held"
         self._read()
-
-    def _lose_early(self) -> None:
-        if self._dialect.early_data == "refused":
-            self._deaf = True
-            self._reject(400)
 
     @property
     def _reads(self) -> bool:
