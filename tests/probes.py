@@ -481,6 +481,26 @@ async def rejects(asgi: Asgi) -> None:
 
 
 @row(leave)
+async def rejects_twice(asgi: Asgi) -> None:
+    """More events at once, before the peer has hung up."""
+    await asgi.raw_receive()
+    await asgi.send("close", code=4003)
+    await asgi.send("close")
+    await asgi.send("send", text="late")
+    await asgi.receive()
+
+
+@row(leave)
+async def denies_and_rejects(asgi: Asgi) -> None:
+    """A close at once behind a denial response."""
+    await asgi.raw_receive()
+    headers = [(b"content-length", b"0")]
+    await asgi.send("http.response.start", status=418, headers=headers)
+    await asgi.send("http.response.body", body=b"")
+    await asgi.send("close")
+
+
+@row(leave)
 async def denies(asgi: Asgi) -> None:
     """A denial response, and what comes then."""
     await asgi.raw_receive()

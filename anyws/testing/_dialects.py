@@ -230,7 +230,12 @@ _HYPERCORN_ASYNCIO: Final = Dialect(
     rejected=None,
     denied=None,
     hung_up=1000,
-    refusals={"closed": {CLOSE: None}, "gone": _all(None), "lost": _all(None)},
+    refusals={
+        "closed": {CLOSE: None},
+        "rejected": {CLOSE: AttributeError},
+        "gone": _all(None),
+        "lost": _all(None),
+    },
     unexpected=UnexpectedMessageError,
     none_payload=TypeError,
     no_payload=KeyError,
