@@ -339,6 +339,56 @@ async def send_before_receive(asgi: Asgi) -> None:
     await asgi.receive()
 
 
+def leaves_while_busy(how: str) -> Client:
+    """Send a message and leave while the application looks at nothing."""
+
+    async def client(ws: Any, note: Note) -> None:
+        await ws.send_text("one")
+        await anyio.sleep(ARRIVES)  # in a segment of its own
+        if how == "abort":
+            ws.abort()
+        else:
+            await ws.close(4001, "bye")
+            note("close", (await ws.wait_closed()).clean)
+        await wait_and_leave(ws, note)
+
+    return client
+
+
+def answers(*steps: str) -> App:
+    """Be busy while the peer leaves behind a message; then take these steps."""
+
+    async def app(asgi: Asgi) -> None:
+        await asgi.accept()
+        await anyio.sleep(ARRIVES + 2 * WAITS)
+        for step in steps:
+            if step == "send":
+                await asgi.send("send", text="answer")
+            elif step == "close":
+                await asgi.send("close")
+            elif step == "receive":
+                await asgi.receive()
+            else:
+                await anyio.sleep(ARRIVES)
+
+    return app
+
+
+for how in ("abort", "close"):
+    for steps in (
+        ("send",),
+        ("send", "send", "receive"),
+        ("send", "pause", "send"),
+        ("pause", "send", "send", "receive"),
+        ("close", "receive", "close"),
+        ("pause", "close", "receive"),
+    ):
+        name = f"{how}_while_busy_{'_'.join(steps)}"
+        ROWS[name] = Row(answers("receive", *steps), leaves_while_busy(how))
+    name = f"{how}_while_busy_first_send"
+    ROWS[name] = Row(answers("send", "receive", "close"), leaves_while_busy(how))
+
+
 async def answer_no_pings(ws: Any, note: Note) -> None:
     """Read nothing until the server has given up, if it does."""
     ws.ignore_pings()

@@ -76,6 +76,7 @@ TESTING = (
     "_network",
     "_dialects",
     "_history",
+    "_turns",
     "_inbox",
     "_scope",
     "_server",

@@ -27,6 +27,7 @@ from anyws.testing import (
 from anyws.testing._network import Message
 
 ACCEPT = {"type": "websocket.accept"}
+GONE = "ClientDisconnected"
 
 
 class Boom(Exception):
@@ -559,6 +560,108 @@ class TestDeadlines:
         assert saw == [anyws.CloseInfo(1006, "", "network", False)]
 
 
+@pytest.mark.parametrize(
+    ("leaves", "steps", "results"),
+    [
+        ("close", "receive send send receive send", ["one", None, None, 4001, GONE]),
+        ("close", "receive pause send", ["one", GONE]),
+        ("close", "receive close receive", ["one", None, 1000]),
+        ("close", "receive pause close receive", ["one", GONE, 4001]),
+        ("abort", "receive send send receive send", ["one", None, None, 1005, GONE]),
+        ("abort", "receive pause send", ["one", GONE]),
+        ("abort", "receive close receive receive", ["one", None, 1000, 1005]),
+        ("abort", "send receive send", [None, "one", None]),
+    ],
+)
+async def test_uvicorn_learns_of_the_end_when_the_loop_turns(
+    leaves: str, steps: str, results: list[Any]
+) -> None:
+    """An answer given at once to the peer's last message meets no exception."""
+    left = anyio.Event()
+
+    @Raw
+    async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+        await send(ACCEPT)
+        await left.wait()
+        for step in steps.split():
+            if step == "pause":
+                await anyio.wait_all_tasks_blocked()
+            elif step == "receive":
+                event = await receive()
+                saw.append(event.get("text") or event["code"])
+            else:
+                event = {"type": f"websocket.{step}", "text": "answer"}
+                saw.append(await outcome(send(event)))
+
+    async with connect(app, server="uvicorn") as ws:
+        await ws.send_text("one")
+        if leaves == "close":
+            await ws.close(4001)
+        else:
+            ws.abort()
+        await anyio.wait_all_tasks_blocked()
+        left.set()
+    assert app.saw == results
+
+
+async def test_a_loop_of_nothing_but_sends_ends() -> None:
+    """It would freeze uvicorn, but does not make a test hang."""
+
+    @Raw
+    async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+        await send(ACCEPT)
+        await anyio.wait_all_tasks_blocked()
+        while True:
+            await send({"type": "websocket.send", "text": "tick"})
+
+    async with connect(app, server="uvicorn") as ws:
+        ws.flood(1)
+        ws.abort()
+
+
+async def test_uvicorn_answers_a_ping_behind_a_message_once_that_is_read() -> None:
+    """It goes on reading in the next turn of the event loop."""
+    sent = anyio.Event()
+
+    @Raw
+    async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+        await send(ACCEPT)
+        await sent.wait()
+        await receive()
+        await receive()
+
+    async with connect(app, server="uvicorn") as ws:
+        await ws.send_text("unread")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.ping)
+            await anyio.wait_all_tasks_blocked()
+            sent.set()
+
+
+async def test_uvicorn_reads_on_while_a_send_waits() -> None:
+    """A send that waits for the peer learns of its end."""
+    left = anyio.Event()
+
+    @Raw
+    async def app(receive: Any, send: Any, saw: list[Any]) -> None:
+        await send(ACCEPT)
+        await left.wait()
+        await receive()
+        event = {"type": "websocket.send", "bytes": bytes(2**16)}
+        while (result := await outcome(send(event))) is None:
+            saw.append("written")
+        saw.append(result)
+
+    async with connect(app, server="uvicorn") as ws:
+        ws.stall()
+        ws.flood(1)
+        ws.send_eof()
+        await anyio.wait_all_tasks_blocked()
+        left.set()
+        await anyio.wait_all_tasks_blocked()
+    assert app.saw == ["written", "ClientDisconnected"]
+
+
 class TestManners:
     """Some of what `test_testing_dialects` holds against servers, as tests meet it."""
 
@@ -622,6 +725,7 @@ class TestManners:
                 with anyio.move_on_after(1):
                     event = {"type": "websocket.send", "text": "tick"}
                     saw[-1] = await outcome(send(event))
+                await anyio.sleep(1)  # uvicorn learns of it now
 
         async with connect(app, server=server) as ws:
             ws.flood(12)

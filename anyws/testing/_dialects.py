@@ -5,9 +5,10 @@ difference that an application can see; the same contract suite holds each diale
 against the real server (`tests/test_testing_dialects.py`).
 
 `"uvicorn"` is that with its implementation of WebSockets that it calls
-`websockets-sansio`; the two others differ. No dialect has what the servers' settings
-decide: limits of sizes, and when pings are sent, so that a keepalive gives up when a
-test says so. Nor is there a wire: compression, fragments and HTTP/2 need real servers.
+`websockets-sansio`, which its `--ws auto` takes since 0.50; the two others differ. No
+dialect has what the servers' settings decide: limits of sizes, and when pings are sent,
+so that a keepalive gives up when a test says so. Nor is there a wire: compression,
+fragments and HTTP/2 need real servers.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class Dialect:
         queue, queue_bytes: Unread events, and bytes of unread messages, up to which the
             server goes on reading; while it does it sees pings, and the peer's leaving.
         reads_on_demand: Whether it reads only while the application receives.
+        reads_on_next_turn: Whether it goes on reading, once it has stopped, only when
+            the event loop turns: until then no call learns of what is behind.
         cancel_loses: Whether a cancelled receive may have taken a message with it.
         tells_code, tells_reason: Whether a disconnect says what the peer's closing
             frame said. If not, the code is that of a lost connection.
@@ -98,7 +101,7 @@ class Dialect:
             has written, after, or after and not to be cancelled.
         send_sees_reset: Whether a send notices a reset that the reader has not come to:
             as on Hypercorn, it waits for room in the application's own queue; or it is
-            silent, and later ones fail.
+            silent, and fails once the event loop has turned.
         returns_early, raises_early: Status, when the application ends before it answers
             the handshake.
         error_body: What that response says.
@@ -121,6 +124,7 @@ class Dialect:
     queue: float = inf
     queue_bytes: float = inf
     reads_on_demand: bool = False
+    reads_on_next_turn: bool = False
     cancel_loses: bool = False
     tells_code: bool = True
     tells_reason: bool = True
@@ -268,6 +272,7 @@ _HYPERCORN_ENGINE: Final = replace(
 _UVICORN: Final = Dialect(
     name="uvicorn",
     queue=0,
+    reads_on_next_turn=True,
     lost=1005,
     lost_told_again=True,
     own_close_waits=False,

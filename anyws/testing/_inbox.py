@@ -13,6 +13,7 @@ from .._states import CONNECT, DISCONNECT
 from ._dialects import Dialect
 from ._history import History
 from ._network import Bell
+from ._turns import Pause
 
 
 class Inbox:
@@ -22,18 +23,24 @@ class Inbox:
         dialect: Says how much it holds, and what comes after the end.
         history: Is told what the application receives.
         read: Called when there may be room.
+        pause: Does not end by a receive that has something to return.
 
     Attributes:
         changed: Rung when an event has come or gone.
     """
 
     def __init__(
-        self, dialect: Dialect, history: History, read: Callable[[], None]
+        self,
+        dialect: Dialect,
+        history: History,
+        read: Callable[[], None],
+        pause: Pause,
     ) -> None:
         self.changed = Bell()
         self._dialect = dialect
         self._history = history
         self._read = read
+        self._pause = pause
         self._events = deque[Event]([{"type": CONNECT}])
         self._size = 0  # of the messages, in bytes
         self._asking = 0  # receives under way
@@ -59,7 +66,7 @@ class Inbox:
             self._asking += 1
             try:
                 self._read()
-                await checkpoint()
+                await (self._pause.checkpoint() if self._events else checkpoint())
                 while not self._events:
                     if self._over and self._dialect.after_the_end != "waits":
                         return self._again(self._dialect.after_the_end)

@@ -1,7 +1,7 @@
 """An ASGI server in memory: one connection, in one dialect.
 
 Nothing here is a task: what the peer sends is looked at when it comes, or when the
-application makes room for it.
+application makes room for it, or when the event loop turns after that.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Any
 
 from anyio import CancelScope
 from anyio import Event as Signal
-from anyio.lowlevel import checkpoint
 from starlette.datastructures import Headers
 from websockets.exceptions import ProtocolError
 
@@ -46,6 +45,7 @@ from ._network import (
     Ping,
     Uplink,
 )
+from ._turns import Pause
 
 
 class Server:
@@ -79,7 +79,8 @@ class Server:
         self._closed_as: Close | None = None  # by the application
         self._response: Event = {}
         self._body = bytearray()
-        self._inbox = Inbox(dialect, history, self._read)
+        self._pause = Pause()  # reads nothing while there is one
+        self._inbox = Inbox(dialect, history, self._read_on, self._pause)
         self._uplink = Uplink()
 
     def serve(self, client: Client) -> None:
@@ -109,7 +110,7 @@ class Server:
 
     @property
     def _reads(self) -> bool:
-        if not self._accepted or self._holds:
+        if not self._accepted or self._holds or self._pause.on:
             return False
         if self._dialect.own_close_ends_reading and self._closed_as is not None:
             return True  # for the peer's answer
@@ -119,6 +120,14 @@ class Server:
         while not (self._uplink.empty or self.gone) and self._reads:
             self._take(self._uplink.take())
         self.room.ring()
+
+    def _read_on(self) -> None:
+        """Read, as there may be room; or do so a little later."""
+        waits = self._inbox.has_room and not self._uplink.empty
+        if waits and self._dialect.reads_on_next_turn:
+            self._pause.begin(self._read)
+        else:
+            self._read()
 
     def _take(self, item: Item) -> None:
         if isinstance(item, Message):
@@ -199,7 +208,7 @@ class Server:
         with self._history.calling("send()"):
             self._history.said(event)
             refused = self._deaf or self._is_refused(event)
-            await checkpoint()
+            await self._pause.checkpoint()
             if self._uplink.has_reset:
                 refused = await self._meet_reset() or refused
             if not refused:
@@ -211,8 +220,11 @@ class Server:
         if way is None:
             return False
         self._uplink = Uplink()
+        if way == "later":
+            self._pause.begin(self._lose)
+            return False
         self.gone = self._lost = True
-        while way == "waits" and not self._inbox.has_room:
+        while not self._inbox.has_room:
             await self._inbox.changed.wait()
         self._inbox.put({"type": DISCONNECT, "code": self._dialect.lost})
         return True
