@@ -588,6 +588,16 @@ async def out_of_order(asgi: Asgi) -> None:
     await asgi.send("close")
 
 
+@row(close_4001)
+async def accepts_unasked(asgi: Asgi) -> None:
+    """The connect is not received before the peer has closed."""
+    await asgi.send("accept")
+    await anyio.sleep(ARRIVES + WAITS)
+    await asgi.send("send", text="late")
+    await asgi.receive()
+    await asgi.receive()
+
+
 @row(end_of, early=("early", "bird"))
 async def early_data(asgi: Asgi) -> None:
     """Messages that come before the accept."""

@@ -604,6 +604,24 @@ async def test_uvicorn_learns_of_the_end_when_the_loop_turns(
     assert app.saw == results
 
 
+async def test_uvicorn_reads_on_before_the_connect_is_received() -> None:
+    """An application that accepts unasked learns of the peer's end all the same."""
+    left = anyio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(ACCEPT)
+        await left.wait()
+        event = {"type": "websocket.send", "text": "late"}
+        saw.append(await outcome(send(event)))
+
+    saw: list[Any] = []
+    async with connect(app, server="uvicorn") as ws:
+        await ws.close()
+        await ws.wait_closed()
+        left.set()
+    assert saw == [GONE]
+
+
 async def test_a_loop_of_nothing_but_sends_ends() -> None:
     """It would freeze uvicorn, but does not make a test hang."""
 

@@ -51,7 +51,9 @@ class Inbox:
         """Whether the server goes on reading."""
         if self._dialect.reads_on_demand:
             return len(self._events) < self._asking
-        few = len(self._events) <= self._dialect.queue
+        # A connect that is not received yet stops no server.
+        asked = bool(self._events) and self._events[0]["type"] == CONNECT
+        few = len(self._events) <= max(self._dialect.queue, asked)
         return few and self._size < self._dialect.queue_bytes
 
     def put(self, event: Event) -> None:
