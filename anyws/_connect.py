@@ -90,18 +90,32 @@ class Connector(AsyncContextManagerMixin):
         self._options = options
         self._open_timeout = open_timeout
         self._retry = retry
+        self._entered = False
 
     # A block
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[ClientWebSocket]:
-        """Open a connection, and close it by what leaves the block."""
-        if self._retry is None:
-            websocket = await self.open()
-        else:
-            websocket = await _Connections(self, self._retry, reconnects=False).open()
-        async with websocket:
-            yield websocket
+        """Open a connection, and close it by what leaves the block.
+
+        AnyIO's mixin takes note of an entry only once the connection is open: by then
+        another task may have begun to enter.
+        """
+        if self._entered:
+            raise RuntimeError(
+                "this connect() has been entered: call it once for each connection"
+            )
+        self._entered = True
+        try:
+            if self._retry is None:
+                websocket = await self.open()
+            else:
+                connections = _Connections(self, self._retry, reconnects=False)
+                websocket = await connections.open()
+            async with websocket:
+                yield websocket
+        finally:
+            self._entered = False
 
     # A loop
 

@@ -412,6 +412,56 @@ async def test_a_block_cannot_be_entered_twice() -> None:
             await says_hello(ws)
 
 
+async def test_a_block_cannot_be_entered_by_two_tasks() -> None:
+    """The second is refused before it dials; once the first is over, it may enter."""
+    asked, answer = anyio.Event(), anyio.Event()
+
+    async def script(visit: Visit) -> None:
+        await visit.read_request()
+        asked.set()
+        await answer.wait()
+        await visit.send(visit.head())
+        await visit.gone()
+
+    async def enter() -> None:
+        async with connecting:
+            pass
+
+    async with serving(script) as peer:
+        connecting = anyws.connect(peer.url, options=SOON)
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(enter)
+            await asked.wait()
+            with pytest.raises(RuntimeError, match="once for each connection"):
+                await enter()
+            assert len(peer.visits) == 1
+            answer.set()
+        await enter()
+        assert len(peer.visits) == 2
+
+
+async def test_a_block_that_could_not_be_entered_can_be_again() -> None:
+    """What was refused, or cancelled, has left nothing behind."""
+    answers = iter(["HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", None])
+
+    async def script(visit: Visit) -> None:
+        await visit.read_request()
+        await visit.send(next(answers) or visit.head())
+        await visit.gone()
+
+    async with serving(script) as peer:
+        connecting = anyws.connect(peer.url, options=SOON)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            async with connecting:
+                pass
+        with pytest.raises(anyws.HandshakeRejected):
+            async with connecting:
+                pass
+        async with connecting:
+            pass
+
+
 # Redirects
 
 
