@@ -169,10 +169,14 @@ class Connector(AsyncContextManagerMixin):
             subprotocols=self._subprotocols,
             compression=self._compression is not None,
         )
+        try:
+            proxy = proxy_for(url, self._proxy)
+        except ValueError as exc:  # a redirect leads to where it is asked for
+            raise HandshakeError(f"{shown(url)}: {exc}") from exc
         dialling = Dialling(
             url,
             ssl_context=self._ssl_context,
-            proxy=proxy_for(url, self._proxy),
+            proxy=proxy,
             unix_path=self._unix_path,
         )
         transport = None

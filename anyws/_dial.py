@@ -29,7 +29,7 @@ from websockets.uri import WebSocketURI
 from ._errors import HandshakeError, HandshakeRejected, ProtocolError
 from ._opening import USER_AGENT, starlette_headers
 from ._transport import reason_of
-from ._url import is_loopback
+from ._url import colon_in_user, is_loopback
 
 
 def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
@@ -49,11 +49,16 @@ def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
     if not proxy:
         return None
     try:
-        return parse_proxy(proxy)
+        parsed = parse_proxy(proxy)
+        basic = parsed.scheme.startswith("http")
+        reason = colon_in_user(parsed.username) if basic else ""
     except InvalidProxy as exc:
         reason = exc.msg
     except ValueError:  # it repeats what may be part of a password
-        reason = "its port or host is none"
+        reason = "its port or host is none, or its user or password is not UTF-8"
+    else:
+        if not reason:
+            return parsed
     # Not chained: the cause has the URL, and so the password.
     raise ValueError(f"the proxy's URL is invalid: {reason}")
 

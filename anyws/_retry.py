@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -136,7 +135,8 @@ def may_get_better(error: HandshakeError) -> bool:
         return rejection.status in _PASSING
     if isinstance(error, ProtocolError):
         return False
-    return not isinstance(cause, ssl.SSLCertVerificationError)
+    # ValueError: what a host or a proxy is called; a certificate's error is one too.
+    return not isinstance(cause, ValueError)
 
 
 def _wish_of(error: HandshakeError) -> float:

@@ -32,13 +32,25 @@ def parse_url(url: str) -> WebSocketURI:
     if any(char <= " " or char == "\x7f" for char in url):
         raise ValueError("the URL holds spaces or control characters: escape them")
     try:
-        return parse_uri(url)
+        uri = parse_uri(url)
+        "".join(uri.user_info or ()).encode()
+        reason = colon_in_user(uri.username)
     except InvalidURI as exc:
         reason = exc.msg
     except ValueError:  # it repeats what may be part of a password
         reason = "its port or host is none, or its user or password is not UTF-8"
+    else:
+        if not reason:
+            return uri
     # Not chained: the cause has the URL, and so the password.
     raise ValueError(f"the URL is not that of a WebSocket: {reason}")
+
+
+def colon_in_user(name: str | None) -> str:
+    """Return why a user's name cannot be sent, if it cannot (RFC 7617 section 2)."""
+    if name is None or ":" not in name:
+        return ""
+    return "its user has a colon, which ends a user's name in basic authentication"
 
 
 def shown(url: WebSocketURI) -> str:
@@ -78,9 +90,9 @@ def redirected(url: WebSocketURI, rejection: HandshakeRejected) -> WebSocketURI 
     if rejection.status not in REDIRECTS or not location:
         return None
     scheme = "https" if url.secure else "http"  # urljoin does not know ws
-    joined = urljoin(f"{scheme}{shown(url)[len(scheme) - 2 :]}", location)
-    name, colon, rest = joined.partition(":")
     try:
+        joined = _joined(f"{scheme}{shown(url)[len(scheme) - 2 :]}", location)
+        name, colon, rest = joined.partition(":")
         target = parse_url(f"{_SCHEMES.get(name, name)}{colon}{rest}")
     except ValueError as exc:
         # Without a user and password, which may stand in front of the last @.
@@ -93,3 +105,11 @@ def redirected(url: WebSocketURI, rejection: HandshakeRejected) -> WebSocketURI 
     if target.username is None and same_origin(url, target):
         target = replace(target, username=url.username, password=url.password)
     return target
+
+
+def _joined(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError:  # it repeats what may be part of a password
+        pass
+    raise ValueError("its host is none")

@@ -448,6 +448,22 @@ def test_nobody_listens(backend: str) -> None:
     assert errors == "connecting to 127.0.0.1:1 failed: Connection refused\n"
 
 
+def test_a_url_that_is_none(listener: Listener, backend: str) -> None:
+    """One's own is a matter of usage; where a server sends one on to, of connecting."""
+    status, _, errors = run(backend, "ws://a%3Ab:secret@localhost/")
+    assert status == 2
+    assert errors.splitlines()[-1].startswith("python -m anyws: error: the URL")
+    assert "Traceback" not in errors
+
+    with running(backend, listener.url) as client:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 302 x\r\nLocation: //[\r\n\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            status, _, errors = client.end()
+    assert (status, errors) == (3, "the server redirects to '//[': its host is none\n")
+
+
 def test_a_server_that_says_nothing(listener: Listener, backend: str) -> None:
     """It is given up after a time, or by Ctrl-C."""
     with running(backend, listener.url, "--open-timeout", "0.2") as client:

@@ -192,6 +192,7 @@ def caused(error: HandshakeError, cause: BaseException) -> HandshakeError:
         (ProtocolError("garbage"), False),
         (ANY, True),
         (caused(HandshakeError("tls"), ssl.SSLCertVerificationError()), False),
+        (caused(HandshakeError("host"), ValueError()), False),
         (caused(HandshakeError("tls"), ssl.SSLError()), True),
         (caused(HandshakeError("dns"), OSError()), True),
         (caused(HandshakeError("late"), TimeoutError()), True),

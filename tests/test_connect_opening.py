@@ -132,6 +132,8 @@ async def test_a_user_and_password_are_basic_authentication() -> None:
         ({"url": "ws://a:b/"}, ValueError, "its port"),
         ({"url": "ws://a:70000/"}, ValueError, "its port"),
         ({"url": f"ws://{'ä' * 64}/"}, ValueError, "host"),
+        ({"url": "ws://u:\ud800@a/"}, ValueError, "not UTF-8"),
+        ({"url": "ws://a%3Ab:c@a/"}, ValueError, "its user has a colon"),
         ({"subprotocols": "chat"}, TypeError, "sequence"),
         ({"subprotocols": [1]}, TypeError, "is a str"),
         ({"subprotocols": ["a b"]}, ValueError, "token"),
@@ -147,6 +149,7 @@ async def test_a_user_and_password_are_basic_authentication() -> None:
         ({"compression": "gzip"}, ValueError, "'deflate' or None"),
         ({"proxy": "gopher://a"}, ValueError, "scheme gopher isn't supported"),
         ({"proxy": "http://a:b"}, ValueError, "its port"),
+        ({"proxy": "http://a%3Ab:c@d"}, ValueError, "the proxy.*its user has a colon"),
         ({"options": {}}, TypeError, "anyws.Options"),
         ({"retry": 3}, TypeError, "anyws.Retry"),
     ],
@@ -171,6 +174,8 @@ def test_arguments_without_a_meaning_are_refused(
         {"proxy": "http://user:secret@a/path"},
         {"proxy": "http://user:secret@a:b"},
         {"proxy": "gopher://user:secret@a"},
+        {"url": "ws://user%3A:secret@a"},
+        {"proxy": "http://user%3A:secret@a"},
         {"headers": {"Authorization": "secret\n"}},
     ],
 )
@@ -540,7 +545,17 @@ async def test_there_is_an_end_of_redirects() -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["ftp://a/", "ws://", "//user:secret@a:b/", "ws://user:secret@a/#b"]
+    "location",
+    [
+        "ftp://a/",
+        "ws://",
+        "//user:secret@a:b/",
+        "ws://user:secret@a/#b",
+        "ws://user:secret@[::1/",
+        "//user:secret@[",
+        "http://user:secret@[foo]bar/",
+        "http://us%3Aer:secret@127.0.0.1/",
+    ],
 )
 async def test_redirects_to_no_websocket(location: str) -> None:
     """They are a violation of the protocol; a password in them is not shown."""

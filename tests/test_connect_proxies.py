@@ -347,3 +347,18 @@ def test_a_proxy_of_the_environment_that_is_none(
     with pytest.raises(ValueError, match="scheme gopher isn't supported") as caught:
         anyws.connect("ws://far.test")
     assert "pa55word" not in str(caught.value)
+
+
+async def test_a_redirect_to_where_the_environment_has_no_proxy_that_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That has to do with the network by then, and is no error of the call."""
+    monkeypatch.setenv("http_proxy", "gopher://user:pa55word@a")
+
+    async def script(visit: Visit) -> None:
+        await visit.read_request()
+        await visit.send("HTTP/1.1 302 x\r\nLocation: http://far.test/\r\n\r\n")
+
+    async with serving(script) as peer:
+        error = await failure_of(peer.url, retry=anyws.Retry())
+    assert str(error).startswith("ws://far.test:80/: the proxy")
