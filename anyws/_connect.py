@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from inspect import isawaitable
+from types import UnionType
 from typing import Final, Literal, Self, TypeAlias
 
 from anyio import AsyncContextManagerMixin, CancelScope, current_time, fail_after, sleep
@@ -26,7 +27,7 @@ from ._opening import (
     checked_headers,
     checked_subprotocols,
 )
-from ._options import Options, check_options
+from ._options import Options
 from ._retry import Backoff, Retry
 from ._transport import SocketTransport, StreamTransport
 from ._url import parse_url, redirected, same_origin, shown
@@ -40,6 +41,16 @@ MAX_REDIRECTS: Final = 10
 _DEFAULTS: Final = Options()
 
 _LOGGER: Final = logging.getLogger("anyws.client")
+
+# What arguments may be, and how that is said.
+_TYPES: Final[dict[str, tuple[UnionType | type, str]]] = {
+    "ssl_context": (ssl.SSLContext | None, "an ssl.SSLContext or None"),
+    "proxy": (str | bool | None, "a URL, True, False or None"),
+    "stream": (ByteStream | None, "an anyio.abc.ByteStream or None"),
+    "options": (Options, "anyws.Options"),
+    "open_timeout": (int | float | None, "a number of seconds or None"),
+    "retry": (Retry | None, "anyws.Retry or None"),
+}
 
 # Those that speak for the user, or name the server: for the origin they were meant for.
 _PRIVATE: Final = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
@@ -70,15 +81,22 @@ class Connector(AsyncContextManagerMixin):
             headers = checked_headers(headers)
         if origin is not None:
             check_value("origin", origin)
-        check_options(options)
+        _check_types(
+            ssl_context=ssl_context,
+            proxy=proxy,
+            stream=stream,
+            options=options,
+            open_timeout=open_timeout,
+            retry=retry,
+        )
+        if open_timeout is not None and not open_timeout >= 0:
+            raise ValueError(f"open_timeout is 0 or more seconds, not {open_timeout}")
         if compression not in ("deflate", None):
             raise ValueError(f"compression is 'deflate' or None, not {compression!r}")
         if stream is not None and (unix_path is not None or retry is not None):
             raise ValueError(
                 "a stream is for one connection, and has its place already"
             )
-        if retry is not None and not isinstance(retry, Retry):
-            raise TypeError(f"retry must be anyws.Retry, not {type(retry).__name__}")
         proxy_for(self._url, proxy)  # raises if it is not known
         self._headers = headers
         self._origin = origin
@@ -185,6 +203,9 @@ class Connector(AsyncContextManagerMixin):
                 stream = self._stream or await dialling.dial()
                 transport = transport_of(stream)
                 await self._shake_hands(transport, opening)
+            return ClientWebSocket._over(
+                transport, opening, self._options, reconnects=reconnects
+            )
         except BaseException as exc:
             if transport is not None:
                 await _closed(transport)
@@ -195,9 +216,6 @@ class Connector(AsyncContextManagerMixin):
             raise opening.rejection() or HandshakeError(
                 f"{shown(url)}: {step} timed out after {self._open_timeout} s"
             ) from exc
-        return ClientWebSocket._over(
-            transport, opening, self._options, reconnects=reconnects
-        )
 
     async def _shake_hands(
         self, transport: StreamTransport, opening: OpeningHandshake
@@ -208,6 +226,13 @@ class Connector(AsyncContextManagerMixin):
             pass  # what it has answered, or what broke it, is to be read
         while not opening.receive_data(await transport.receive(), transport.error):
             pass
+
+
+def _check_types(**arguments: object) -> None:
+    for name, value in arguments.items():
+        kind, spoken = _TYPES[name]
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be {spoken}, not {type(value).__name__}")
 
 
 async def _closed(transport: StreamTransport) -> None:

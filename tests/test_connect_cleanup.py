@@ -145,3 +145,19 @@ async def test_a_failing_block_leaves_nothing() -> None:
             with pytest.raises(error):
                 async with anyws.connect(peer.url):
                     raise error
+
+
+async def test_what_fails_behind_the_handshake_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection is closed, though it never came to be a WebSocket."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise LookupError
+
+    monkeypatch.setattr("anyws._client.Wire", broken)
+    async with serving(Visit.echo) as peer:
+        with pytest.raises(LookupError) as caught:
+            async with anyws.connect(peer.url):
+                pass
+    assert caught.value.__traceback__ is not None  # nothing was collected meanwhile

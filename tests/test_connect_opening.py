@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ssl
 from collections.abc import Callable
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,14 @@ async def test_a_user_and_password_are_basic_authentication() -> None:
         ({"proxy": "http://a:b"}, ValueError, "its port"),
         ({"proxy": "http://a%3Ab:c@d"}, ValueError, "the proxy.*its user has a colon"),
         ({"options": {}}, TypeError, "anyws.Options"),
+        ({"options": None}, TypeError, "options must be anyws.Options, not NoneType"),
         ({"retry": 3}, TypeError, "anyws.Retry"),
+        ({"open_timeout": "x"}, TypeError, "open_timeout must be a number.*not str"),
+        ({"open_timeout": -1}, ValueError, "open_timeout is 0 or more seconds, not -1"),
+        ({"open_timeout": nan}, ValueError, "open_timeout is 0 or more seconds"),
+        ({"stream": 5}, TypeError, "stream must be an anyio.abc.ByteStream.*not int"),
+        ({"proxy": 5}, TypeError, "proxy must be a URL, True.*not int"),
+        ({"ssl_context": 5}, TypeError, "ssl_context must be an ssl.SSL.*not int"),
     ],
 )
 def test_arguments_without_a_meaning_are_refused(
