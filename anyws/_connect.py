@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from inspect import isawaitable
+from math import inf
 from types import UnionType
 from typing import Final, Literal, Self, TypeAlias
 
@@ -161,9 +162,20 @@ class Connector(AsyncContextManagerMixin):
             headers = checked_headers(await made if isawaitable(made) else made)
         headers = list(headers or ())
         url = self._url
+        deadline: float | None = None
         for _ in range(MAX_REDIRECTS + 1):
+            opening = OpeningHandshake(
+                url,
+                headers=headers,
+                origin=self._origin,
+                subprotocols=self._subprotocols,
+                compression=self._compression is not None,
+            )
+            if deadline is None:
+                limit = self._open_timeout
+                deadline = inf if limit is None else current_time() + limit
             try:
-                return await self._try(url, headers, reconnects)
+                return await self._try(url, opening, deadline, reconnects)
             except HandshakeRejected as exc:
                 target = redirected(url, exc)
                 if target is None or self._stream is not None:
@@ -178,15 +190,12 @@ class Connector(AsyncContextManagerMixin):
         raise HandshakeError(f"{shown(self._url)}: over {MAX_REDIRECTS} redirects")
 
     async def _try(
-        self, url: WebSocketURI, headers: list[tuple[str, str]], reconnects: bool
+        self,
+        url: WebSocketURI,
+        opening: OpeningHandshake,
+        deadline: float,
+        reconnects: bool,
     ) -> ClientWebSocket:
-        opening = OpeningHandshake(
-            url,
-            headers=headers,
-            origin=self._origin,
-            subprotocols=self._subprotocols,
-            compression=self._compression is not None,
-        )
         try:
             proxy = proxy_for(url, self._proxy)
         except ValueError as exc:  # a redirect leads to where it is asked for
@@ -199,7 +208,7 @@ class Connector(AsyncContextManagerMixin):
         )
         transport = None
         try:
-            with fail_after(self._open_timeout):
+            with fail_after(deadline - current_time()):
                 stream = self._stream or await dialling.dial()
                 transport = transport_of(stream)
                 await self._shake_hands(transport, opening)
@@ -356,8 +365,8 @@ def connect(
         stream: A connected byte stream to use instead. TLS is not added to it, and it
             is closed at the end, also when the handshake fails.
         options: Buffers, limits and time-outs of the connection.
-        open_timeout: Seconds for one try, from the name's look-up to the answer
-            (default 10.0); `None`: no limit.
+        open_timeout: Seconds for one try, from the name's look-up to the answer, with
+            all redirects (default 10.0); `None`: no limit.
         retry: How to go on after a try that came to nothing. Without it, a block tries
             once, and a loop goes by `Retry()`.
 

@@ -210,6 +210,24 @@ async def test_each_try_has_its_own_time_limit(net: Any) -> None:
     assert network.times == [0, 4, 9]
 
 
+async def test_redirects_have_one_time_limit(net: Any) -> None:
+    """It is that of the whole try."""
+
+    async def slow(visit: Visit) -> None:
+        await visit.read_request()
+        await anyio.sleep(2)
+        await visit.send("HTTP/1.1 302 x\r\nLocation: /there\r\n\r\n")
+
+    async with net(slow) as network:
+        with pytest.raises(anyws.HandshakeError) as caught:
+            async with anyws.connect("ws://a", open_timeout=5):
+                pass
+        assert network.now == 5
+    assert network.times == [0, 2, 4]
+    words = "ws://a:80/there: the opening handshake timed out after 5 s"
+    assert str(caught.value) == words
+
+
 @pytest.mark.parametrize(
     ("happening", "limit"),
     [
