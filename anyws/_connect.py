@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,12 +12,12 @@ from types import UnionType
 from typing import Final, Literal, Self, TypeAlias
 
 from anyio import AsyncContextManagerMixin, CancelScope, current_time, fail_after, sleep
-from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
+from anyio.abc import ByteStream
 from websockets.uri import WebSocketURI
 
 from ._client import ClientWebSocket
 from ._close import CloseCode, CloseInfo
-from ._dial import Dialling, proxy_for
+from ._dial import Dialling, proxy_for, transport_of
 from ._errors import ConnectionClosed, HandshakeError, HandshakeRejected
 from ._opening import (
     HeadersLike,
@@ -30,7 +28,7 @@ from ._opening import (
 )
 from ._options import Options
 from ._retry import Backoff, Retry
-from ._transport import SocketTransport, StreamTransport
+from ._transport import StreamTransport
 from ._url import parse_url, redirected, same_origin, shown
 
 HeadersSource: TypeAlias = (
@@ -38,6 +36,9 @@ HeadersSource: TypeAlias = (
 )
 
 MAX_REDIRECTS: Final = 10
+
+# Seconds for the body of a rejection, behind its head: it may have no end.
+BODY_TIMEOUT: Final = 2.0
 
 _DEFAULTS: Final = Options()
 
@@ -233,8 +234,10 @@ class Connector(AsyncContextManagerMixin):
             await transport.send_all(opening.request)
         except OSError:
             pass  # what it has answered, or what broke it, is to be read
-        while not opening.receive_data(await transport.receive(), transport.error):
-            pass
+        with fail_after(None) as body:
+            while not opening.receive_data(await transport.receive(), transport.error):
+                if opening.status and body.deadline == inf:
+                    body.deadline = current_time() + BODY_TIMEOUT
 
 
 def _check_types(**arguments: object) -> None:
@@ -248,21 +251,6 @@ async def _closed(transport: StreamTransport) -> None:
     """Close what came to nothing."""
     with CancelScope(shield=True):
         await transport.aclose()
-
-
-def transport_of(stream: ByteStream) -> StreamTransport:
-    """Return the shortest way to write to a stream, and to read from it."""
-    if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
-        plain = stream.extra(SocketAttribute.raw_socket)
-        if isinstance(plain, socket.socket):
-            return SocketTransport(stream, plain)
-    # AnyIO has no public name for what asyncio reads a socket by. Without it, all that
-    # follows is the longer way.
-    if isinstance(stream, SocketStream) and hasattr(stream, "_transport"):
-        from ._asyncio import LoopTransport
-
-        return LoopTransport(stream, stream._transport)
-    return StreamTransport(stream)
 
 
 class _Connections:
@@ -366,7 +354,8 @@ def connect(
             is closed at the end, also when the handshake fails.
         options: Buffers, limits and time-outs of the connection.
         open_timeout: Seconds for one try, from the name's look-up to the answer, with
-            all redirects (default 10.0); `None`: no limit.
+            all redirects (default 10.0); `None`: no limit. The body of a rejection has
+            2 seconds of its own, and what has come of it by then is told.
         retry: How to go on after a try that came to nothing. Without it, a block tries
             once, and a loop goes by `Retry()`.
 

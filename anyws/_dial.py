@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
@@ -18,7 +20,7 @@ from anyio import (
     connect_tcp,
     connect_unix,
 )
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
 from anyio.streams.tls import TLSStream
 from websockets.exceptions import InvalidProxy
 from websockets.http11 import Response
@@ -28,7 +30,7 @@ from websockets.uri import WebSocketURI
 
 from ._errors import HandshakeError, HandshakeRejected, ProtocolError
 from ._opening import USER_AGENT, starlette_headers
-from ._transport import reason_of
+from ._transport import SocketTransport, StreamTransport, reason_of
 from ._url import colon_in_user, is_loopback
 
 
@@ -201,6 +203,21 @@ class Dialling:
         except (BrokenResourceError, ClosedResourceError, OSError, ValueError) as exc:
             # ValueError: of the ssl module, for what is no name of a host.
             raise HandshakeError(f"{step} failed: {reason_of(exc)}") from exc
+
+
+def transport_of(stream: ByteStream) -> StreamTransport:
+    """Return the shortest way to write to a stream, and to read from it."""
+    if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
+        plain = stream.extra(SocketAttribute.raw_socket)
+        if isinstance(plain, socket.socket):
+            return SocketTransport(stream, plain)
+    # AnyIO has no public name for what asyncio reads a socket by. Without it, all that
+    # follows is the longer way.
+    if isinstance(stream, SocketStream) and hasattr(stream, "_transport"):
+        from ._asyncio import LoopTransport
+
+        return LoopTransport(stream, stream._transport)
+    return StreamTransport(stream)
 
 
 async def _response_of(stream: ByteStream) -> Response:

@@ -29,6 +29,7 @@ from websockets.uri import WebSocketURI
 
 from ._errors import HandshakeError, HandshakeRejected, ProtocolError
 from ._transport import reason_of
+from ._url import leads_on
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -169,7 +170,10 @@ class OpeningHandshake:
             if response.status_code >= 200:
                 self.status = response.status_code
                 self.headers = starlette_headers(response.headers)
-                yield from self._read_body()
+                if leads_on(self.status, self.headers):
+                    next(self._read_body(), None)  # what has come of it will do
+                else:
+                    yield from self._read_body()
                 return response
         raise ValueError(f"over {MAX_INFORMATIONAL} informational responses")
 

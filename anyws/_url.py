@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urljoin
 
+from starlette.datastructures import Headers
 from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
@@ -75,6 +76,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def leads_on(status: int, headers: Headers) -> bool:
+    """Whether a response says where to go instead."""
+    return status in REDIRECTS and bool(headers.get("location"))
+
+
 def redirected(url: WebSocketURI, rejection: HandshakeRejected) -> WebSocketURI | None:
     """Return where a rejection sends the client; `None` if it does not.
 
@@ -86,9 +92,9 @@ def redirected(url: WebSocketURI, rejection: HandshakeRejected) -> WebSocketURI 
 
     Source: RFC 6455 section 4.1; RFC 9110 section 15.4.
     """
-    location = rejection.headers.get("location")
-    if rejection.status not in REDIRECTS or not location:
+    if not leads_on(rejection.status, rejection.headers):
         return None
+    location = rejection.headers["location"]
     scheme = "https" if url.secure else "http"  # urljoin does not know ws
     try:
         joined = _joined(f"{scheme}{shown(url)[len(scheme) - 2 :]}", location)

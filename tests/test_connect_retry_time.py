@@ -228,6 +228,44 @@ async def test_redirects_have_one_time_limit(net: Any) -> None:
     assert str(caught.value) == words
 
 
+@pytest.mark.parametrize("length", ["", "Content-Length: 99\r\n"])
+async def test_a_rejection_is_told_though_its_body_has_no_end(
+    net: Any, length: str
+) -> None:
+    """It has two seconds behind its head, however little comes at a time."""
+
+    async def script(visit: Visit) -> None:
+        await visit.read_request()
+        await anyio.sleep(5)
+        await visit.send(f"HTTP/1.1 200 x\r\n{length}\r\n")
+        while True:
+            await visit.stream.send(b"a")
+            await anyio.sleep(0.75)
+
+    async with net(script) as network:
+        with pytest.raises(anyws.HandshakeRejected) as caught:
+            async with anyws.connect("ws://a", open_timeout=None):
+                pass
+        assert network.now == 7
+    assert caught.value.body == b"aaa"
+    assert isinstance(caught.value.__cause__, TimeoutError)
+
+
+@pytest.mark.parametrize("length", ["", "Content-Length: 9\r\n"])
+async def test_the_body_of_a_redirect_is_not_waited_for(net: Any, length: str) -> None:
+    """It says nothing that is of use."""
+
+    async def script(visit: Visit) -> None:
+        await visit.read_request()
+        await visit.send(f"HTTP/1.1 307 x\r\nLocation: /a\r\n{length}\r\nab")
+        await visit.gone()
+
+    async with net(script, Visit.echo) as network:
+        async with anyws.connect("ws://a"):
+            pass
+    assert network.times == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("happening", "limit"),
     [
