@@ -12,8 +12,9 @@ from typing import Final
 from ._close import CloseCode, CloseInfo
 from ._errors import HandshakeError, HandshakeRejected, ProtocolError
 
-# What may be answered otherwise a moment later (RFC 9110 section 15, RFC 8470, 6585).
-_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+# What may be answered otherwise a moment later (RFC 9110 section 15, RFC 8470, 6585);
+# 520-529 are those of a proxy that does not get on with the server, as Cloudflare's.
+_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 530)})
 
 # Seconds that a server may ask for at most, by `Retry-After`.
 _LONGEST_WISH: Final = 3600.0
@@ -26,14 +27,15 @@ class Retry:
     Before the n-th try in a row that has come to nothing it waits a random time between
     0 and `min(max_delay, initial_delay * factor ** n)`, so that the clients of a server
     that was away do not all come back at once. What cannot get better is not tried
-    again: 401, 403, 404 and the like, a certificate that is not trusted, an answer that
-    is none of a WebSocket's.
+    again: a certificate that is not trusted, an answer that is none of a WebSocket's, a
+    status, of the server or a proxy, but for 408, 425, 429, 500, 502-504 and 520-529.
+    Nor is it after what a function given as `headers` raises.
 
     Attributes:
         initial_delay: Seconds, the most that is waited before the first try after a
             connection that was healthy (default 0.5).
-        max_delay: Seconds that are waited at most (default 60). A server's
-            `Retry-After` may ask for more, up to an hour.
+        max_delay: Seconds that are waited at most (default 60). `Retry-After`, of the
+            server or a proxy, may ask for more, up to an hour.
         factor: What the delay grows by (default 2).
         healthy_after: Seconds that a connection has to last to be healthy (default 10).
             Then the delays begin anew, unless the server closes it with 1013.
@@ -129,21 +131,29 @@ class Backoff:
 
 def may_get_better(error: HandshakeError) -> bool:
     """Whether another try may have another end."""
-    cause = error.__cause__
-    rejection = cause if isinstance(cause, HandshakeRejected) else error  # a proxy's
-    if isinstance(rejection, HandshakeRejected):
+    rejection = _rejection_of(error)
+    if rejection is not None:
         return rejection.status in _PASSING
     if isinstance(error, ProtocolError):
         return False
     # ValueError: what a host or a proxy is called; a certificate's error is one too.
-    return not isinstance(cause, ValueError)
+    return not isinstance(error.__cause__, ValueError)
+
+
+def _rejection_of(error: HandshakeError) -> HandshakeRejected | None:
+    """Return the answer that an error is about: the server's, or a proxy's."""
+    for rejection in (error, error.__cause__):
+        if isinstance(rejection, HandshakeRejected):
+            return rejection
+    return None
 
 
 def _wish_of(error: HandshakeError) -> float:
-    """Return the seconds that the server asks for (RFC 9110 section 10.2.3)."""
-    if not isinstance(error, HandshakeRejected):
+    """Return the seconds that were asked for (RFC 9110 section 10.2.3)."""
+    rejection = _rejection_of(error)
+    if rejection is None:
         return 0.0
-    value = error.headers.get("retry-after", "").strip()
+    value = rejection.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdecimal():
         seconds = float(value)
     else:

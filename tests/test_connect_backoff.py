@@ -141,6 +141,13 @@ def test_what_a_server_may_wish_for(wish: str, delay: float) -> None:
     assert Backoff(Retry(), 0.0).failed(rejected(503, wish), 0.0) == delay
 
 
+@pytest.mark.usefixtures("longest")
+def test_a_proxy_may_wish_too() -> None:
+    """What it answered is the cause of the error."""
+    error = caused(HandshakeError("proxy"), rejected(503, "30"))
+    assert Backoff(Retry(), 0.0).failed(error, 0.0) == 30
+
+
 @pytest.mark.parametrize("zone", [UTC, None])
 def test_a_date_to_come(zone: Any) -> None:
     """It is the time until then; without a zone it is UTC."""
@@ -189,6 +196,8 @@ def caused(error: HandshakeError, cause: BaseException) -> HandshakeError:
         *((rejected(status), False) for status in (200, 301, 400, 401, 403, 404)),
         *((rejected(status), False) for status in (405, 407, 410, 426, 501, 505)),
         *((rejected(status), True) for status in (408, 425, 429, 500, 502, 503, 504)),
+        *((rejected(status), False) for status in (519, 530)),
+        *((rejected(status), True) for status in (520, 524, 529)),
         (ProtocolError("garbage"), False),
         (ANY, True),
         (caused(HandshakeError("tls"), ssl.SSLCertVerificationError()), False),
