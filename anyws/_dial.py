@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from math import inf
 from typing import cast
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from anyio import (
@@ -31,7 +32,7 @@ from websockets.uri import WebSocketURI
 from ._errors import HandshakeError, HandshakeRejected, ProtocolError
 from ._opening import USER_AGENT, starlette_headers
 from ._transport import SocketTransport, StreamTransport, reason_of
-from ._url import colon_in_user, is_loopback
+from ._url import colon_in_user, is_loopback, with_password
 
 
 def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
@@ -51,9 +52,12 @@ def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
     if not proxy:
         return None
     try:
-        parsed = parse_proxy(proxy)
+        parts = urlsplit(proxy)
+        parsed = parse_proxy(with_password(parts))
         basic = parsed.scheme.startswith("http")
         reason = colon_in_user(parsed.username) if basic else ""
+        if parts.port == 0:
+            reason = "its port is 0"
     except InvalidProxy as exc:
         reason = exc.msg
     except ValueError:  # it repeats what may be part of a password

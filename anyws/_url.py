@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urljoin
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from starlette.datastructures import Headers
 from websockets.exceptions import InvalidURI
@@ -33,9 +33,14 @@ def parse_url(url: str) -> WebSocketURI:
     if any(char <= " " or char == "\x7f" for char in url):
         raise ValueError("the URL holds spaces or control characters: escape them")
     try:
-        uri = parse_uri(url)
+        parts = urlsplit(url)
+        # The core has its path and query quoted twice, if anything is not ASCII.
+        uri = parse_uri(with_password(parts._replace(path="", query="")))
+        uri.path, uri.query = _escaped(parts.path), _escaped(parts.query)
         "".join(uri.user_info or ()).encode()
         reason = colon_in_user(uri.username)
+        if parts.port == 0:
+            reason = "its port is 0"
     except InvalidURI as exc:
         reason = exc.msg
     except ValueError:  # it repeats what may be part of a password
@@ -45,6 +50,22 @@ def parse_url(url: str) -> WebSocketURI:
             return uri
     # Not chained: the cause has the URL, and so the password.
     raise ValueError(f"the URL is not that of a WebSocket: {reason}")
+
+
+def with_password(parts: SplitResult) -> str:
+    """Return a URL; a user without a password, as a token, has an empty one."""
+    user, at, place = parts.netloc.rpartition("@")
+    if at and ":" not in user:
+        parts = parts._replace(netloc=f"{user}:@{place}")
+    return parts.geturl()
+
+
+def _escaped(text: str) -> str:
+    """Escape what is not ASCII, and nothing else (RFC 3987 section 3.1)."""
+    return "".join(
+        char if char.isascii() else quote(char, errors="surrogateescape")
+        for char in text
+    )
 
 
 def colon_in_user(name: str | None) -> str:
@@ -68,7 +89,8 @@ def same_origin(one: WebSocketURI, other: WebSocketURI) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine, by its name or address alone."""
-    if host == "localhost" or host.endswith(".localhost"):
+    name = host.removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         return ip_address(host).is_loopback
@@ -94,7 +116,10 @@ def redirected(url: WebSocketURI, rejection: HandshakeRejected) -> WebSocketURI 
     """
     if not leads_on(rejection.status, rejection.headers):
         return None
-    location = rejection.headers["location"]
+    # Its bytes are held as Latin-1; browsers take them for UTF-8.
+    raw = rejection.headers["location"].encode("latin-1")
+    # A fragment is for who shows a document (RFC 9110 section 10.2.2).
+    location = raw.decode("utf-8", "surrogateescape").partition("#")[0]
     scheme = "https" if url.secure else "http"  # urljoin does not know ws
     try:
         joined = _joined(f"{scheme}{shown(url)[len(scheme) - 2 :]}", location)
@@ -102,7 +127,7 @@ def redirected(url: WebSocketURI, rejection: HandshakeRejected) -> WebSocketURI 
         target = parse_url(f"{_SCHEMES.get(name, name)}{colon}{rest}")
     except ValueError as exc:
         # Without a user and password, which may stand in front of the last @.
-        place = location.rpartition("@")[2]
+        place = _escaped(location.rpartition("@")[2])
         raise ProtocolError(f"the server redirects to {place!r}: {exc}") from exc
     if url.secure and not target.secure:
         raise ProtocolError(

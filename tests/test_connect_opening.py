@@ -121,6 +121,33 @@ async def test_a_user_and_password_are_basic_authentication() -> None:
     assert second.get_all("Authorization") == ["Bearer x"]
 
 
+async def test_a_user_without_a_password_has_an_empty_one() -> None:
+    """Such is a token, as other clients take it."""
+    async with serving(echo) as peer:
+        async with anyws.connect(peer.url.replace("//", "//token@")):
+            pass
+        (request,) = peer.requests
+    token = base64.b64encode(b"token:").decode()
+    assert request.headers["Authorization"] == f"Basic {token}"
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("/a;b=1/~c!?d=[1]|e", "/a;b=1/~c!?d=[1]|e"),
+        ("/ü%20?ß=%41", "/%C3%BC%20?%C3%9F=%41"),
+        ("/\udcff", "/%FF"),
+        ("?q", "/?q"),
+    ],
+)
+async def test_what_is_not_ascii_is_escaped(given: str, sent: str) -> None:
+    """As UTF-8, or as the byte that an argument of the command line was; once."""
+    async with serving(echo) as peer:
+        async with anyws.connect(peer.url + given):
+            pass
+        assert peer.requests[0].path == sent
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
@@ -133,6 +160,8 @@ async def test_a_user_and_password_are_basic_authentication() -> None:
         ({"url": "ws://a:b/"}, ValueError, "its port"),
         ({"url": "ws://a:70000/"}, ValueError, "its port"),
         ({"url": f"ws://{'ä' * 64}/"}, ValueError, "host"),
+        ({"url": "ws://a:0/"}, ValueError, "its port is 0"),
+        ({"proxy": "http://a:0"}, ValueError, "its port is 0"),
         ({"url": "ws://u:\ud800@a/"}, ValueError, "not UTF-8"),
         ({"url": "ws://a%3Ab:c@a/"}, ValueError, "its user has a colon"),
         ({"subprotocols": "chat"}, TypeError, "sequence"),
@@ -510,6 +539,33 @@ async def test_redirects_are_followed(status: int) -> None:
         assert first.headers[name] == second.headers[name]
 
 
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        (b"/next#part", "/next"),
+        (b"next?a=b#part#more", "/a/next?a=b"),
+        ("/ü?ß".encode(), "/%C3%BC?%C3%9F"),
+        (b"/\xfc%20", "/%FC%20"),
+    ],
+)
+async def test_where_a_redirect_leads(location: bytes, path: str) -> None:
+    """Without its fragment; and escaped, though it should have been before."""
+
+    async def script(visit: Visit) -> None:
+        await visit.read_request()
+        if len(peer.visits) == 1:
+            head = b"HTTP/1.1 302 x\r\nLocation: " + location
+            await visit.send(head + b"\r\nContent-Length: 0\r\n\r\n")
+        else:
+            await visit.send(visit.head())
+        await visit.gone()
+
+    async with serving(script) as peer:
+        async with anyws.connect(f"{peer.url}/a/b", options=SOON):
+            pass
+        assert peer.requests[1].path == path
+
+
 @pytest.mark.parametrize("scheme", ["ws", "http"])
 async def test_credentials_stay_with_their_origin(scheme: str) -> None:
     """The others go along to another host or port."""
@@ -558,8 +614,8 @@ async def test_there_is_an_end_of_redirects() -> None:
         "ftp://a/",
         "ws://",
         "//user:secret@a:b/",
-        "ws://user:secret@a/#b",
         "ws://user:secret@[::1/",
+        "ws://user:secret@a:0/",
         "//user:secret@[",
         "http://user:secret@[foo]bar/",
         "http://us%3Aer:secret@127.0.0.1/",

@@ -128,6 +128,15 @@ async def test_a_user_and_password_for_the_proxy(scheme: str) -> None:
         assert tunnels.users == [("us@er", "pa55word" if scheme == "socks5" else "")]
 
 
+async def test_a_user_without_a_password_for_the_proxy() -> None:
+    """It is empty then."""
+    tunnels = Tunnels()
+    async with proxied(tunnels) as (_, proxy):
+        await works(f"ws://{HOST}", f"http://token@{proxy}", None)
+    token = base64.b64encode(b"token:").decode()
+    assert f"Proxy-Authorization: Basic {token}" in tunnels.asked[0]
+
+
 # What proxies answer
 
 
@@ -307,7 +316,8 @@ async def test_the_proxy_of_the_environment(
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.9.9.9", "localhost", "a.localhost", "[::1]"]
+    "host",
+    ["127.0.0.1", "127.9.9.9", "localhost", "localhost.", "a.localhost", "[::1]"],
 )
 async def test_no_proxy_is_asked_for_a_loopback_address(
     host: str, monkeypatch: pytest.MonkeyPatch
