@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from importlib.metadata import version
+from math import inf
 from platform import python_version
 from typing import Final, TypeAlias, cast
 
@@ -154,7 +155,7 @@ class OpeningHandshake:
         except Exception as exc:
             failure = self.rejection() or self._failure(exc, error)
             raise failure from error or exc
-        self._conclude(response)
+        self._conclude(response, error)
         return True
 
     def _parse(self) -> Generator[None, None, Response]:
@@ -206,25 +207,29 @@ class OpeningHandshake:
         elif length.isascii() and length.isdecimal() and not coding:
             yield from self._read_part(int(length))
         else:
-            yield from self._read_part(MAX_BODY_BYTES)
+            yield from self._read_part(inf)
 
-    def _read_part(self, size: int) -> Generator[None, None, None]:
-        """Read bytes of the body, and give up at the limit."""
+    def _read_part(self, size: float) -> Generator[None, None, None]:
+        """Read bytes of the body, or all of them; give up at the limit."""
         buffer = self._reader.buffer
         while size:
-            wanted = min(size, MAX_BODY_BYTES - len(self._body))
-            self._body += (piece := buffer[:wanted])
-            del buffer[:wanted]
+            room = MAX_BODY_BYTES - len(self._body)
+            self._body += (piece := buffer[: int(min(size, room))])
+            del buffer[: len(piece)]
             size -= len(piece)
-            if not wanted or self._reader.eof:
-                raise EOFError("the body is too large, or was cut short")
-            if size and not buffer:
+            if size and buffer:
+                raise EOFError(f"the body is over {MAX_BODY_BYTES} bytes")
+            if size == inf and self._reader.eof:
+                return  # that is its end (RFC 9112 section 6.3)
+            if size and self._reader.eof:
+                raise EOFError("the body was cut short")
+            if size:
                 yield
 
-    def _conclude(self, response: Response) -> None:
+    def _conclude(self, response: Response, error: Exception | None) -> None:
         rejection = self.rejection()
         if rejection is not None:
-            raise rejection
+            raise rejection from error
         self.status = response.status_code
         self.headers = starlette_headers(response.headers)
         try:

@@ -209,6 +209,26 @@ async def test_what_the_message_of_a_rejection_is(
     assert str(error) == f"the server rejected the WebSocket: {words}"
 
 
+@pytest.mark.parametrize(
+    ("head", "body", "cause"),
+    [
+        ("", 4, ""),
+        ("", 2**20, ""),
+        ("", 2**20 + 1, "the body is over 1048576 bytes"),
+        ("Content-Length: 4\r\n", 4, ""),
+        ("Content-Length: 9\r\n", 4, "the body was cut short"),
+    ],
+)
+async def test_what_became_of_a_body(head: str, body: int, cause: str) -> None:
+    """Without a length, it ends with the connection; that is no failure."""
+    answer = f"HTTP/1.1 403 x\r\n{head}\r\n{'a' * body}"
+    async with serving(answering(answer)) as peer:
+        error = await failure_of(peer.url)
+    assert isinstance(error, anyws.HandshakeRejected)
+    assert len(error.body) == min(body, 2**20)
+    assert str(error.__cause__ or "") == cause
+
+
 async def test_a_rejection_before_the_request_was_read() -> None:
     """It is told all the same, though the request could not be sent whole."""
 
