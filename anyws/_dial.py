@@ -47,8 +47,10 @@ def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
     Raises:
         ValueError: It is no URL of a proxy, or of a kind that is not known.
     """
+    where = ""
     if proxy is True:
         proxy = None if is_loopback(url.host) else _proxy_of_the_environment(url)
+        where = _variable_of(proxy)
     if not proxy:
         return None
     try:
@@ -59,14 +61,14 @@ def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
         if parts.port == 0:
             reason = "its port is 0"
     except InvalidProxy as exc:
-        reason = exc.msg
+        reason = exc.msg if "://" in proxy else "it does not begin as http:// does"
     except ValueError:  # it repeats what may be part of a password
         reason = "its port or host is none, or its user or password is not UTF-8"
     else:
         if not reason:
             return parsed
     # Not chained: the cause has the URL, and so the password.
-    raise ValueError(f"the proxy's URL is invalid: {reason}")
+    raise ValueError(f"the proxy's URL{where} is invalid: {reason}")
 
 
 def _proxy_of_the_environment(url: WebSocketURI) -> str | None:
@@ -74,6 +76,14 @@ def _proxy_of_the_environment(url: WebSocketURI) -> str | None:
     if found is None and not proxy_bypass(f"{url.host}:{url.port}"):
         found = getproxies().get("all")
     return found
+
+
+def _variable_of(proxy: str | None) -> str:
+    """Say which variable of the environment a proxy is from, if it is from one."""
+    for name, value in os.environ.items():
+        if value == proxy and name.lower().endswith("_proxy"):
+            return f" in the environment's {name}"
+    return ""
 
 
 class Dialling:

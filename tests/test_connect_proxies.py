@@ -359,6 +359,20 @@ def test_a_proxy_of_the_environment_that_is_none(
     assert "pa55word" not in str(caught.value)
 
 
+@pytest.mark.parametrize("variable", ["all_proxy", "HTTPS_PROXY"])
+def test_a_proxy_of_the_environment_without_a_scheme(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told which variable is to be mended."""
+    monkeypatch.setenv(variable, "127.0.0.1:3128")
+    with pytest.raises(ValueError, match=r".") as caught:
+        anyws.connect("wss://far.test")
+    assert str(caught.value) == (
+        f"the proxy's URL in the environment's {variable} is invalid: "
+        "it does not begin as http:// does"
+    )
+
+
 async def test_a_redirect_to_where_the_environment_has_no_proxy_that_is_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
