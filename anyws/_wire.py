@@ -62,6 +62,18 @@ _FRAGMENTS: Final = {
 }
 
 
+class _Core(Protocol):
+    """The core; what is too big for it is told by our limit, which has no slack."""
+
+    max_message_bytes = 0
+
+    def fail(self, code: int, reason: str = "") -> None:
+        """Close by a violation."""
+        if code == CloseCode.MESSAGE_TOO_BIG and not reason.startswith("over "):
+            reason = f"over {self.max_message_bytes} bytes"
+        super().fail(code, reason)
+
+
 class Wire:
     """The frames of one connection, from the end of the opening handshake on.
 
@@ -112,7 +124,8 @@ class Wire:
         # What does not compress grows; and the core refuses what just fills its limit.
         slack = max_message_bytes // 8 + 64 if extensions else 0
         self._limit = max_message_bytes + slack
-        self._protocol = Protocol(side, max_size=self._limit, logger=_LOGGER)
+        self._protocol = _Core(side, max_size=self._limit, logger=_LOGGER)
+        self._protocol.max_message_bytes = max_message_bytes
         self._protocol.extensions = list(extensions)
         self._masks = side is Side.CLIENT
         self._bare = not extensions

@@ -507,9 +507,11 @@ def test_binary_messages_are_no_text() -> None:
 # Limits
 
 
-def refused(wire: Wire) -> bool:
-    """Return whether a wire has answered by 1009, and says the same."""
+def refused(wire: Wire, limit: int | None = None) -> bool:
+    """Return whether a wire has answered by 1009, says the same, and which limit."""
     assert wire.info is not None
+    if limit is not None:
+        assert wire.info.reason == f"over {limit} bytes"
     assert (wire.info.initiator, wire.info.clean) == ("local", False)
     [(opcode, payload)] = frames_of(wire.take())
     assert (opcode, payload) == (CLOSE, close_payload(1009, wire.info.reason))
@@ -551,7 +553,7 @@ def test_fragments_are_refused_together(opcode: int) -> None:
     assert wire.info is None
     wire.receive(frame(CONT, b"x" * 5, fin=False)[:2])
 
-    assert refused(wire)
+    assert refused(wire, 10)
 
 
 def test_a_limit_is_in_bytes() -> None:
@@ -560,7 +562,7 @@ def test_a_limit_is_in_bytes() -> None:
     assert received(wire, frame(TEXT, "éé")) == ["éé"]
     wire.receive(frame(TEXT, "ééé"))
 
-    assert refused(wire)
+    assert refused(wire, 4)
 
 
 def test_a_message_has_a_limit_of_fragments() -> None:
@@ -595,7 +597,7 @@ def test_a_compressed_message_of_the_limit_passes(kind: str, size: int) -> None:
     ]
     wire = server(size - 1, deflate=True)
     assert received(wire, send(client(deflate=True), data)) == []
-    assert refused(wire)
+    assert refused(wire, size - 1)
 
 
 @pytest.mark.parametrize("takeover", [True, False])
@@ -610,7 +612,7 @@ def test_a_bomb_is_refused(takeover: bool, size: int) -> None:
 
     assert received(wire, good, good) == ["x" * LIMIT] * 2
     wire.receive(frame(BINARY, bomb, rsv=4))
-    assert refused(wire)
+    assert refused(wire, LIMIT)
 
 
 @pytest.mark.parametrize("first", [LIMIT // 2, LIMIT])
@@ -624,7 +626,7 @@ def test_a_bomb_in_fragments_is_refused(first: int, size: int) -> None:
     assert wire.info is None
     wire.receive(frame(CONT, data[cut:]))
 
-    assert refused(wire)
+    assert refused(wire, LIMIT)
 
 
 @pytest.mark.parametrize(
