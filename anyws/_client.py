@@ -210,11 +210,14 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         Raises:
             ConnectionClosed: The connection has ended, or ended meanwhile.
             ValueError: The payload is over 125 bytes.
+            TypeError: It is no bytes.
             RuntimeError: A ping with this payload is under way.
         Cancellation:
             Safe: the ping is sent all the same, and its pong ignored.
         Source: RFC 6455 sections 5.5.2 and 5.5.3.
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"a ping carries bytes, not {type(data).__name__}")
         if len(data) > 125:
             raise ValueError(f"a ping carries at most 125 bytes, not {len(data)}")
         return await self._guarded("ping").ping(bytes(data) or token_bytes(4))

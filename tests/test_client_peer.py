@@ -92,6 +92,9 @@ async def test_pings_are_told_apart(tmp_path: Path) -> None:
             await server.send(frame(PONG, b"mine"))
         with pytest.raises(ValueError, match="125"):
             await ws.ping(bytes(126))
+        for wrong, kind in (("x", "str"), (None, "NoneType")):
+            with pytest.raises(TypeError, match=f"a ping carries bytes, not {kind}"):
+                await ws.ping(wrong)  # type: ignore[arg-type]
 
 
 async def test_a_cancelled_ping_is_forgotten(tmp_path: Path) -> None:
