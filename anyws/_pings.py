@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
+from time import monotonic, perf_counter
 from typing import Final
 
 from anyio import Event as Signal
@@ -12,8 +14,24 @@ from anyio import current_time
 KEEPALIVE: Final = b"anyws"
 
 
+# Seconds that asyncio's clock may be off the system's, where it is that of uvloop: in
+# whole milliseconds, and as it was when the loop's turn began.
+_LAG: Final = 1.0
+
+
+def _stopwatch() -> Callable[[], float]:
+    """Return the clock for round trips: that of the event loop, which may be virtual.
+
+    Where it only tells the system's time, a finer one does so. Trio's is as fine.
+    """
+    return perf_counter if abs(current_time() - monotonic()) < _LAG else current_time
+
+
 class Ping:
     """A ping of the user's.
+
+    Args:
+        at: When it was sent, by the clock that tells when it is answered.
 
     Attributes:
         at: When it was sent.
@@ -23,8 +41,8 @@ class Ping:
 
     __slots__ = ("at", "latency", "over")
 
-    def __init__(self) -> None:
-        self.at: float = current_time()
+    def __init__(self, at: float) -> None:
+        self.at: float = at
         self.over: Signal = Signal()
         self.latency: float | None = None
 
@@ -37,11 +55,12 @@ class Pings:
         latency: Seconds from the last answered ping to its pong; `None` before that.
     """
 
-    __slots__ = ("_overdue", "_pinged_at", "_users", "beat_at", "latency")
+    __slots__ = ("_clock", "_overdue", "_pinged_at", "_users", "beat_at", "latency")
 
     def __init__(self) -> None:
         self.beat_at: float = inf
         self.latency: float | None = None
+        self._clock: Callable[[], float] = _stopwatch()
         self._pinged_at: float | None = None  # the keepalive's, not answered yet
         self._overdue = False  # its answer, and it is waited for once more
         self._users: dict[bytes, Ping] | None = None  # in order, by their payloads
@@ -60,8 +79,8 @@ class Pings:
 
     def sent(self, timeout: float | None) -> None:
         """Take note that the keepalive's ping is sent; its answer may take so long."""
-        self._pinged_at, self._overdue = current_time(), False
-        self.beat_at = inf if timeout is None else self._pinged_at + timeout
+        self._pinged_at, self._overdue = self._clock(), False
+        self.beat_at = inf if timeout is None else current_time() + timeout
 
     def late(self, grace: float) -> bool:
         """Whether the answer is lost; it is waited for once more before that."""
@@ -81,7 +100,7 @@ class Pings:
         self._users = {} if self._users is None else self._users
         if payload in self._users:
             raise RuntimeError(f"a ping with the payload {payload!r} is under way")
-        ping = self._users[payload] = Ping()
+        ping = self._users[payload] = Ping(self._clock())
         return ping
 
     def forget(self, payload: bytes) -> None:
@@ -108,12 +127,12 @@ class Pings:
         if payload in users:
             for sent in list(users):
                 ping = users.pop(sent)
-                ping.latency = self.latency = current_time() - ping.at
+                ping.latency = self.latency = self._clock() - ping.at
                 ping.over.set()
                 if sent == payload:
                     break
         if self._pinged_at is None or payload != KEEPALIVE:
             return False
-        self.latency = current_time() - self._pinged_at
+        self.latency = self._clock() - self._pinged_at
         self._pinged_at = None
         return True

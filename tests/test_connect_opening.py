@@ -313,6 +313,15 @@ async def test_a_ping_may_be_the_first_thing_that_is_sent() -> None:
             assert await ws.ping() >= 0
 
 
+async def test_pings_are_measured_by_a_fine_clock() -> None:
+    """Not by that of uvloop's, which tells whole milliseconds."""
+    async with serving(Visit.echo) as peer:
+        async with anyws.connect(peer.url) as ws:
+            milliseconds = [await ws.ping() * 1000 for _ in range(20)]
+            assert ws.latency == milliseconds[-1] / 1000
+    assert any(abs(each - round(each)) > 0.001 for each in milliseconds)
+
+
 async def test_a_response_in_single_bytes() -> None:
     """However it is cut, it is the same response."""
 
