@@ -64,7 +64,8 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
     tell the truth, buffers are bounded, and leaving the block closes the connection by
     what left it: 1000 for a return, 1011 for an exception, 1012 for a cancellation.
 
-    `connect` used as a block enters it; `connect` used as a loop leaves that to you.
+    `connect` used as a block enters it; `connect` used as a loop leaves that to you:
+    what is not entered is closed by the loop's next turn, or only once it is collected.
 
     Attributes:
         response: What the server answered the opening handshake with.
@@ -202,6 +203,9 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
     async def ping(self, data: bytes = b"") -> float:
         """Send a ping and wait for its pong.
 
+        While a full receive buffer stops the reading, the pong is not read either, and
+        this waits for as long.
+
         Args:
             data: The ping's payload, at most 125 bytes; if it is empty, one is made, so
                 that pings under way can be told apart.
@@ -232,7 +236,8 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
                     await out.send(part)
 
         Other senders wait until the block is left; pings and the peer's are answered
-        meanwhile. Leaving the block ends the message. If an exception or a cancellation
+        meanwhile. A `send` of your own inside the block waits for its end too, so for
+        ever. Leaving the block ends the message. If an exception or a cancellation
         leaves it, the message cannot be taken back: the connection is closed with 1011,
         unless no part has been sent yet.
 

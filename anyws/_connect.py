@@ -324,14 +324,16 @@ def connect(
 ) -> Connector:
     """Connect to a WebSocket server.
 
-    As a block it is one connection, closed by what leaves the block:
+    As a block it is one connection, closed by what leaves the block. What is returned
+    may be entered again after that, but not by two tasks at once.
 
         async with anyws.connect("wss://example.org/feed") as ws:
             async for message in ws: ...
 
     As a loop it connects again whenever a connection is over, however that came about;
     `break` leaves it. The block inside is the connection's: nothing runs outside, and
-    its `ConnectionClosed` ends there.
+    its `ConnectionClosed` ends there. A connection that is left without having been
+    entered is closed only when it is collected.
 
         async for ws in anyws.connect("wss://example.org/feed", retry=anyws.Retry()):
             async with ws:
@@ -342,9 +344,11 @@ def connect(
             unless `headers` has an `Authorization` of its own.
         subprotocols: Offered to the server, in the order of preference.
         headers: More headers for the request: a mapping, pairs, or a function, async or
-            not, that is called before each try and returns either.
+            not, that is called before each try and returns either. What it raises is
+            not tried again, and ends the loop.
         origin: The `Origin` header. Browsers send it, programs need not.
-        ssl_context: For `wss://`; by default the system's certificates are trusted.
+        ssl_context: For `wss://`; by default the system's certificates are trusted, as
+            they always are for an `https` proxy.
         proxy: A proxy's URL (`http`, `https`, `socks5`, `socks5h`, `socks4`, `socks4a`;
             SOCKS needs the extra `socks`). `True` (default): that of the environment,
             which is not asked for a loopback address. `None` or `False`: none.

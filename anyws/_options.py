@@ -35,8 +35,9 @@ class Options:
             connection is closed with 1013.
         max_message_bytes: Largest message accepted, in bytes of payload after
             decompression (default 16 MiB). A larger one is dropped and the connection
-            closed with 1009. The server must hold it to hand it over: its own limit is
-            what bounds its memory.
+            closed with 1009; so is one of over 80,000 fragments, where the frames are
+            ours. The server must hold it to hand it over: its own limit is what bounds
+            its memory.
         send_timeout: Seconds that the server may take to accept one message (default
             `None`: no limit). Then the connection is dead: 1006, initiator
             `"network"`.
