@@ -180,7 +180,8 @@ async def test_native_cancellation_leaves_the_closing_frame_whole(
     assert channel.torn == []
     if channel.messages:  # else it was cancelled before it was sent
         assert channel.messages == ["last"]
-    assert channel.closes in ([(1000, "")], [(1012, "")])
+    if channel.sent:  # else on a busy machine it was cancelled before it had begun
+        assert channel.closes in ([(1000, "")], [(1012, "")])
 
 
 async def test_a_scope_that_hits_the_exit_leaves_the_closing_frame_whole(

@@ -59,6 +59,19 @@ async def test_a_peer_that_says_nothing_is_closed_with_1001(channel: Channel) ->
     assert channel.closes == [(1001, "idle timeout")]
 
 
+@asgi_only("of a receive that can be cut")
+async def test_a_receive_is_not_cut_short_while_messages_come(channel: Channel) -> None:
+    """Each puts the deadline off, and leaves the receive alone."""
+    async with channel.websocket(idle_timeout=60) as ws:
+        await ws.accept()
+        for _ in range(20):
+            await anyio.sleep(50)
+            channel.arrive("x")
+            await ws.receive_text()
+
+        assert channel.receives_cut == 1  # the one that is pending
+
+
 async def test_time_in_which_we_hold_the_peer_up_is_not_idle(channel: Channel) -> None:
     """While a full buffer keeps the peer waiting, `idle_timeout` does not count."""
     async with channel.websocket(idle_timeout=60, receive_buffer=1) as ws:
