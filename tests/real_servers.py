@@ -331,9 +331,15 @@ class Asked:
         self._rows = rows
         self._folder = folder
         found = [server for server in servers if not missing(server)]
-        with ThreadPoolExecutor(4) as pool:
-            answers = pool.map(lambda name: anyio.run(self._ask_all, name), found)
-            self._answers = dict(zip(found, answers, strict=True))
+        shared = [name for name, row in rows.items() if not row.alone]
+        alone = [[name] for name, row in rows.items() if row.alone]
+        self._answers: dict[str, dict[str, Notes]] = {name: {} for name in found}
+        # Those that wait for the longest come first.
+        rounds = [(s, names) for names in (*alone[::-1], shared) for s in found]
+        with ThreadPoolExecutor(6) as pool:
+            asked = pool.map(lambda each: anyio.run(self._ask, *each), rounds)
+            for (server, _), answers in zip(rounds, asked, strict=True):
+                self._answers[server] |= answers
 
     def answer(
         self, server: str, name: str, expected: Notes, again: bool = True
@@ -348,14 +354,6 @@ class Asked:
             if again and answers[name] != expected:
                 answers |= anyio.run(self._ask, server, [name])
         return answers[name]
-
-    async def _ask_all(self, server: str) -> dict[str, Notes]:
-        answers: dict[str, Notes] = {}
-        shared = [name for name, row in self._rows.items() if not row.alone]
-        alone = [name for name, row in self._rows.items() if row.alone]
-        for names in (shared, *([name] for name in alone)):
-            answers |= await self._ask(server, names)
-        return answers
 
     async def _ask(self, server: str, names: list[str]) -> dict[str, Notes]:
         cases = {name: uuid.uuid4().hex for name in names}
