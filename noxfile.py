@@ -1,7 +1,11 @@
 # /// script
 # dependencies = ["nox[uv]>=2026.10"]
 # ///
-"""Everything that is checked. `nox` runs it all, `nox -s NAME` one session."""
+"""Everything that is checked. `nox` runs it all, `nox -s NAME` one session.
+
+Two sessions run at a time, as each of them waits now and then, and some have only one
+process. Each prints when it has ended; with `-j 1` as it goes.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ nox.options.default_venv_backend = "uv"
 nox.options.error_on_missing_interpreters = True
 nox.options.download_python = "never"
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+nox.options.parallel = 2
+nox.options.allow_parallel = True
 # Each worker and each server under test is a process of its own, and would compile all
 # that it imports where this is set: seconds each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -224,17 +230,26 @@ SERVER_FILES = (
 )
 FRAMES = ("-k", "not wired and not eager and not dialled")
 QUICK = ("-m", "not slow and not alone")
-# More workers than cores, as tests wait for much of their time. Neighbours stay
-# together, so that few modules start their servers more than once.
-PARALLEL = ("-n", str(min(2 * (os.cpu_count() or 1), 8)), "--dist", "worksteal")
+TOGETHER = ("-m", "not alone")
+
+
+def parallel(session: nox.Session) -> tuple[str, ...]:
+    """Return the arguments that run two tests per core at a time, eight at most.
+
+    More than there are cores, as tests wait for much of their time; half of them are
+    another session's where two run at a time. Neighbours stay together, so that few
+    modules start their servers more than once.
+    """
+    workers = min(2 * (os.cpu_count() or 1), 8)
+    return "-n", str(workers // 2 if session.parallel else workers), "--dist=worksteal"
 
 
 @nox.session(python=PYTHONS[0])
 def minimums(session: nox.Session) -> None:
     """Run the tests on the oldest Python with the oldest versions that are promised."""
     session.install("--resolution=lowest-direct", PACKAGE, *TEST)
-    quick = (*PARALLEL, *QUICK, *without(ENGINE_FILES), *FRAMES)
-    session.run("pytest", *quick, *session.posargs)
+    quick = (*QUICK, *without(ENGINE_FILES), *FRAMES)
+    session.run("pytest", *parallel(session), *quick, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
@@ -257,12 +272,24 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *left_out, *session.posargs)
         return
     if not newest:
-        session.run("pytest", *PARALLEL, *QUICK, *left_out)
+        session.run("pytest", *parallel(session), *QUICK, *left_out)
         return
-    together = (*PARALLEL, "-m", "not alone")
-    measure_coverage(session, *together, *without(SERVER_FILES))
-    session.run("pytest", *together, *SERVER_FILES)
-    session.run("pytest", "-m", "alone")
+    measure_coverage(session, *parallel(session), *TOGETHER, *without(SERVER_FILES))
+
+
+@nox.session(python=PYTHONS[-1])
+def live(session: nox.Session) -> None:
+    """Run the tests that ask real servers."""
+    session.install(PACKAGE, *TEST, *FRAMEWORKS)
+    files = (*SERVER_FILES, *session.posargs)
+    session.run("pytest", *parallel(session), *TOGETHER, *files)
+
+
+@nox.session(python=PYTHONS[-1], allow_parallel=False)
+def alone(session: nox.Session) -> None:
+    """Run the tests that count seconds, with nothing beside them."""
+    session.install(PACKAGE, *TEST, *FRAMEWORKS)
+    session.run("pytest", "-m", "alone", *session.posargs)
 
 
 def without(files: tuple[str, ...]) -> list[str]:

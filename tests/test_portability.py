@@ -1,7 +1,7 @@
 """The law on each server, with a session of anyws on top: what holds, what cannot.
 
 The table of the README is what stands here, and that is held against real servers:
-Hypercorn's workers in the sessions `tests`, the others by `nox -s servers`, which
+Hypercorn's workers in the session `alone`, the others by `nox -s servers`, which
 writes the table too.
 """
 
