@@ -170,7 +170,7 @@ def use_connections(server: Server, case: str, count: int) -> None:
             client.close()
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 def test_connections_leave_nothing_behind(server: Server, case: str) -> None:
     """After 5000 connections, memory, tasks and files are back where they were."""
 
