@@ -61,7 +61,6 @@ class Run:
         self._app, self._scope = app, scope
         self._dialect = dialect
         self._deadline = deadline
-        self._begun = False
         self._over = Signal()
         self._error: BaseException | None = None  # if that is for the test to hear
         self._late: ApplicationStillRunning | None = None  # if it did not end in time
@@ -72,7 +71,6 @@ class Run:
 
     def begin(self, tasks: TaskGroup) -> None:
         """Start the application; if it fails, no block is left waiting for long."""
-        self._begun = True
         cancel_block = tasks.cancel_scope.cancel
         tasks.start_soon(self._work, cancel_block, name="the application under test")
 
@@ -121,8 +119,6 @@ class Run:
 
     async def finish(self) -> None:
         """Wait for the end, up to the deadline; then cancel."""
-        if not self._begun:
-            return
         with move_on_after(self._deadline):
             await self._over.wait()
             return
