@@ -72,8 +72,8 @@ class HypercornServer:
             raise TypeError(f"engine must be a bool, not {engine!r}")
         listener = socket.create_server(("127.0.0.1", 0))
         host, port = listener.getsockname()
-        self.url = f"ws://{host}:{port}"
-        self.http_url = f"http://{host}:{port}"
+        self.url: str = f"ws://{host}:{port}"
+        self.http_url: str = f"http://{host}:{port}"
         self._app = app
         self._engine = engine
         self._backend = "trio" if worker == "trio" else "asyncio"
