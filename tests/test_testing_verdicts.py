@@ -48,6 +48,16 @@ async def failing(receive: Any, send: Any, saw: list[Any]) -> None:
     raise Boom
 
 
+@Raw
+async def failing_cleanup(receive: Any, send: Any, saw: list[Any]) -> None:
+    """Accept; fail when cancelled."""
+    await send(ACCEPT)
+    try:
+        await anyio.sleep_forever()
+    finally:
+        raise Boom("in the cleanup")
+
+
 # What an application raises because its peer has left
 
 
@@ -122,17 +132,8 @@ class TestInVirtualTime:
 
     async def test_what_is_raised_in_the_cleanup_is_a_note(self) -> None:
         """That the application had to be cancelled goes first."""
-
-        @Raw
-        async def app(receive: Any, send: Any, saw: list[Any]) -> None:
-            await send(ACCEPT)
-            try:
-                await anyio.sleep_forever()
-            finally:
-                raise Boom("in the cleanup")
-
         with pytest.raises(ApplicationStillRunning) as caught:
-            async with connect(app):
+            async with connect(failing_cleanup):
                 pass
         assert caught.value.__notes__ == ["besides, Boom: in the cleanup"]
 
@@ -153,18 +154,9 @@ async def test_a_failure_is_not_lost_in_a_cancellation() -> None:
 
 async def test_a_failing_cleanup_is_not_lost_in_a_cancellation() -> None:
     """What the application raises when it is cancelled comes out."""
-
-    @Raw
-    async def app(receive: Any, send: Any, saw: list[Any]) -> None:
-        await send(ACCEPT)
-        try:
-            await anyio.sleep_forever()
-        finally:
-            raise Boom
-
     with pytest.raises(Boom):
         with anyio.CancelScope() as scope:
-            async with connect(app):
+            async with connect(failing_cleanup):
                 scope.cancel()
                 await anyio.sleep_forever()
 

@@ -19,10 +19,7 @@ from starlette.types import ASGIApp
 from .._errors import HandshakeError, ProtocolError
 from .._opening import HeadersLike
 from ._dialects import Dialect, dialect_named
-from ._errors import (
-    DeadlineExceeded,
-    Rejected,
-)
+from ._errors import DeadlineExceeded, Rejected
 from ._lifespan import lifespan as lifespan_of
 from ._network import End, Message, checked
 from ._peer import Peer
@@ -62,7 +59,7 @@ class _Connecting(AsyncContextManagerMixin):
             run, peer = Run(self._app, self._scope, self._dialect, self._deadline), None
             try:
                 async with create_task_group() as tasks:
-                    with run.keeping():
+                    with run.kept:
                         peer = await self._opened(run, tasks)
                         async with peer:
                             with run.block():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+
+from anyio import get_cancelled_exc_class
 from starlette.datastructures import Headers
 
 from .._errors import HandshakeRejected
@@ -65,6 +68,34 @@ class ClientDisconnected(OSError):
 
 class UnexpectedMessageError(Exception):
     """Raised by `send` in the application; Hypercorn's error of that name."""
+
+
+class Kept:
+    """Keeps what its blocks raise: a task group would make a group of it.
+
+    A cancellation goes on.
+
+    Attributes:
+        error: What came first; what came later is in its notes.
+    """
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> None:
+        """Begin a block."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Keep what leaves the block."""
+        if exc is None or isinstance(exc, get_cancelled_exc_class()):
+            return False
+        self.error = preferred(self.error, exc)
+        return True
 
 
 def preferred(

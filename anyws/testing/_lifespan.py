@@ -18,7 +18,7 @@ from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp
 
 from .._events import Event
-from ._errors import DeadlineExceeded, LifespanFailed, preferred
+from ._errors import DeadlineExceeded, Kept, LifespanFailed
 
 _STARTUP: Final = "lifespan.startup"
 _SHUTDOWN: Final = "lifespan.shutdown"
@@ -52,29 +52,20 @@ async def lifespan(
     Source: ASGI "lifespan".
     """
     __tracebackhide__ = True
-    cancelled = get_cancelled_exc_class()
-    run, outcome = _Lifespan(app, deadline), None
+    run, kept = _Lifespan(app, deadline), Kept()
     try:
         async with create_task_group() as tasks:
             tasks.start_soon(run.run)
-            try:
+            with kept:
                 await run.start()
-                try:
+                with kept:
                     yield run.state
-                except cancelled:
-                    raise
-                except BaseException as exc:
-                    outcome = exc
                 await run.stop()
-            except cancelled:
-                raise
-            except BaseException as exc:  # past the task group, which would group it
-                outcome = preferred(outcome, exc)
             tasks.cancel_scope.cancel()
-        if outcome is not None:
-            raise outcome
+        if kept.error is not None:
+            raise kept.error
     finally:
-        del outcome  # its traceback holds this frame
+        del kept  # its traceback holds this frame
 
 
 class _Lifespan:

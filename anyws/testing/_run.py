@@ -25,6 +25,7 @@ from ._errors import (
     ApplicationStillRunning,
     ClientDisconnected,
     DeadlineExceeded,
+    Kept,
     preferred,
 )
 from ._history import History
@@ -51,12 +52,14 @@ class Run:
     Attributes:
         history: What has happened.
         server: What it is served by.
+        kept: What has left the test's block.
     """
 
     def __init__(
         self, app: ASGIApp, scope: Any, dialect: Dialect, deadline: float
     ) -> None:
         self.history: History = History()
+        self.kept: Kept = Kept()
         self.server: Server = Server(dialect, scope["subprotocols"], self.history)
         self._app, self._scope = app, scope
         self._dialect = dialect
@@ -64,7 +67,6 @@ class Run:
         self._over = Signal()
         self._error: BaseException | None = None  # if that is for the test to hear
         self._late: ApplicationStillRunning | None = None  # if it did not end in time
-        self._outcome: BaseException | None = None  # what has left the block
         self._failed_first = False  # before the block was left
         self._cancel_scope = CancelScope()
         self._drain = Drain(timeout=dialect.shutdown.cancels_after or 1.0)
@@ -131,7 +133,7 @@ class Run:
     @property
     def has_verdict(self) -> bool:
         """Whether there is an error, of the block or of the application."""
-        return self.failed or self._outcome is not None
+        return self.failed or self.kept.error is not None
 
     async def shut_down(self) -> None:
         """Do what the server does when it is told to stop."""
@@ -145,18 +147,6 @@ class Run:
             self._cancel_scope.cancel()
 
     # What the test is to hear
-
-    @contextmanager
-    def keeping(self) -> Iterator[None]:
-        """Keep what is raised: a task group would make a group of it."""
-        __tracebackhide__ = True
-        cancelled = get_cancelled_exc_class()
-        try:
-            yield
-        except cancelled:
-            raise
-        except BaseException as exc:
-            self._outcome = exc
 
     @contextmanager
     def block(self) -> Iterator[None]:
@@ -183,7 +173,7 @@ class Run:
             peer: If the test has got into the block.
         """
         __tracebackhide__ = True
-        outcome, problem = self._outcome, preferred(self._late, self._error)
+        outcome, problem = self.kept.error, preferred(self._late, self._error)
         if problem is not None and outcome is not None:
             if self._has_caused(outcome, peer):
                 problem.__context__ = problem.__context__ or outcome
@@ -193,7 +183,7 @@ class Run:
         elif problem is not None and self._tells_of_the_end(problem):
             problem.add_note(_LET_OUT)
         error = preferred(outcome, problem)
-        self._outcome = self._late = self._error = None
+        self.kept.error = self._late = self._error = None
         try:
             if error is not None:
                 raise error
