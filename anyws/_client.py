@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from ._client_channel import ClientChannel
 from ._close import CloseInfo
 from ._direct import DirectChannel
-from ._events import Event
+from ._events import Binary, Event
 from ._fragments import (
     FragmentSession,
     ReceiveStream,
@@ -220,7 +220,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             Safe: the ping is sent all the same, and its pong ignored.
         Source: RFC 6455 sections 5.5.2 and 5.5.3.
         """
-        if not isinstance(data, bytes | bytearray | memoryview):
+        if not isinstance(data, Binary):
             raise TypeError(f"a ping carries bytes, not {type(data).__name__}")
         if len(data) > 125:
             raise ValueError(f"a ping carries at most 125 bytes, not {len(data)}")

@@ -172,7 +172,7 @@ class Connector(AsyncContextManagerMixin):
                 subprotocols=self._subprotocols,
                 compression=self._compression is not None,
             )
-            if deadline is None:
+            if deadline is None:  # what the headers take to make does not count
                 limit = self._open_timeout
                 deadline = inf if limit is None else current_time() + limit
             try:

@@ -32,7 +32,7 @@ from websockets.uri import WebSocketURI
 from ._errors import HandshakeError, HandshakeRejected, ProtocolError
 from ._opening import USER_AGENT, starlette_headers
 from ._transport import SocketTransport, StreamTransport, reason_of
-from ._url import colon_in_user, is_loopback, with_password
+from ._url import NOT_PARSED, fault_in, is_loopback, with_password
 
 
 def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
@@ -57,13 +57,11 @@ def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
         parts = urlsplit(proxy)
         parsed = parse_proxy(with_password(parts))
         basic = parsed.scheme.startswith("http")
-        reason = colon_in_user(parsed.username) if basic else ""
-        if parts.port == 0:
-            reason = "its port is 0"
+        reason = fault_in(parts.port, parsed.username if basic else None)
     except InvalidProxy as exc:
         reason = exc.msg if "://" in proxy else "it does not begin as http:// does"
-    except ValueError:  # it repeats what may be part of a password
-        reason = "its port or host is none, or its user or password is not UTF-8"
+    except ValueError:
+        reason = NOT_PARSED
     else:
         if not reason:
             return parsed

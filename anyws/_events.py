@@ -131,7 +131,7 @@ def measured(event: Event) -> tuple[Event, int]:
         raise TypeError(f"str expected, not {type(text).__name__}")
     if isinstance(data, bytes) and len(event) == 2:
         return event, len(data)
-    if not isinstance(data, bytes | bytearray | memoryview):
+    if not isinstance(data, Binary):
         raise TypeError(f"bytes expected, not {type(data).__name__}")
     # A copy: the caller may change its buffer before the server has taken it.
     data = bytes(data)

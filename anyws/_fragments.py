@@ -144,7 +144,7 @@ class SendStream:
     def _encoded(self, part: str | Binary) -> bytes:
         if self.kind == "text" and isinstance(part, str):
             return part.encode()
-        if self.kind == "binary" and isinstance(part, bytes | bytearray | memoryview):
+        if self.kind == "binary" and isinstance(part, Binary):
             return bytes(part)
         raise TypeError(
             f"a {self.kind} message has no parts of the type {type(part).__name__}"

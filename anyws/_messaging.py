@@ -293,6 +293,6 @@ def _check_mode(mode: str) -> None:
 def _send_event(message: str | Binary) -> Event:
     if isinstance(message, str):
         return {"type": SEND, "text": message}
-    if isinstance(message, bytes | bytearray | memoryview):
+    if isinstance(message, Binary):
         return {"type": SEND, "bytes": message}
     raise TypeError(f"a message is str or bytes, not {type(message).__name__}")

@@ -15,6 +15,9 @@ from ._errors import HandshakeRejected, ProtocolError
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
+# What is said of a URL that could not: the error may repeat a part of a password.
+NOT_PARSED: Final = "its port or host is none, or its user or password is not UTF-8"
+
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 
 
@@ -38,13 +41,11 @@ def parse_url(url: str) -> WebSocketURI:
         uri = parse_uri(with_password(parts._replace(path="", query="")))
         uri.path, uri.query = _escaped(parts.path), _escaped(parts.query)
         "".join(uri.user_info or ()).encode()
-        reason = colon_in_user(uri.username)
-        if parts.port == 0:
-            reason = "its port is 0"
+        reason = fault_in(parts.port, uri.username)
     except InvalidURI as exc:
         reason = exc.msg
-    except ValueError:  # it repeats what may be part of a password
-        reason = "its port or host is none, or its user or password is not UTF-8"
+    except ValueError:
+        reason = NOT_PARSED
     else:
         if not reason:
             return uri
@@ -68,11 +69,18 @@ def _escaped(text: str) -> str:
     )
 
 
-def colon_in_user(name: str | None) -> str:
-    """Return why a user's name cannot be sent, if it cannot (RFC 7617 section 2)."""
-    if name is None or ":" not in name:
-        return ""
-    return "its user has a colon, which ends a user's name in basic authentication"
+def fault_in(port: int | None, user: str | None) -> str:
+    """Return what is wrong with parts of a URL that could be parsed, if anything is.
+
+    Args:
+        port: Where to.
+        user: Who is named by basic authentication (RFC 7617 section 2).
+    """
+    if port == 0:
+        return "its port is 0"
+    if user is not None and ":" in user:
+        return "its user has a colon, which ends a user's name in basic authentication"
+    return ""
 
 
 def shown(url: WebSocketURI) -> str:
