@@ -1,16 +1,17 @@
 # /// script
 # dependencies = ["nox[uv]>=2026.10"]
 # ///
-"""Everything that is checked. `nox` runs it all, `nox -s NAME` one session.
+"""Everything that is checked.
 
-Two sessions run at a time, as each of them waits now and then, and some have only one
-process. Each prints when it has ended; with `-j 1` as it goes.
+`nox` runs lint, types and the tests that are quick, on the one Python that runs nox.
+`nox -s matrix` runs all the rest, on every Python. `nox -s NAME` runs one session.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -19,12 +20,13 @@ import nox
 
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "uv"
-# A Python that is not here is a failure that says so, never a quiet skip, and never a
-# download behind the user's back.
+# A Python that is not here is an error, never a quiet skip, and never a download that
+# the user did not ask for.
 nox.options.error_on_missing_interpreters = True
 nox.options.download_python = "never"
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
-nox.options.parallel = 2
+nox.options.sessions = ["lint", "types", "quick"]
+# Where more than one session runs at a time, each session may be one of them.
 nox.options.allow_parallel = True
 # Each worker and each server under test is a process of its own, and would compile all
 # that it imports where this is set: seconds each.
@@ -68,7 +70,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the types, and that the public interface is completely typed."""
     session.install(PACKAGE, *TYPING)
@@ -78,7 +80,7 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--verifytypes", "anyws", "--ignoreexternal")
 
 
-@nox.session(python=PYTHONS[0])
+@nox.session(python=PYTHONS[0], tags=["matrix"])
 def build(session: nox.Session) -> None:
     """Build wheel and sdist, check what is in them, import with no extra installed."""
     dist = Path(session.create_tmp()).resolve()
@@ -178,7 +180,7 @@ CONFORMANCE = {
 }
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session(python=PYTHONS[-1], tags=["matrix"])
 @nox.parametrize("project", list(CONFORMANCE), ids=list(CONFORMANCE))
 def conformance(session: nox.Session, project: str) -> None:
     """Run the tests of Starlette and FastAPI with our class in the place of theirs."""
@@ -244,7 +246,33 @@ def parallel(session: nox.Session) -> tuple[str, ...]:
     return "-n", str(workers // 2 if session.parallel else workers), "--dist=worksteal"
 
 
-@nox.session(python=PYTHONS[0])
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Run the tests that are quick, on the Python that runs nox."""
+    session.install(PACKAGE, *TEST)
+    session.run("python", "--version")
+    chosen = (*QUICK, *without(SERVER_FILES))
+    session.run("pytest", *parallel(session), *chosen, *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def matrix(session: nox.Session) -> None:
+    """Run all the rest, on every Python, two sessions at a time.
+
+    Two, as each of them waits now and then, and some have only one process. What a
+    session prints is shown when it has ended.
+    """
+    missing = [version for version in PYTHONS if not shutil.which(f"python{version}")]
+    if missing:
+        session.error(
+            f"not found: {', '.join(f'python{version}' for version in missing)}. "
+            "Install what is missing, so that it is on PATH or kept by pyenv "
+            f"(`pyenv install {' '.join(missing)}`), and run this again"
+        )
+    session.run("nox", "-j", "2", "-t", "matrix", *session.posargs, external=True)
+
+
+@nox.session(python=PYTHONS[0], tags=["matrix"])
 def minimums(session: nox.Session) -> None:
     """Run the tests on the oldest Python with the oldest versions that are promised."""
     session.install("--resolution=lowest-direct", PACKAGE, *TEST)
@@ -252,7 +280,7 @@ def minimums(session: nox.Session) -> None:
     session.run("pytest", *parallel(session), *quick, *session.posargs)
 
 
-@nox.session(python=PYTHONS[0])
+@nox.session(python=PYTHONS[0], tags=["matrix"])
 def examples(session: nox.Session) -> None:
     """Run the examples with what a user has who followed the README."""
     # pytest drives them.
@@ -260,7 +288,7 @@ def examples(session: nox.Session) -> None:
     session.run("pytest", "tests/test_examples.py", *session.posargs)
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=PYTHONS, tags=["matrix"])
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed wheel, on asyncio, uvloop and trio."""
     newest = session.python == PYTHONS[-1]
@@ -280,7 +308,7 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *together, "-k", "uvloop")
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session(python=PYTHONS[-1], tags=["matrix"])
 def live(session: nox.Session) -> None:
     """Run the tests that ask real servers."""
     session.install(PACKAGE, *TEST, *FRAMEWORKS)
@@ -288,7 +316,7 @@ def live(session: nox.Session) -> None:
     session.run("pytest", *parallel(session), *TOGETHER, *files)
 
 
-@nox.session(python=PYTHONS[-1], allow_parallel=False)
+@nox.session(python=PYTHONS[-1], allow_parallel=False, tags=["matrix"])
 def alone(session: nox.Session) -> None:
     """Run the tests that count seconds, with nothing beside them."""
     session.install(PACKAGE, *TEST, *FRAMEWORKS)
@@ -309,7 +337,7 @@ def measure_coverage(session: nox.Session, *arguments: str) -> None:
     session.run("coverage", "report")
 
 
-@nox.session(python=PYTHONS[-1], default=False)
+@nox.session(python=PYTHONS[-1])
 def servers(session: nox.Session) -> None:
     """Ask every server what holds there, and write that into the README."""
     session.install(PACKAGE, *TEST, *SERVERS)
