@@ -8,12 +8,17 @@ from starlette.websockets import (
     WebSocketState,
 )
 
-from ._client import ClientWebSocket, HandshakeResponse
-from ._close import CloseCode, CloseInfo
-from ._connect import Connector, connect
-from ._drain import Drain
-from ._endpoint import WebSocketMiddleware, endpoint
-from ._errors import (
+from ._client.connect import Connector, connect
+from ._client.retry import Retry
+from ._client.websocket import ClientWebSocket, HandshakeResponse
+from ._messages.object_stream import MessageStream
+from ._messages.parts import ReceiveStream, SendStream
+from ._server.drain import Drain
+from ._server.endpoint import endpoint
+from ._server.middleware import WebSocketMiddleware
+from ._server.websocket import WebSocket
+from ._values.closing import CloseCode, CloseInfo
+from ._values.errors import (
     ConnectionClosed,
     HandshakeError,
     HandshakeRejected,
@@ -23,13 +28,9 @@ from ._errors import (
     ProtocolError,
     WebSocketError,
 )
-from ._errors import name_as_public as _name_as_public
-from ._fragments import ReceiveStream, SendStream
-from ._messages import MessageStream
-from ._options import Options
-from ._retry import Retry
-from ._statistics import Statistics
-from ._websocket import WebSocket
+from ._values.errors import name_as_public as _name_as_public
+from ._values.options import Options
+from ._values.statistics import Statistics
 
 __all__ = (
     "ClientWebSocket",

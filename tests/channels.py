@@ -15,7 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 import anyws
-from anyws._options import Options
+from anyws._values.options import Options
 
 Event = MutableMapping[str, Any]
 SCOPE = {

@@ -24,11 +24,11 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 import anyws
-from anyws._client_channel import ClientChannel
-from anyws._messaging import Messaging
-from anyws._options import Options
-from anyws._transport import StreamTransport
-from anyws._wire import Side, Wire
+from anyws._client.client_channel import ClientChannel
+from anyws._frames.codec import Codec, Side
+from anyws._frames.transport import StreamTransport
+from anyws._messages.verbs import Messaging
+from anyws._values.options import Options
 
 from .channels import Event
 from .obedient import Boom, Far
@@ -203,7 +203,7 @@ class ServerChannel(ClientChannel):
         assert event["type"] == "websocket.accept"
         await self._transport.send_all(b"".join(self._protocol.data_to_send()))
         extensions = self._protocol.extensions
-        wire = Wire(Side.SERVER, max_message_bytes=self._limit, extensions=extensions)
+        wire = Codec(Side.SERVER, max_message_bytes=self._limit, extensions=extensions)
         self.open(wire, compressed=bool(extensions))
 
 

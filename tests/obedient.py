@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 
 from anyws import CloseInfo, ConnectionClosed, WebSocket, endpoint
-from anyws._messaging import Messaging
+from anyws._messages.verbs import Messaging
 
 
 class Boom(Exception):

@@ -24,7 +24,7 @@ from websockets.http11 import Request
 from websockets.streams import StreamReader
 from websockets.utils import accept_key
 
-from anyws._wire import Side, Wire
+from anyws._frames.codec import Codec, Side
 
 HOST: Final = "127.0.0.1"
 
@@ -95,7 +95,7 @@ class Visit:
     async def echo(self) -> None:
         """Accept, and send back each message, until the closing handshake is over."""
         await self.accept()
-        wire = Wire(Side.SERVER, max_message_bytes=2**24)
+        wire = Codec(Side.SERVER, max_message_bytes=2**24)
         try:
             while wire.info is None:
                 for event in wire.receive(await self.stream.receive()):

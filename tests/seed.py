@@ -71,7 +71,7 @@ def scope_of(**changes: Any) -> dict[str, Any]:
     }
 
 
-class Wire:
+class Codec:
     """A server of one connection: it delivers a script and records what it is sent.
 
     Attributes:

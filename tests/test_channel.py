@@ -13,16 +13,16 @@ from trio.testing import MockClock
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 
 import anyws
-from anyws._channel import (
+from anyws._frames.codec import Codec, Side
+from anyws._frames.frame_channel import (
     ANSWERS_BYTES,
     EARLY_BYTES,
     READ_AHEAD_BYTES,
     READ_AHEAD_MESSAGES,
     SLICE_BYTES,
 )
-from anyws._options import Options
-from anyws._session import Session
-from anyws._wire import Side, Wire
+from anyws._session.session import Session
+from anyws._values.options import Options
 
 from .wired import (
     BINARY,
@@ -334,7 +334,7 @@ async def test_compressed_reads_are_looked_at_in_slices(
     """A read that grows a lot is not decompressed beyond the read-ahead."""
     sizes = list[int]()
 
-    class Watched(Wire):
+    class Watched(Codec):
         def receive(self, data: bytes) -> list[Any]:
             sizes.append(len(data))
             return super().receive(data)
@@ -627,11 +627,11 @@ async def test_an_answer_that_cannot_be_written_ends_the_connection(
 
 async def test_the_maker_may_close_in_the_sessions_place(channel: WiredChannel) -> None:
     """`close` and `flush` write a closing frame, once there can be one."""
-    session_of(channel)
+    session = session_of(channel)
     channel.wire.close(1011)
     channel.wire.ping(b"x")
     await channel.wire.flush()
-    channel.wire.open(Wire(Side.SERVER, max_message_bytes=1), compressed=False)
+    channel.wire.open(Codec(Side.SERVER, max_message_bytes=1), compressed=False)
     assert channel.frames == []
     channel.wire.close(1011)
     await channel.wire.flush()
@@ -639,6 +639,8 @@ async def test_the_maker_may_close_in_the_sessions_place(channel: WiredChannel) 
     await channel.wire.flush()
 
     assert channel.frames == [(CLOSE, close_payload(1011))]
+    session.connection.inbound.discard()
+    session.connection.outbound.discard()
 
 
 # The end

@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 from starlette.exceptions import WebSocketException
 
 import anyws
-from anyws._messaging import Messaging
+from anyws._messages.verbs import Messaging
 
 from .ends import HOST, KINDS, Ends, Listener, listening
 from .servers import ENGINE, Servers, quiet

@@ -17,7 +17,7 @@ from anyio.abc import SocketAttribute
 from trio.testing import MockClock
 
 import anyws
-from anyws._wire import Side, Wire
+from anyws._frames.codec import Codec, Side
 
 from .ends import GONE, KINDS, RawServer, opened, raw
 from .wired import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_payload
@@ -51,7 +51,7 @@ async def reset(server: RawServer) -> None:
     await anyio.aclose_forcefully(server.stream)
 
 
-# Pings
+# Keepalive
 
 
 async def test_a_ping_is_timed_by_its_pong(tmp_path: Path) -> None:
@@ -347,9 +347,9 @@ async def test_who_broke_the_rules_is_left_to_read_why(tmp_path: Path) -> None:
 # What is cancelled, and what is cut short
 
 
-async def read_all(server: RawServer) -> tuple[list[str | bytes], Wire]:
+async def read_all(server: RawServer) -> tuple[list[str | bytes], Codec]:
     """Read as a server to the end of the stream; return the messages."""
-    wire, messages = Wire(Side.SERVER, max_message_bytes=2 * SIZE), list[str | bytes]()
+    wire, messages = Codec(Side.SERVER, max_message_bytes=2 * SIZE), list[str | bytes]()
     try:
         while wire.info is None:
             events = wire.receive(await server.stream.receive())

@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 import anyws
-from anyws._wire import Wire
+from anyws._frames.codec import Codec
 
 from .ends import RawServer, raw
 from .wired import CLOSE, PING, PONG, TEXT, closing, frame
@@ -35,7 +35,7 @@ Receiving: TypeAlias = Callable[
 @pytest.fixture(autouse=True)
 def term(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give who receives an hour to come back."""
-    monkeypatch.setattr("anyws._client_channel._TERM", HOUR)
+    monkeypatch.setattr("anyws._client.client_channel._TERM", HOUR)
 
 
 def text(payload: str) -> bytes:
@@ -181,7 +181,7 @@ async def test_the_stream_is_not_lent_for_long(
     receiving: Receiving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who does not come back in time need not: the end is seen."""
-    monkeypatch.setattr("anyws._client_channel._TERM", 0.01)
+    monkeypatch.setattr("anyws._client.client_channel._TERM", 0.01)
     async with receiving() as (ws, server, _):
         await server.send(text("unread"), closing(1001, mask=None))
         assert (await ws.wait_closed()).code == 1001
@@ -215,13 +215,13 @@ async def test_a_defect_of_ours_is_not_who_receives(
 ) -> None:
     """It ends the connection, and leaves the block, whoever was reading."""
 
-    def break_down(wire: Wire, data: bytes) -> list[Any]:
+    def break_down(wire: Codec, data: bytes) -> list[Any]:
         raise LookupError
 
     ended = anyio.Event()
     with pytest.RaisesGroup(LookupError):
         async with receiving() as (ws, server, tasks):
-            monkeypatch.setattr(Wire, "receive", break_down)
+            monkeypatch.setattr(Codec, "receive", break_down)
             tasks.start_soon(server.send, text("lost"))
             with pytest.raises(anyws.ConnectionClosed):
                 await ws.receive_text()

@@ -21,7 +21,7 @@ from anyws import (
     ProtocolError,
     Retry,
 )
-from anyws._retry import Backoff, may_get_better
+from anyws._client.retry import Backoff, may_get_better
 
 GONE = CloseInfo(1006, "", "network", False)
 BUSY = CloseInfo(1013, "", "peer", True)

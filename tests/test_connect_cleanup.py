@@ -160,7 +160,7 @@ async def test_what_fails_behind_the_handshake_leaves_nothing(
     def broken(*_: Any, **__: Any) -> Any:
         raise LookupError
 
-    monkeypatch.setattr("anyws._client.Wire", broken)
+    monkeypatch.setattr("anyws._client.websocket.Codec", broken)
     async with serving(Visit.echo) as peer:
         with pytest.raises(LookupError) as caught:
             async with anyws.connect(peer.url):

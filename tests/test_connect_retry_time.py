@@ -89,7 +89,7 @@ def net(monkeypatch: pytest.MonkeyPatch) -> Any:
     async def network(*happenings: Any) -> AsyncIterator[Net]:
         async with anyio.create_task_group() as tg:
             net = Net(tg, list(happenings))
-            monkeypatch.setattr("anyws._dial.connect_tcp", net.connect_tcp)
+            monkeypatch.setattr("anyws._client.dial.connect_tcp", net.connect_tcp)
             yield net
         for end in net.ends:
             with pytest.raises((anyio.ClosedResourceError, anyio.EndOfStream)):

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anyws import CloseInfo, _arguments
-from anyws._arguments import settings_of
-from anyws._cli import main
-from anyws._console import (
+from anyws import CloseInfo
+from anyws._cli import arguments as _arguments
+from anyws._cli.arguments import settings_of
+from anyws._cli.console import (
     HELP,
     Action,
     Close,
@@ -32,7 +32,8 @@ from anyws._console import (
     line_of,
     rows_of,
 )
-from anyws._terminal import Lines, Output, Sink
+from anyws._cli.conversation import main
+from anyws._cli.terminal import Lines, Output, Sink
 
 from .servers import need
 

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket as StarletteWebSocket
 
 import anyws
-from anyws._hosting import host
-from anyws._session import EXTENSION, Session
+from anyws._server.guard import host
+from anyws._session.session import EXTENSION, Session
 from anyws.testing import Rejected, connect
 
 from .channels import SCOPE, Channel

@@ -23,9 +23,9 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ConnectionState
 
 from anyws.hypercorn import engine
-from anyws.hypercorn._h2 import EngineH2Protocol
-from anyws.hypercorn._h2_streams import EngineHTTPStream, EngineStreamBuffer, Signal
-from anyws.hypercorn._h3 import RefusedStream
+from anyws.hypercorn._http2.protocol import EngineH2Protocol
+from anyws.hypercorn._http2.streams import EngineHTTPStream, EngineStreamBuffer, Signal
+from anyws.hypercorn._http3 import RefusedStream
 
 
 async def responds(_: Any, receive: Any, send: Any, *__: object) -> None:

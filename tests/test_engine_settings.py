@@ -63,7 +63,7 @@ def test_a_peer_that_answers_no_ping_is_closed(
 
 
 def test_a_peer_that_answers_pings_stays(server: Server, case: str, kind: str) -> None:
-    """Pings go on coming, and the connection is as usable as before."""
+    """Keepalive go on coming, and the connection is as usable as before."""
     with server.raw(f"/{kind}/echo", case) as client:
         answer_pings(client, 3)
         client.send_text("still there")
@@ -103,7 +103,7 @@ def test_compression_can_be_turned_off(server: Server, case: str) -> None:
 
 
 def test_hypercorns_own_ping_interval_holds(tmp_path: Path, case: str) -> None:
-    """Pings come as often as Hypercorn's setting says."""
+    """Keepalive come as often as Hypercorn's setting says."""
     server = Server(
         *("asyncio", tmp_path, "--websocket-ping-interval", "1"),
         module=servers.ENGINE,

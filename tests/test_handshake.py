@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 
-from anyws.hypercorn._handshake import HandshakeRefusal, Headers, OpeningHandshake
+from anyws._server.handshake import HandshakeRefusal, Headers, ServerHandshake
 
 # Those of RFC 6455 section 1.3.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -29,10 +29,10 @@ def opening(
     path: bytes = b"/",
     http_version: str = "1.1",
     without: bytes = b"",
-) -> OpeningHandshake:
+) -> ServerHandshake:
     """Return a handshake with more headers, or without one."""
     headers = [header for header in HEADERS if header[0] != without]
-    return OpeningHandshake(path, [*headers, *more], http_version)
+    return ServerHandshake(path, [*headers, *more], http_version)
 
 
 def refused(*more: tuple[bytes, bytes], **options: object) -> HandshakeRefusal:
@@ -69,7 +69,7 @@ def test_names_and_values_as_clients_spell_them() -> None:
         (b"Sec-WebSocket-Version", b" 13 "),
         (b"Sec-WebSocket-Protocol", b"chat , v2.chat "),
     ]
-    handshake = OpeningHandshake(b"/", headers, "1.1")
+    handshake = ServerHandshake(b"/", headers, "1.1")
 
     assert handshake.subprotocols == ["chat", "v2.chat"]
     assert (b"sec-websocket-accept", ACCEPT) in handshake.answer(None)[1]
@@ -336,7 +336,7 @@ def test_no_request_raises_anything_else(
 ) -> None:
     """Whatever a client writes is a handshake or a refusal."""
     try:
-        handshake = OpeningHandshake(
+        handshake = ServerHandshake(
             path, [*(HEADERS if whole else []), *headers], http_version
         )
     except HandshakeRefusal as exc:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from anyws.testing import connect
-from anyws.testing._dialects import DIALECTS
+from anyws.testing._server.dialects import DIALECTS
 
 from . import probes
 from .probes import LAW, NOTES

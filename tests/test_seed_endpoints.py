@@ -12,7 +12,7 @@ from starlette.endpoints import WebSocketEndpoint
 import anyws
 
 from . import seed
-from .seed import ACCEPT, CLOSE, CONNECT, LEFT, Event, Wire, arriving, row, scope_of
+from .seed import ACCEPT, CLOSE, CONNECT, LEFT, Codec, Event, arriving, row, scope_of
 
 ours, substituted = seed.ours, seed.substituted
 
@@ -39,7 +39,7 @@ class Recorded(WebSocketEndpoint):
         self.calls.append(close_code)
 
 
-def recorded(wire: Wire, encoding: str | None = None) -> Recorded:
+def recorded(wire: Codec, encoding: str | None = None) -> Recorded:
     """Return an endpoint on a wire."""
     endpoint = Recorded(scope_of(), wire.receive, wire.send)
     endpoint.encoding = cast(Any, encoding)
@@ -49,7 +49,7 @@ def recorded(wire: Wire, encoding: str | None = None) -> Recorded:
 
 def test_an_endpoint_keeps_its_channel() -> None:
     """S-100: scope, receive and send are attributes; other scopes are refused."""
-    wire = Wire()
+    wire = Codec()
     endpoint = recorded(wire)
     assert endpoint.scope == scope_of()
     assert (endpoint.receive, endpoint.send) == (wire.receive, wire.send)
@@ -81,7 +81,7 @@ async def test_an_endpoint_is_driven(
     encoding: str | None, event: Event, data: object, left: Event, code: int
 ) -> None:
     """S-102, S-104: the hooks get what was decoded, and how the peer left."""
-    wire = Wire(CONNECT, event, left)
+    wire = Codec(CONNECT, event, left)
     endpoint = recorded(wire, encoding)
     await endpoint
     assert endpoint.calls == ["connect", data, code]
@@ -99,7 +99,7 @@ async def test_an_endpoint_is_driven(
 @pytest.mark.usefixtures("ours")
 async def test_an_endpoint_refuses_data(encoding: str, event: Event, says: str) -> None:
     """S-102: it closes with 1003 and raises; the hook gets 1011."""
-    wire = Wire(CONNECT, event)
+    wire = Codec(CONNECT, event)
     endpoint = recorded(wire, encoding)
     with pytest.raises(RuntimeError, match=says):
         await endpoint
@@ -114,7 +114,7 @@ async def test_an_endpoint_refuses_data(encoding: str, event: Event, says: str) 
 @pytest.mark.usefixtures("ours")
 async def test_an_endpoint_that_fails(encoding: str, error: type[Exception]) -> None:
     """The error is raised again, and nothing is sent for it."""
-    wire = Wire(CONNECT, arriving("fail"))
+    wire = Codec(CONNECT, arriving("fail"))
     endpoint = recorded(wire, encoding)
     with pytest.raises(error):
         await endpoint
@@ -127,7 +127,7 @@ async def test_an_endpoint_that_is_cancelled() -> None:
     """S-104: `on_disconnect` runs all the same, with 1000."""
     deliver, queue = anyio.create_memory_object_stream[Event](1)
     with deliver, queue:
-        endpoint = recorded(Wire())
+        endpoint = recorded(Codec())
         endpoint.receive = queue.receive
         deliver.send_nowait(CONNECT)
         async with anyio.create_task_group() as tasks:

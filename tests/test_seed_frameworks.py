@@ -31,7 +31,7 @@ from starlette.websockets import WebSocketClose, WebSocketDisconnect, WebSocketS
 import anyws
 
 from . import seed
-from .seed import CLOSE, Client, Plain, Wire, row, scope_of
+from .seed import CLOSE, Client, Codec, Plain, row, scope_of
 
 client, substituted = seed.client, seed.substituted
 
@@ -287,7 +287,7 @@ def page(request: object) -> PlainTextResponse:
 )
 async def test_where_there_is_no_websocket(app: ASGIApp) -> None:
     """It is closed with 1000 before the accept, through our channel or a server's."""
-    wire = Wire()
+    wire = Codec()
     websocket = wire.websocket()
     scope = scope_of(headers=[(b"host", b"testserver")])
     await app(scope, websocket.receive, websocket.send)
@@ -334,7 +334,7 @@ async def test_the_application_that_only_closes(
     arguments: tuple[Any, ...], changes: dict[str, Any]
 ) -> None:
     """Starlette's `WebSocketClose` sends through ours what it sends to a server."""
-    wire = Wire()
+    wire = Codec()
     websocket = wire.websocket()
     await WebSocketClose(*arguments)(scope_of(), websocket.receive, websocket.send)
     assert wire.sent == [{**CLOSE, **changes}]

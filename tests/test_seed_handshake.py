@@ -23,7 +23,7 @@ from .seed import (
     DISCONNECTED,
     LEFT,
     SEED_AND_OURS,
-    Wire,
+    Codec,
     arriving,
     row,
 )
@@ -47,7 +47,7 @@ async def test_accept_takes_the_connect_and_sends_the_accept(
     cls: type[anyws.WebSocket], arguments: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     """It receives first, then sends one whole event; both states are connected."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     websocket = wire.websocket(cls)
     await websocket.accept(**arguments)
     (sent,) = wire.sent
@@ -59,7 +59,7 @@ async def test_accept_takes_the_connect_and_sends_the_accept(
 @SEED_AND_OURS
 async def test_accept_receives_only_the_connect(cls: type[anyws.WebSocket]) -> None:
     """S-70: where the connect was received already, nothing more is."""
-    wire = Wire(CONNECT, arriving("hello"))
+    wire = Codec(CONNECT, arriving("hello"))
     websocket = wire.websocket(cls)
     await websocket.receive()
     await websocket.accept("chat", [(b"a", b"1")])
@@ -69,7 +69,7 @@ async def test_accept_receives_only_the_connect(cls: type[anyws.WebSocket]) -> N
 @SEED_AND_OURS
 async def test_accept_twice(cls: type[anyws.WebSocket]) -> None:
     """S-71: the second raises the error of the table."""
-    websocket = await Wire().accepted(cls)
+    websocket = await Codec().accepted(cls)
     with pytest.raises(RuntimeError, match=r"but got 'websocket\.accept'"):
         await websocket.accept()
 
@@ -77,7 +77,7 @@ async def test_accept_twice(cls: type[anyws.WebSocket]) -> None:
 @SEED_AND_OURS
 async def test_accept_after_close(cls: type[anyws.WebSocket]) -> None:
     """S-71: what was rejected cannot be accepted."""
-    websocket = Wire(CONNECT).websocket(cls)
+    websocket = Codec(CONNECT).websocket(cls)
     await websocket.close()
     with pytest.raises(WebSocketDisconnected, match='Cannot call "send"'):
         await websocket.accept()
@@ -86,7 +86,7 @@ async def test_accept_after_close(cls: type[anyws.WebSocket]) -> None:
 @SEED_AND_OURS
 async def test_accept_of_something_else(cls: type[anyws.WebSocket]) -> None:
     """S-71: a connection does not begin with a message; nothing is sent."""
-    wire = Wire(arriving("hello"))
+    wire = Codec(arriving("hello"))
     with pytest.raises(RuntimeError, match=r'Expected ASGI message "websocket\.conn'):
         await wire.websocket(cls).accept()
     assert wire.sent == []
@@ -120,7 +120,7 @@ async def test_an_accept_that_must_not_be_sent(
     arguments: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     """S-70, deviation: it is refused and can be repeated; the server sees nothing."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     websocket = wire.websocket()
     with pytest.raises(error, match=says):
         await websocket.accept(**arguments)
@@ -133,14 +133,14 @@ async def test_an_accept_that_must_not_be_sent(
 
 async def test_no_subprotocol_can_be_chosen_where_none_was_offered() -> None:
     """S-70, deviation: so it is where the scope does not have the list at all."""
-    websocket = Wire(CONNECT).websocket(subprotocols=None)
+    websocket = Codec(CONNECT).websocket(subprotocols=None)
     with pytest.raises(ValueError, match="not offered"):
         await websocket.accept("chat")
 
 
 async def test_header_names_are_sent_in_lower_case() -> None:
     """S-70, deviation: ASGI wants them so, and HTTP/2 refuses others."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     await wire.websocket().accept(headers=[(b"X-Seed", b"Value")])
     assert wire.sent[0]["headers"] == [(b"x-seed", b"Value")]
 
@@ -166,7 +166,7 @@ async def test_close_sends_a_close(
     changes: dict[str, Any],
 ) -> None:
     """It is one whole event, and the peer's answer is not waited for."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted(cls) if accepted else wire.websocket(cls)
     asked = wire.asked
     await websocket.close(*arguments)
@@ -177,7 +177,7 @@ async def test_close_sends_a_close(
 
 async def test_aclose_is_close() -> None:
     """S-72: AnyIO's name for it closes with 1000."""
-    wire = Wire()
+    wire = Codec()
     await (await wire.accepted()).aclose()
     assert wire.sent == [CLOSE]
 
@@ -185,7 +185,7 @@ async def test_aclose_is_close() -> None:
 @pytest.mark.parametrize("accepted", [False, True], ids=["rejected", "closed"])
 async def test_close_twice(accepted: bool) -> None:
     """S-73, deviation: the second is silent, and nothing is sent; the first counts."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted() if accepted else wire.websocket()
     await websocket.close(4000, "first")
     await websocket.close(4001, "second")
@@ -209,7 +209,7 @@ SERVERS_ERRORS = pytest.mark.parametrize(
 @SERVERS_ERRORS
 async def test_close_after_the_peers_disconnect(error: Exception | None) -> None:
     """S-74, deviation: silent whatever the server says; what the peer said holds."""
-    wire = Wire(LEFT)
+    wire = Codec(LEFT)
     websocket = await wire.accepted()
     await websocket.receive()
     wire.error = error
@@ -221,7 +221,7 @@ async def test_close_after_the_peers_disconnect(error: Exception | None) -> None
 @SERVERS_ERRORS
 async def test_close_when_the_peer_has_gone_unnoticed(error: Exception | None) -> None:
     """S-74, deviation: silent too where the disconnect was not received yet."""
-    wire = Wire(LEFT)
+    wire = Codec(LEFT)
     websocket = await wire.accepted()
     wire.error = error
     await websocket.close()
@@ -230,7 +230,7 @@ async def test_close_when_the_peer_has_gone_unnoticed(error: Exception | None) -
 
 async def test_close_after_a_send_that_failed() -> None:
     """S-74, deviation: the end is known already, so nothing is said."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted()
     wire.error = BrokenPipeError()
     with pytest.raises(anyws.ConnectionClosed):
@@ -241,7 +241,7 @@ async def test_close_after_a_send_that_failed() -> None:
 
 async def test_close_before_accept_when_the_peer_has_gone() -> None:
     """S-74, deviation from S-62 by rule 9 of the law: a rejection is silent too."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     websocket = wire.websocket()
     await websocket.receive()
     wire.error = BrokenPipeError()
@@ -259,7 +259,7 @@ NOT_IN_A_FRAME = pytest.mark.parametrize(
 @NOT_IN_A_FRAME
 async def test_a_code_that_must_not_be_sent(code: int) -> None:
     """Deviation: it is a ValueError that names it; the connection stays open."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted()
     with pytest.raises(ValueError, match=str(code)):
         await websocket.close(code)
@@ -274,7 +274,7 @@ async def test_a_code_that_must_not_be_sent(code: int) -> None:
 @pytest.mark.parametrize("code", ["4000", 1000.0, [1000]], ids=["str", "float", "list"])
 async def test_a_code_that_is_no_number(accepted: bool, code: Any) -> None:
     """S-72, deviation: it is a TypeError, and servers do not see it."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted() if accepted else wire.websocket()
     with pytest.raises(TypeError, match="int"):
         await websocket.close(code)
@@ -285,7 +285,7 @@ async def test_a_code_that_is_no_number(accepted: bool, code: Any) -> None:
 @NOT_IN_A_FRAME
 async def test_any_code_rejects(cls: type[anyws.WebSocket], code: int) -> None:
     """Before the accept no frame carries the code, so none is refused."""
-    wire = Wire()
+    wire = Codec()
     await wire.websocket(cls).close(code)
     assert wire.sent == [{**CLOSE, "code": code}]
 
@@ -293,7 +293,7 @@ async def test_any_code_rejects(cls: type[anyws.WebSocket], code: int) -> None:
 @pytest.mark.parametrize("code", [1003, 1007, 1014, 3000, 4999])
 async def test_a_code_at_the_edge_is_sent(code: int) -> None:
     """S-72: what RFC 6455 allows goes through."""
-    wire = Wire()
+    wire = Codec()
     await (await wire.accepted()).close(code)
     assert wire.sent == [{**CLOSE, "code": code}]
 
@@ -313,7 +313,7 @@ async def test_a_code_at_the_edge_is_sent(code: int) -> None:
 )
 async def test_a_reason_is_repaired(reason: Any, sent: str) -> None:
     """S-72, S-119, deviation: it becomes text, cut at a character to 123 bytes."""
-    wire = Wire()
+    wire = Codec()
     await (await wire.accepted()).close(1008, reason)
     assert wire.sent == [{**CLOSE, "code": 1008, "reason": sent}]
 
@@ -324,7 +324,7 @@ async def test_a_reason_is_repaired(reason: Any, sent: str) -> None:
 @SEED_AND_OURS
 async def test_a_denial_needs_the_extension(cls: type[anyws.WebSocket]) -> None:
     """S-75: a server that does not know it is not troubled with it."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     websocket = wire.websocket(cls, extensions={})
     with pytest.raises(RuntimeError) as caught:
         await websocket.send_denial_response(Response())
@@ -337,7 +337,7 @@ async def test_a_denial_needs_the_extension(cls: type[anyws.WebSocket]) -> None:
 @SEED_AND_OURS
 async def test_a_denial_after_accept(cls: type[anyws.WebSocket]) -> None:
     """S-76: it is refused as any event out of order."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted(cls, **DENIAL)
     with pytest.raises(RuntimeError, match=r"but got 'websocket\.http\.response\.star"):
         await websocket.send_denial_response(Response())
@@ -364,7 +364,7 @@ async def test_any_response_is_a_denial(
         "Streaming": lambda: StreamingResponse(iter([b"[", b"1]"]), **arguments),
         "File": lambda: FileResponse(file, **arguments),
     }
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     websocket = wire.websocket(cls, **DENIAL, method="GET")
     await websocket.receive()
     await websocket.send_denial_response(make[kind]())

@@ -16,8 +16,8 @@ from .seed import (
     CONNECT,
     LEFT,
     SEED_AND_OURS,
+    Codec,
     Event,
-    Wire,
     arriving,
     collected,
     row,
@@ -77,7 +77,7 @@ async def test_a_message_is_received(
     spelled: str,
 ) -> None:
     """S-83: it is returned, whether the other key is absent or `None`."""
-    websocket = await Wire(SPELLINGS[spelled](payload)).accepted(cls)
+    websocket = await Codec(SPELLINGS[spelled](payload)).accepted(cls)
     assert await RECEIVES[name](websocket) == value
 
 
@@ -87,7 +87,7 @@ async def test_nothing_is_received_before_accept(
     cls: type[anyws.WebSocket], receive: Call
 ) -> None:
     """The error says what to do; the server is not asked."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     with pytest.raises(WebSocketDisconnected) as caught:
         await receive(wire.websocket(cls))
     assert str(caught.value) == (
@@ -102,7 +102,7 @@ async def test_nothing_is_received_after_our_own_close(
     cls: type[anyws.WebSocket], receive: Call
 ) -> None:
     """It is refused in the same words, and what still comes stays with the server."""
-    wire = Wire(arriving("late"))
+    wire = Codec(arriving("late"))
     websocket = await wire.accepted(cls)
     await websocket.close()
     with pytest.raises(WebSocketDisconnected, match="WebSocket is not connected"):
@@ -123,7 +123,7 @@ async def test_the_mode_of_json_is_text_or_binary(
     cls: type[anyws.WebSocket], call: Callable[..., Awaitable[Any]], mode: str
 ) -> None:
     """The mode is checked first, so even before accept; the server is not asked."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     with pytest.raises(RuntimeError) as caught:
         await call(wire.websocket(cls), mode)
     assert str(caught.value) == 'The "mode" argument should be "text" or "binary".'
@@ -144,7 +144,7 @@ async def test_bad_json_leaves_the_connection_open(
     name: str, payload: str | bytes
 ) -> None:
     """Deviation: it is one error, the JSON module's and a ValueError."""
-    wire = Wire(arriving(payload), arriving("next"))
+    wire = Codec(arriving(payload), arriving("next"))
     websocket = await wire.accepted()
     with pytest.raises(json.JSONDecodeError) as caught:
         await RECEIVES[name](websocket)
@@ -173,7 +173,7 @@ async def test_a_message_of_the_wrong_kind(
     name: str, payload: str | bytes, expected: str, received: str, spelled: str
 ) -> None:
     """Deviation: one typed error on every server; the connection stays usable."""
-    websocket = await Wire(SPELLINGS[spelled](payload), arriving("next")).accepted()
+    websocket = await Codec(SPELLINGS[spelled](payload), arriving("next")).accepted()
     with pytest.raises(anyws.MessageTypeError) as caught:
         await RECEIVES[name](websocket)
     assert (caught.value.expected, caught.value.received) == (expected, received)
@@ -197,7 +197,7 @@ async def test_the_disconnect_is_raised(
     cls: type[anyws.WebSocket], name: str, event: Event, code: int, reason: str
 ) -> None:
     """S-85: the error carries code and reason; the next call raises another one."""
-    websocket = await Wire({"type": "websocket.disconnect", **event}).accepted(cls)
+    websocket = await Codec({"type": "websocket.disconnect", **event}).accepted(cls)
     with pytest.raises(WebSocketDisconnect) as caught:
         await RECEIVES[name](websocket)
     assert (caught.value.code, caught.value.reason) == (code, reason)
@@ -209,7 +209,7 @@ async def test_the_disconnect_is_raised(
 @pytest.mark.parametrize("event", [{}, {"code": None}], ids=["absent", "none"])
 async def test_a_disconnect_without_a_code_is_1005(name: str, event: Event) -> None:
     """S-84, deviation: no code is invented, and its absence is no KeyError."""
-    websocket = await Wire({"type": "websocket.disconnect", **event}).accepted()
+    websocket = await Codec({"type": "websocket.disconnect", **event}).accepted()
     with pytest.raises(anyws.ConnectionClosed) as caught:
         await RECEIVES[name](websocket)
     assert (caught.value.code, caught.value.reason) == (1005, "")
@@ -222,7 +222,7 @@ async def test_nothing_is_received_after_the_end(
     cls: type[anyws.WebSocket], receive: Call
 ) -> None:
     """S-85: iterators too raise what is no disconnect, instead of ending."""
-    websocket = await Wire(LEFT).accepted(cls)
+    websocket = await Codec(LEFT).accepted(cls)
     await websocket.receive()
     with pytest.raises(WebSocketDisconnected, match='Cannot call "receive" once'):
         await receive(websocket)
@@ -246,5 +246,5 @@ async def test_iterators_end_with_the_connection(
     code: int,
 ) -> None:
     """They yield what came and end silently, whatever the code."""
-    wire = Wire(*map(arriving, payloads), {**LEFT, "code": code})
+    wire = Codec(*map(arriving, payloads), {**LEFT, "code": code})
     assert await collected(iterate(await wire.accepted(cls))) == values

@@ -35,7 +35,7 @@ from starlette.websockets import WebSocketDisconnect
 import anyws
 
 from . import seed
-from .seed import ACCEPT, CONNECT, Client, Plain, Wire, row, scope_of
+from .seed import ACCEPT, CONNECT, Client, Codec, Plain, row, scope_of
 
 client, ours, substituted = seed.client, seed.ours, seed.substituted
 pytestmark = pytest.mark.usefixtures("ours")
@@ -202,7 +202,7 @@ async def test_an_error_that_nobody_handles_reaches_the_server(
     made: Callable[[Endpoint], Any], accepting: bool
 ) -> None:
     """S-133: plain, it goes on as it is, and nothing is sent for it."""
-    error, wire = OddityError(), Wire(CONNECT)
+    error, wire = OddityError(), Codec(CONNECT)
     app = app_of(made(raising(error, accepting=accepting)))
     with pytest.raises(OddityError) as caught:
         await app(scope_of(), wire.receive, wire.send)
@@ -216,7 +216,7 @@ async def test_a_return_closes_nothing(
     made: Callable[[Endpoint], Any], accepting: bool
 ) -> None:
     """S-134: plain, what follows is the server's choice."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
 
     async def endpoint(websocket: anyws.WebSocket) -> None:
         if accepting:

@@ -20,7 +20,7 @@ from .seed import (
     LEFT,
     SEED_AND_OURS,
     SEND,
-    Wire,
+    Codec,
     arriving,
     collected,
     row,
@@ -56,7 +56,7 @@ async def test_a_message_is_sent(
     cls: type[anyws.WebSocket], send: Call, payload: dict[str, Any]
 ) -> None:
     """S-93: the event has the key of its kind and not the other one."""
-    wire = Wire()
+    wire = Codec()
     await send(await wire.accepted(cls))
     assert wire.sent == [{"type": "websocket.send", **payload}]
 
@@ -67,7 +67,7 @@ async def test_nothing_is_sent_before_accept(
     cls: type[anyws.WebSocket], send: Call, payload: dict[str, Any]
 ) -> None:
     """S-53: it is the error of the table."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     with pytest.raises(RuntimeError, match=r"but got 'websocket\.send'"):
         await send(wire.websocket(cls))
     assert wire.sent == []
@@ -79,7 +79,7 @@ async def test_the_peers_going_is_told_by_every_send(
     cls: type[anyws.WebSocket], send: Call, payload: dict[str, Any]
 ) -> None:
     """S-94: where the server raises OSError, each of them raises 1006."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted(cls)
     wire.error = OSError("gone")
     with pytest.raises(WebSocketDisconnect) as caught:
@@ -92,7 +92,7 @@ async def test_what_json_does_not_take_is_a_type_error(
     cls: type[anyws.WebSocket],
 ) -> None:
     """S-92: nothing was sent, and the connection stays as it is."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted(cls)
     with pytest.raises(TypeError, match="not JSON serializable"):
         await websocket.send_json(object())
@@ -118,7 +118,7 @@ async def test_a_message_that_must_not_be_sent(
     send: Call, error: type[Exception]
 ) -> None:
     """S-93, deviation: it is refused before the server sees it; the state stays."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted()
     with pytest.raises(error):
         await send(websocket)
@@ -130,7 +130,7 @@ async def test_a_message_that_must_not_be_sent(
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
 async def test_a_buffer_is_sent_as_bytes(kind: type[Any]) -> None:
     """S-91, deviation: the server gets bytes, whatever becomes of the buffer."""
-    wire, buffer = Wire(), bytearray(b"before")
+    wire, buffer = Codec(), bytearray(b"before")
     websocket = await wire.accepted()
     await websocket.send_bytes(buffer if kind is bytearray else kind(buffer))
     buffer[:] = b"AFTER!"
@@ -143,7 +143,7 @@ async def test_a_buffer_is_sent_as_bytes(kind: type[Any]) -> None:
 
 async def test_messages_of_both_kinds_in_plain_mode() -> None:
     """`receive_message` and `send_message` tell the kinds by the type."""
-    wire = Wire(arriving(""), arriving(b""))
+    wire = Codec(arriving(""), arriving(b""))
     websocket = await wire.accepted()
     await websocket.send_message(await websocket.receive_message())
     await websocket.send_message(await websocket.receive_message())
@@ -156,7 +156,7 @@ async def test_messages_of_both_kinds_in_plain_mode() -> None:
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 4000])
 async def test_async_for_in_plain_mode(code: int) -> None:
     """It yields both kinds and ends with the connection; `close_info` says how."""
-    wire = Wire(arriving("a"), arriving(b"b"), {**LEFT, "code": code})
+    wire = Codec(arriving("a"), arriving(b"b"), {**LEFT, "code": code})
     websocket = await wire.accepted()
     infos = [websocket.close_info]
     assert await collected(websocket) == ["a", b"b"]
@@ -169,7 +169,7 @@ async def test_async_for_in_plain_mode(code: int) -> None:
 
 async def test_async_for_raises_what_is_not_an_end() -> None:
     """An error of the server's is not mistaken for the end."""
-    wire = Wire({"type": "http.request"})
+    wire = Codec({"type": "http.request"})
     with pytest.raises(RuntimeError, match=r"but got 'http\.request'"):
         await collected(await wire.accepted())
 
@@ -185,7 +185,7 @@ NEEDS_THE_BLOCK: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", NEEDS_THE_BLOCK)
 async def test_what_needs_the_block_says_so(name: str) -> None:
     """It is a RuntimeError that names the method and `async with`; nothing is sent."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted()
     with pytest.raises(RuntimeError, match=rf"{name}.*async with"):
         NEEDS_THE_BLOCK[name](websocket)
@@ -194,7 +194,7 @@ async def test_what_needs_the_block_says_so(name: str) -> None:
 
 async def test_wait_closed_needs_the_block() -> None:
     """Plain, nobody would notice the end; so it does not wait for ever."""
-    websocket = await Wire().accepted()
+    websocket = await Codec().accepted()
     with pytest.raises(RuntimeError, match=r"wait_closed.*async with"):
         await websocket.wait_closed()
 

@@ -24,8 +24,8 @@ from .seed import (
     RESPONSE,
     SEED_AND_OURS,
     SEND,
+    Codec,
     Event,
-    Wire,
     row,
 )
 
@@ -51,7 +51,7 @@ async def test_an_event_is_received_as_it_is(
     cls: type[anyws.WebSocket], before: list[Event], event: Event, after: object
 ) -> None:
     """S-13, S-46: the event is returned untouched, accepted or not; the state moves."""
-    websocket = Wire(*before, event).websocket(cls)
+    websocket = Codec(*before, event).websocket(cls)
     for _ in before:
         await websocket.receive()
     assert await websocket.receive() is event
@@ -80,7 +80,7 @@ async def test_an_event_out_of_order_is_refused(
     cls: type[anyws.WebSocket], before: list[Event], event: Event, says: str
 ) -> None:
     """What the server must not deliver raises; the state stays."""
-    websocket = Wire(*before, event).websocket(cls)
+    websocket = Codec(*before, event).websocket(cls)
     for _ in before:
         await websocket.receive()
     state = websocket.client_state
@@ -96,7 +96,7 @@ async def test_nothing_is_received_after_the_disconnect(
     cls: type[anyws.WebSocket],
 ) -> None:
     """S-45: the server is not asked again."""
-    wire = Wire(CONNECT, LEFT, TEXT)
+    wire = Codec(CONNECT, LEFT, TEXT)
     websocket = wire.websocket(cls)
     await websocket.receive()
     await websocket.receive()
@@ -115,7 +115,7 @@ async def test_a_cancelled_receive_is_as_good_as_none(
     """S-47: the state stays, and the next call gets what comes then."""
     deliver, queue = anyio.create_memory_object_stream[Event](2)
     with deliver, queue:
-        websocket: Any = cls(seed.scope_of(), queue.receive, Wire().send)
+        websocket: Any = cls(seed.scope_of(), queue.receive, Codec().send)
         deliver.send_nowait(CONNECT)
         await websocket.receive()
         async with anyio.create_task_group() as tasks:
@@ -150,7 +150,7 @@ async def test_an_event_is_sent(
     cls: type[anyws.WebSocket], before: list[Event], event: Event, after: object
 ) -> None:
     """S-14: it reaches the server, which sees the state changed already."""
-    wire, states = Wire(), []
+    wire, states = Codec(), []
     websocket = wire.websocket(cls)
     for earlier in before:
         await websocket.send(earlier)
@@ -198,7 +198,7 @@ async def test_an_event_that_is_not_allowed_is_not_sent(
     says: str,
 ) -> None:
     """It raises Starlette's error in Starlette's words; the state stays."""
-    wire = Wire()
+    wire = Codec()
     websocket = wire.websocket(cls)
     for earlier in before:
         await websocket.send(earlier)
@@ -214,7 +214,7 @@ async def test_an_event_that_is_not_allowed_is_not_sent(
 @SEED_AND_OURS
 async def test_a_broken_connection_is_told_by_send(cls: type[anyws.WebSocket]) -> None:
     """S-57, S-94: the server's OSError becomes a disconnect with 1006; it has ended."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted(cls)
     wire.error = ConnectionResetError("gone")
     with pytest.raises(WebSocketDisconnect) as caught:
@@ -228,7 +228,7 @@ async def test_a_broken_connection_is_told_by_send(cls: type[anyws.WebSocket]) -
 
 async def test_a_broken_connection_raises_our_error() -> None:
     """S-57, deviation: it is a `ConnectionClosed`, which `close_info` agrees with."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted()
     wire.error = BrokenPipeError()
     with pytest.raises(anyws.ConnectionClosed) as caught:
@@ -239,7 +239,7 @@ async def test_a_broken_connection_raises_our_error() -> None:
 
 async def test_a_disconnect_that_a_server_raises_is_our_error_too() -> None:
     """S-57, deviation: so it is where Starlette's class lies between (FastAPI)."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     theirs = wire.websocket(StarletteWebSocket)
     websocket = anyws.WebSocket(theirs.scope, theirs.receive, theirs.send)
     await websocket.accept()
@@ -252,7 +252,7 @@ async def test_a_disconnect_that_a_server_raises_is_our_error_too() -> None:
 
 async def test_an_end_that_the_channel_knows_better_is_kept() -> None:
     """S-57, deviation: our own error from below (the middleware) goes up unchanged."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted()
     wire.error = anyws.ConnectionClosed(anyws.CloseInfo(4000, "bye", "peer", True))
     with pytest.raises(anyws.ConnectionClosed) as caught:
@@ -267,7 +267,7 @@ async def test_only_an_os_error_means_a_broken_connection(
     cls: type[anyws.WebSocket],
 ) -> None:
     """S-57: any other error of the server's goes through as it is."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted(cls)
     wire.error = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
@@ -287,7 +287,7 @@ async def test_a_handshake_that_breaks_raises_the_os_error(
     cls: type[anyws.WebSocket], before: list[Event], event: Event, after: object
 ) -> None:
     """Before the connection is open nothing is translated; the state has changed."""
-    wire = Wire()
+    wire = Codec()
     websocket = wire.websocket(cls)
     for earlier in before:
         await websocket.send(earlier)
@@ -303,7 +303,7 @@ async def test_a_disconnect_received_does_not_stop_a_send(
     cls: type[anyws.WebSocket],
 ) -> None:
     """S-63: what becomes of a message to a peer that left is the server's choice."""
-    wire = Wire(LEFT)
+    wire = Codec(LEFT)
     websocket = await wire.accepted(cls)
     await websocket.receive()
     await websocket.send_text("hello")

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 import anyws
 
 from . import seed
-from .seed import CLOSE, Client, Plain, Wire, row
+from .seed import CLOSE, Client, Codec, Plain, row
 
 client = seed.client
 
@@ -253,7 +253,7 @@ def test_the_codes_are_starlettes() -> None:
 @pytest.mark.parametrize("name", WS, ids=lambda name: f"S-150-{name}")
 async def test_starlettes_codes_can_be_sent(name: str) -> None:
     """All but those that stand for the absence of a code (RFC 6455 section 7.4.1)."""
-    wire = Wire()
+    wire = Codec()
     websocket = await wire.accepted()
     if WS[name] in {1005, 1006, 1015}:
         with pytest.raises(ValueError, match=str(WS[name])):

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 import anyws
 
 from . import seed
-from .seed import CONNECT, CONNECTING, SEED_AND_OURS, Wire, row
+from .seed import CONNECT, CONNECTING, SEED_AND_OURS, Codec, row
 
 HOST = "example.org:8443"
 QUERY = "a=1&a=2&empty="
@@ -98,7 +98,7 @@ def test_the_error_of_invalid_parameters() -> None:
 @SEED_AND_OURS
 def test_making_one_touches_nothing(cls: type[anyws.WebSocket]) -> None:
     """S-10, S-13, S-14: no I/O and no event loop; both states begin as connecting."""
-    wire = Wire(CONNECT)
+    wire = Codec(CONNECT)
     scope = seed.scope_of()
     websocket = cls(scope=scope, receive=wire.receive, send=wire.send)
     assert websocket.scope is scope
@@ -114,12 +114,12 @@ def test_making_one_touches_nothing(cls: type[anyws.WebSocket]) -> None:
 def test_other_scopes_are_refused(cls: type[anyws.WebSocket], kind: str) -> None:
     """S-10: only a WebSocket's scope is taken."""
     with pytest.raises(AssertionError):
-        Wire().websocket(cls, type=kind)
+        Codec().websocket(cls, type=kind)
 
 
 def test_the_class_is_generic_in_its_state() -> None:
     """S-11: it can be subscripted, and what that makes can be called."""
-    wire = Wire()
+    wire = Codec()
     websocket = anyws.WebSocket[State](seed.scope_of(), wire.receive, wire.send)
     assert isinstance(websocket.state, State)
 
@@ -131,13 +131,13 @@ def test_the_class_is_generic_in_its_state() -> None:
 )
 def test_the_bases(base: type[object]) -> None:
     """It is what the frameworks ask for by `isinstance`."""
-    assert isinstance(Wire().websocket(), base)
+    assert isinstance(Codec().websocket(), base)
 
 
 @SEED_AND_OURS
 def test_it_is_a_mapping_of_its_scope(cls: type[anyws.WebSocket]) -> None:
     """S-15: item access and the mixins show the scope."""
-    websocket = Wire().websocket(cls, path="/room")
+    websocket = Codec().websocket(cls, path="/room")
     assert websocket["path"] == "/room"
     assert websocket.get("nothing", 1) == 1
     assert "path" in websocket
@@ -151,7 +151,7 @@ def test_it_is_a_mapping_of_its_scope(cls: type[anyws.WebSocket]) -> None:
 @SEED_AND_OURS
 def test_two_are_never_equal(cls: type[anyws.WebSocket]) -> None:
     """S-16: they are equal only to themselves, so sets and dicts can hold them."""
-    one, other = Wire().websocket(cls), Wire().websocket(cls)
+    one, other = Codec().websocket(cls), Codec().websocket(cls)
     assert one != other
     connections = {one, other}
     connections.discard(one)
@@ -209,7 +209,7 @@ def test_the_data_of_the_request(
     cls: type[anyws.WebSocket], get: Callable[[Any], Any], value: object
 ) -> None:
     """Each property reads the scope as the contract says."""
-    assert get(Wire().websocket(cls, **REQUEST)) == value
+    assert get(Codec().websocket(cls, **REQUEST)) == value
 
 
 NOT_INSTALLED = "Middleware must be installed to access request"
@@ -230,7 +230,7 @@ def test_data_that_is_not_there(
 ) -> None:
     """What needs an application or a middleware says so."""
     with pytest.raises(error, match=says):
-        getattr(Wire().websocket(cls), name)
+        getattr(Codec().websocket(cls), name)
 
 
 @SEED_AND_OURS
@@ -251,7 +251,7 @@ def test_data_that_is_optional(
     value: object,
 ) -> None:
     """What a server may leave out has a default."""
-    assert get(Wire().websocket(cls, **scope)) == value
+    assert get(Codec().websocket(cls, **scope)) == value
 
 
 @SEED_AND_OURS
@@ -270,7 +270,7 @@ def test_the_helpers_are_starlettes(
     cls: type[anyws.WebSocket], name: str, kind: type[object]
 ) -> None:
     """They are Starlette's own types, made once (`client` apart)."""
-    websocket = Wire().websocket(cls, **REQUEST)
+    websocket = Codec().websocket(cls, **REQUEST)
     value = getattr(websocket, name)
     assert type(value) is kind
     assert getattr(websocket, name) is value or name == "client"
@@ -280,7 +280,7 @@ def test_the_helpers_are_starlettes(
 def test_the_scope_is_shared(cls: type[anyws.WebSocket]) -> None:
     """S-20, S-24: the scope is the server's own, and its headers become a list."""
     scope = seed.scope_of(headers=((b"host", b"a"),))
-    websocket = cls(scope, Wire().receive, Wire().send)
+    websocket = cls(scope, Codec().receive, Codec().send)
     assert websocket.headers["host"] == "a"
     assert websocket.scope is scope
     assert scope["headers"] == [(b"host", b"a")]
@@ -290,7 +290,7 @@ def test_the_scope_is_shared(cls: type[anyws.WebSocket]) -> None:
 def test_the_state_is_the_scopes(cls: type[anyws.WebSocket]) -> None:
     """S-32: it is the dict of the lifespan, by reference, as attributes and items."""
     shared = {"pool": 1}
-    websocket = Wire().websocket(cls, state=shared)
+    websocket = Codec().websocket(cls, state=shared)
     websocket.state.user = "ada"
     assert shared == {"pool": 1, "user": "ada"}
     assert websocket.state["pool"] == websocket.state.pool == 1
@@ -302,7 +302,7 @@ def test_the_state_is_the_scopes(cls: type[anyws.WebSocket]) -> None:
 @SEED_AND_OURS
 def test_a_state_is_made_where_there_is_none(cls: type[anyws.WebSocket]) -> None:
     """S-32: without a lifespan the state is empty, and kept in the scope."""
-    websocket = Wire().websocket(cls)
+    websocket = Codec().websocket(cls)
     websocket.state.user = "ada"
     assert websocket.scope["state"] == {"user": "ada"}
 
@@ -317,7 +317,7 @@ def test_urls_are_made_by_the_router(cls: type[anyws.WebSocket], key: str) -> No
     """S-33: the route decides between the schemes of HTTP and of WebSockets."""
     routes = [WebSocketRoute("/echo/{id:int}", echo), Route("/page", echo)]
     made = {**REQUEST, "app": None, key: Router(routes)}
-    websocket = Wire().websocket(cls, **made)
+    websocket = Codec().websocket(cls, **made)
     assert websocket.url_for("echo", id=3) == f"wss://{HOST}/app/echo/3"
     with pytest.raises(NoMatchFound, match="nothing"):
         websocket.url_for("nothing")
@@ -327,4 +327,4 @@ def test_urls_are_made_by_the_router(cls: type[anyws.WebSocket], key: str) -> No
 def test_urls_need_a_router(cls: type[anyws.WebSocket]) -> None:
     """S-33: outside an application there is nobody to ask."""
     with pytest.raises(RuntimeError, match="inside a Starlette application"):
-        Wire().websocket(cls).url_for("echo")
+        Codec().websocket(cls).url_for("echo")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from starlette.websockets import WebSocketDisconnected, WebSocketState
 
-from anyws import _states
-from anyws._states import EVENTS, TRANSITIONS, Role, event_of, next_state
+from anyws._values import states as _states
+from anyws._values.states import EVENTS, TRANSITIONS, Role, event_of, next_state
 
 CONNECTING, OPEN, ENDED, RESPONSE = WebSocketState
 

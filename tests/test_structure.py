@@ -1,115 +1,145 @@
-"""The shape of the package: its names and the arrows between its modules."""
+"""The shape of the package: its wings, the modules in each, the arrows between them."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 import pytest
 
 import anyws
 import anyws.testing
 
-PACKAGE = Path(anyws.__file__).parent
-# What each module may import of ours: only what stands above it.
-ORDER = (
-    "_close",
-    "_errors",
-    "_options",
-    "_statistics",
-    "_states",
-    "_events",
-    "_buffer",
-    "_wire",
-    "_endings",
-    "_pings",
-    "_direct",
-    "_lifetime",
-    "_link",
-    "_session",
-    "_channel",
-    "_drain",
-    "_hosting",
-    "_disconnect",
-    "_messages",
-    "_messaging",
-    "_websocket",
-    "_endpoint",
-    "_transport",
-    "_asyncio",
-    "_url",
-    "_opening",
-    "_dial",
-    "_retry",
-    "_fragments",
-    "_client_channel",
-    "_client",
-    "_connect",
-    "_console",
-    "_arguments",
-    "_terminal",
-    "_cli",
-    "__init__",
-    "__main__",
-)
-# The same for the public package anyws.hypercorn, each of which may import any of the
-# above but `__init__`, and whose `_engine` looks the others up by their names.
-HYPERCORN = (
-    "_handshake",
-    "_worker",
-    "_stream",
-    "_connection",
-    "_h2_streams",
-    "_h2",
-    "_h3",
-    "_asyncio",
-    "_trio",
-    "_engine",
-    "_serve",
-    "__init__",
-    "__main__",
-)
-# The same for the public package anyws.testing.
-TESTING = (
-    "_errors",
-    "_network",
-    "_dialects",
-    "_history",
-    "_turns",
-    "_inbox",
-    "_scope",
-    "_server",
-    "_pipe",
-    "_peer",
-    "_lifespan",
-    "_run",
-    "_connect",
-    "_hypercorn",
-    "__init__",
-    "_plugin",
-)
-BACKENDS = {"asyncio", "trio", "sniffio"}
-PURE = (
-    "_close",
-    "_errors",
-    "_options",
-    "_statistics",
-    "_states",
-    "_events",
-    "_endings",
-    "_console",
+PACKAGE: Final = Path(anyws.__file__).parent
+
+# The wings, and the modules in each: one may import only what stands before it. The
+# public packages may import every wing, and nothing of each other's.
+WINGS: Final = {
+    "_values": (
+        "closing",
+        "errors",
+        "options",
+        "statistics",
+        "states",
+        "events",
+        "outcomes",
+    ),
+    "_session": (
+        "channel",
+        "wakeup",
+        "queue",
+        "ending",
+        "deadlines",
+        "keepalive",
+        "connection",
+        "turns",
+        "reader",
+        "writer",
+        "receiver",
+        "sender",
+        "session",
+    ),
+    "_messages": ("disconnect_scope", "object_stream", "verbs", "parts"),
+    "_frames": ("codec", "frame_channel", "transport", "event_loop"),
+    "_server": (
+        "handshake",
+        "drain",
+        "guard",
+        "middleware",
+        "websocket",
+        "endpoint",
+    ),
+    "_client": (
+        "url",
+        "proxy",
+        "handshake",
+        "dial",
+        "retry",
+        "client_channel",
+        "websocket",
+        "reconnect",
+        "connect",
+    ),
+    "_cli": ("console", "arguments", "terminal", "conversation"),
+}
+PACKAGES: Final = {
+    "hypercorn": (
+        "_worker",
+        "_stream",
+        "_connection",
+        "_http2.streams",
+        "_http2.protocol",
+        "_http3",
+        "_asyncio",
+        "_trio",
+        "_engine",
+        "_serve",
+        "__init__",
+        "__main__",
+    ),
+    "testing": (
+        "_errors",
+        "_server.network",
+        "_server.dialects",
+        "_server.history",
+        "_server.turns",
+        "_server.inbox",
+        "_server.scope",
+        "_server.server",
+        "_peer.pipe",
+        "_peer.peer",
+        "_lifespan",
+        "_run",
+        "_connect",
+        "_real_hypercorn",
+        "__init__",
+        "_plugin",
+    ),
+}
+TOP: Final = ("__init__", "__main__")
+ORDER: Final = (
+    *(f"{wing}.{name}" for wing, names in WINGS.items() for name in names),
+    *TOP,
 )
 
+# The modules that decide do no I/O, and know nothing of AnyIO.
+PURE: Final = (
+    *(f"_values.{name}" for name in WINGS["_values"]),
+    "_session.ending",
+    "_session.deadlines",
+    "_client.url",
+    "_cli.console",
+)
+BACKENDS: Final = frozenset({"asyncio", "trio", "sniffio"})
+# The modules that may name a backend: each adapts one, and nothing else.
+ADAPTERS: Final = {
+    # Callbacks of the event loop, which tell AnyIO by sniffio whose they are.
+    "_frames.event_loop": {"asyncio", "sniffio"},
+    "hypercorn._asyncio": {"asyncio"},
+    "hypercorn._trio": {"trio"},
+}
+# The servers' own modules are imported by the package that is named after them, and by
+# the fixture that runs a real one.
+HYPERCORN: Final = (*(f"hypercorn.{name}" for name in PACKAGES["hypercorn"]),)
+REAL_SERVER: Final = "testing._real_hypercorn"
 
-def imports_of(module: str, folder: Path = PACKAGE) -> tuple[set[str], set[str]]:
-    """Return the modules of its folder and the packages of others that it imports."""
+
+def path_of(module: str) -> Path:
+    """Return the file of a module that is named from the package on."""
+    return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def imports_of(module: str) -> tuple[set[str], set[str]]:
+    """Return the modules of ours, and the packages of others, that a module imports."""
     ours, others = set(), set()
-    for node in ast.walk(ast.parse((folder / f"{module}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            ours.add(str(node.module))
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            others.add("anyws")
+    folder = module.split(".")[:-1]
+    for node in ast.walk(ast.parse(path_of(module).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = folder[: len(folder) + 1 - node.level]
+            ours |= set(targets(".".join(above), node))
         elif isinstance(node, ast.ImportFrom):
             others.add(str(node.module).partition(".")[0])
         elif isinstance(node, ast.Import):
@@ -117,52 +147,75 @@ def imports_of(module: str, folder: Path = PACKAGE) -> tuple[set[str], set[str]]
     return ours, others
 
 
+def targets(folder: str, node: ast.ImportFrom) -> Iterator[str]:
+    """Name the modules of a relative import, whose names may be modules themselves."""
+    base = ".".join(filter(None, (folder, node.module)))
+    for name in node.names:
+        candidates = (f"{base}.{name.name}".lstrip("."), base, f"{base}.__init__")
+        yield next(found for found in candidates if path_of(found).is_file())
+
+
+def modules_of(package: str) -> list[str]:
+    """Return the modules of a public package, in order, named from anyws on."""
+    return [f"{package}.{name}" for name in PACKAGES[package]]
+
+
+ALL: Final = (*ORDER, *(name for package in PACKAGES for name in modules_of(package)))
+
+
 def test_every_module_has_its_place() -> None:
-    """The order below names each module once."""
-    for folder, order in (
-        (PACKAGE, ORDER),
-        (PACKAGE / "hypercorn", HYPERCORN),
-        (PACKAGE / "testing", TESTING),
-    ):
-        assert sorted(order) == sorted(path.stem for path in folder.glob("*.py"))
+    """The order above names each module once; the wings' `__init__` hold no code."""
+    there = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for path in PACKAGE.rglob("*.py")
+    }
+    unnamed = there - set(ALL)
+
+    assert len(set(ALL)) == len(ALL)
+    assert set(ALL) <= there
+    assert all(name.endswith(".__init__") for name in unnamed), unnamed
+    for name in unnamed:
+        body = ast.parse(path_of(name).read_text()).body
+        assert [type(node) for node in body] == [ast.Expr], f"{name} is no theory"
 
 
 @pytest.mark.parametrize("module", ORDER)
-def test_imports_point_one_way(module: str) -> None:
-    """A module imports only those that stand before it, and no backend."""
+def test_imports_point_down(module: str) -> None:
+    """A module of a wing imports only those that stand before it."""
     ours, others = imports_of(module)
 
     assert ours <= set(ORDER[: ORDER.index(module)])
-    allowed = {"asyncio", "sniffio"} if module == "_asyncio" else set()
-    assert not others & (BACKENDS | {"hypercorn"}) - allowed
+    assert not others & {"hypercorn", "fastapi"}
 
 
-@pytest.mark.parametrize("module", HYPERCORN)
-def test_each_backend_has_one_module(module: str) -> None:
-    """In the adapter too, imports point one way, and what runs on both names none."""
-    ours, others = imports_of(module, PACKAGE / "hypercorn")
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_of_the_public_packages_point_down(package: str) -> None:
+    """A public package imports the wings, and of its own what stands before."""
+    order = modules_of(package)
+    for position, module in enumerate(order):
+        ours, _ = imports_of(module)
+        allowed = {*ORDER, *order[:position]} - set(TOP)
+        if module == REAL_SERVER:
+            allowed |= {"hypercorn.__init__", *modules_of("hypercorn")}
+        assert ours <= allowed, module
 
-    assert ours <= set(HYPERCORN[: HYPERCORN.index(module)])
-    allowed = {module.removeprefix("_")}
-    if module == "_asyncio":
-        allowed.add("sniffio")  # its callbacks tell AnyIO, by it, whose they are
-    assert others & BACKENDS <= allowed
 
+@pytest.mark.parametrize("module", ALL)
+def test_only_adapters_name_a_backend(module: str) -> None:
+    """What runs on both backends names neither."""
+    _, others = imports_of(module)
 
-@pytest.mark.parametrize("module", TESTING)
-def test_what_tests_use_runs_on_either_backend(module: str) -> None:
-    """There too, imports point one way, and no backend is named."""
-    ours, others = imports_of(module, PACKAGE / "testing")
-
-    assert ours <= set(TESTING[: TESTING.index(module)])
-    assert not others & BACKENDS
-    assert "hypercorn" not in others or module == "_hypercorn"
+    assert others & BACKENDS <= ADAPTERS.get(module, set())
+    assert "hypercorn" not in others or module in (*HYPERCORN, REAL_SERVER)
 
 
 @pytest.mark.parametrize("module", PURE)
-def test_what_is_pure_does_no_io(module: str) -> None:
-    """The modules that decide know nothing of AnyIO."""
-    assert "anyio" not in imports_of(module)[1]
+def test_a_pure_module_does_no_io(module: str) -> None:
+    """The modules that decide know nothing of AnyIO, nor import one that does."""
+    ours, others = imports_of(module)
+
+    assert "anyio" not in others
+    assert ours <= set(PURE)
 
 
 def test_the_public_names() -> None:

@@ -24,7 +24,7 @@ from anyws.testing import (
     connect,
     lifespan,
 )
-from anyws.testing._network import Message
+from anyws.testing._server.network import Message
 
 ACCEPT = {"type": "websocket.accept"}
 GONE = "ClientDisconnected"

@@ -11,7 +11,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.abc import ByteStream
 
-from anyws._transport import Interrupted, SocketTransport, StreamTransport
+from anyws._frames.transport import Interrupted, SocketTransport, StreamTransport
 
 
 class Fragile(ByteStream):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import anyws
-from anyws import _events
-from anyws._close import checked_code, fitted_reason, may_be_sent
+from anyws._values import events as _events
+from anyws._values.closing import checked_code, fitted_reason, may_be_sent
 
 
 def test_the_codes_that_may_be_sent() -> None:

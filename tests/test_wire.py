@@ -23,7 +23,7 @@ from wsproto.events import (
 from wsproto.extensions import PerMessageDeflate as OtherDeflate
 
 from anyws import CloseInfo
-from anyws._wire import MAX_FRAGMENTS, Side, Wire
+from anyws._frames.codec import MAX_FRAGMENTS, Codec, Side
 
 from .wired import (
     BINARY,
@@ -44,16 +44,20 @@ LIMIT = 1000
 REASON = "tschüß"
 
 
-def server(limit: int = LIMIT, *, deflate: bool = False, takeover: bool = True) -> Wire:
+def server(
+    limit: int = LIMIT, *, deflate: bool = False, takeover: bool = True
+) -> Codec:
     """Return the wire of a server."""
     extensions = [deflated(takeover=takeover)] if deflate else []
-    return Wire(Side.SERVER, max_message_bytes=limit, extensions=extensions)
+    return Codec(Side.SERVER, max_message_bytes=limit, extensions=extensions)
 
 
-def client(limit: int = LIMIT, *, deflate: bool = False, takeover: bool = True) -> Wire:
+def client(
+    limit: int = LIMIT, *, deflate: bool = False, takeover: bool = True
+) -> Codec:
     """Return the wire of a client."""
     extensions = [deflated(takeover=takeover)] if deflate else []
-    return Wire(Side.CLIENT, max_message_bytes=limit, extensions=extensions)
+    return Codec(Side.CLIENT, max_message_bytes=limit, extensions=extensions)
 
 
 def mirrored(data: bytes) -> bytes:
@@ -76,7 +80,7 @@ def mirrored(data: bytes) -> bytes:
 
 # Whose end is tested; and what turns a client's frames into those that it is sent, and
 # those that it writes into a server's.
-ROLES: dict[str, tuple[Callable[..., Wire], Callable[[bytes], bytes]]] = {
+ROLES: dict[str, tuple[Callable[..., Codec], Callable[[bytes], bytes]]] = {
     "server": (server, bytes),
     "client": (client, mirrored),
 }
@@ -88,7 +92,7 @@ def deflated(*, takeover: bool = True) -> PerMessageDeflate:
     return PerMessageDeflate(not takeover, not takeover, 12, 12, {"memLevel": 5})
 
 
-def received(wire: Wire, *reads: bytes) -> list[str | bytes]:
+def received(wire: Codec, *reads: bytes) -> list[str | bytes]:
     """Let a wire read; return the messages that it finds."""
     messages = []
     for read in reads:
@@ -100,7 +104,7 @@ def received(wire: Wire, *reads: bytes) -> list[str | bytes]:
     return messages
 
 
-def send(wire: Wire, *messages: str | bytes) -> bytes:
+def send(wire: Codec, *messages: str | bytes) -> bytes:
     """Let a wire send messages; return the bytes."""
     for message in messages:
         kind = "text" if isinstance(message, str) else "bytes"
@@ -108,7 +112,7 @@ def send(wire: Wire, *messages: str | bytes) -> bytes:
     return wire.take()
 
 
-def close(wire: Wire, code: int, reason: str = "") -> bytes:
+def close(wire: Codec, code: int, reason: str = "") -> bytes:
     """Let a wire send a close; return the bytes."""
     wire.send({"type": "websocket.close", "code": code, "reason": reason})
     return wire.take()
@@ -507,7 +511,7 @@ def test_binary_messages_are_no_text() -> None:
 # Limits
 
 
-def refused(wire: Wire, limit: int | None = None) -> bool:
+def refused(wire: Codec, limit: int | None = None) -> bool:
     """Return whether a wire has answered by 1009, says the same, and which limit."""
     assert wire.info is not None
     if limit is not None:
@@ -843,7 +847,7 @@ AGREEMENTS = {
     " client_no_context_takeover; server_max_window_bits=12;"
     " client_max_window_bits=12",
 }
-SIDES: dict[str, tuple[Callable[..., Wire], ConnectionType]] = {
+SIDES: dict[str, tuple[Callable[..., Codec], ConnectionType]] = {
     "server": (server, ConnectionType.CLIENT),
     "client": (client, ConnectionType.SERVER),
 }

@@ -20,13 +20,13 @@ from anyio.lowlevel import checkpoint
 from websockets.extensions import Extension
 
 import anyws
-from anyws._channel import WireChannel
-from anyws._opening import OpeningHandshake
-from anyws._options import Options
-from anyws._session import Session
-from anyws._transport import StreamTransport
-from anyws._url import parse_url
-from anyws._wire import Side, Wire
+from anyws._client.handshake import ClientHandshake
+from anyws._client.url import parse_url
+from anyws._frames.codec import Codec, Side
+from anyws._frames.frame_channel import FrameChannel
+from anyws._frames.transport import StreamTransport
+from anyws._session.session import Session
+from anyws._values.options import Options
 
 from .channels import SCOPE, Channel, Event
 
@@ -129,7 +129,7 @@ class WiredChannel(Channel):
 
     def __init__(self, *events: Event) -> None:
         super().__init__()
-        self.server = Wire
+        self.server = Codec
         self.limit = LARGE
         self.answers_pings = True
         self.pings: list[float] = []
@@ -137,10 +137,10 @@ class WiredChannel(Channel):
         self.extensions: list[Extension] = []
         self.reads = deque[bytes]()
         self.writes: list[bytes] = []
-        self._client = Wire(Side.CLIENT, max_message_bytes=LARGE)
+        self._client = Codec(Side.CLIENT, max_message_bytes=LARGE)
         self._left = False  # either end has closed
         self.ends = self.resumes = 0
-        self.wire = WireChannel(
+        self.wire = FrameChannel(
             self._write,
             self.write_nowait,
             self._answer,
@@ -255,7 +255,7 @@ class EagerChannel(WiredChannel):
 class WiredWebSocket(anyws.WebSocket):
     """A WebSocket whose own session has the direct channel."""
 
-    def __init__(self, wire: WireChannel, options: Options) -> None:
+    def __init__(self, wire: FrameChannel, options: Options) -> None:
         super().__init__(dict(SCOPE), wire.receive, wire.send, options=options)
         self._wire = wire
 
@@ -297,7 +297,7 @@ class DialledChannel(Channel):
         super().__init__()
         self.reads = deque[bytes | Exception]()
         self.ended = self.stream_closed = False
-        self._server = Wire(Side.SERVER, max_message_bytes=LARGE)
+        self._server = Codec(Side.SERVER, max_message_bytes=LARGE)
         self._left = False  # either end has closed
         self.arrive(*events)
 
@@ -360,7 +360,7 @@ class DialledChannel(Channel):
 
     def websocket(self, **options: Any) -> anyws.WebSocket:
         """Return the client's WebSocket."""
-        opening = OpeningHandshake(parse_url("ws://memory"), compression=False)
+        opening = ClientHandshake(parse_url("ws://memory"), compression=False)
         transport = StreamTransport(MemoryStream(self))
         client: Any = Dialled._over(transport, opening, Options(**options))
         return client  # type: ignore[no-any-return]  # the suites' name for its verbs

@@ -9,7 +9,7 @@ from typing import cast
 from hypercorn.asyncio import run as stock
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 
-from .._asyncio import Inlet
+from .._frames.event_loop import Inlet
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 

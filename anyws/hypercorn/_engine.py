@@ -22,9 +22,9 @@ KNOWN_VERSION: Final = "0.18"
 _NAMES: Final = {
     ("protocol.h11", "WSStream"): ("_stream", "EngineStream"),
     ("protocol.h2", "WSStream"): ("_stream", "EngineStream"),
-    ("protocol.h2", "HTTPStream"): ("_h2_streams", "EngineHTTPStream"),
-    ("protocol.h2", "StreamBuffer"): ("_h2_streams", "EngineStreamBuffer"),
-    ("protocol", "H2Protocol"): ("_h2", "EngineH2Protocol"),
+    ("protocol.h2", "HTTPStream"): ("_http2.streams", "EngineHTTPStream"),
+    ("protocol.h2", "StreamBuffer"): ("_http2.streams", "EngineStreamBuffer"),
+    ("protocol", "H2Protocol"): ("_http2.protocol", "EngineH2Protocol"),
     ("asyncio.run", "TCPServer"): ("_asyncio", "EngineTCPServer"),
     ("asyncio.run", "raise_shutdown"): ("_asyncio", "raise_shutdown"),
     ("asyncio.run", "worker_serve"): ("_asyncio", "serve_process"),
@@ -36,7 +36,7 @@ _TRIO_NAMES: Final = {
     ("trio.run", "worker_serve"): ("_trio", "serve_process"),
     ("trio", "worker_serve"): ("_trio", "serve_worker"),
 }
-_HTTP3_NAMES: Final = {("protocol.h3", "WSStream"): ("_h3", "RefusedStream")}
+_HTTP3_NAMES: Final = {("protocol.h3", "WSStream"): ("_http3", "RefusedStream")}
 
 _lock = Lock()
 _users = 0

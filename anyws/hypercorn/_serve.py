@@ -23,7 +23,7 @@ from hypercorn.config import Config, Sockets
 from hypercorn.typing import AppWrapper
 from hypercorn.utils import repr_socket_addr, wrap_app
 
-from .._options import Options, check_options
+from .._values.options import Options, check_options
 from ._engine import engine
 from ._worker import Trigger, signalled, wait_first
 

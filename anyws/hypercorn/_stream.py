@@ -31,13 +31,13 @@ from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.typing import AppWrapper, TaskGroup, WorkerContext
 from hypercorn.utils import valid_server_name
 
-from .._channel import WireChannel
-from .._close import CloseCode
-from .._hosting import host
-from .._session import EXTENSION, Session
-from .._states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
-from .._wire import Side, Wire
-from ._handshake import HandshakeRefusal, Headers, OpeningHandshake
+from .._frames.codec import Codec, Side
+from .._frames.frame_channel import FrameChannel
+from .._server.guard import host
+from .._server.handshake import HandshakeRefusal, Headers, ServerHandshake
+from .._session.session import EXTENSION, Session
+from .._values.closing import CloseCode
+from .._values.states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
 from ._worker import worker_of
 
 _HANDSHAKE = ASGIWebsocketState.HANDSHAKE
@@ -97,12 +97,12 @@ class EngineStream(WSStream):
             app, config, context, task_group, ssl, client, server, send, stream_id
         )
         self.worker = worker_of(config)
-        self.channel = WireChannel(
+        self.channel = FrameChannel(
             self._write, self._write_nowait, self._answer, self._ended, self._resumed
         )
         self.on_resume: Callable[[], None] | None = None
         self._transport: Transport | None = None
-        self._opening: OpeningHandshake
+        self._opening: ServerHandshake
         self._finishing = False
         self._gone = Signal()  # the peer has ended its half
 
@@ -189,8 +189,8 @@ class EngineStream(WSStream):
             self._host, self.config, self.scope, self.app_send
         )
 
-    def _checked_opening(self, event: Request, path: bytes) -> OpeningHandshake:
-        opening = OpeningHandshake(path, event.headers, event.http_version)
+    def _checked_opening(self, event: Request, path: bytes) -> ServerHandshake:
+        opening = ServerHandshake(path, event.headers, event.http_version)
         try:
             if not valid_server_name(self.config, event):
                 raise HandshakeRefusal(404)
@@ -213,7 +213,13 @@ class EngineStream(WSStream):
         scope["extensions"][EXTENSION] = session
 
         async def app() -> None:
-            await hosted(scope, session.receive, session.send, sync_spawn, call_soon)
+            await hosted(
+                scope,
+                session.receiver.receive,
+                session.sender.send,
+                sync_spawn,
+                call_soon,
+            )
 
         await host(session, app, self.worker.drain)
 
@@ -237,14 +243,14 @@ class EngineStream(WSStream):
         await self.send(Response(self.stream_id, headers, status))
         self.state = _CONNECTED
         options = self.channel.session.options
-        wire = Wire(
+        codec = Codec(
             Side.SERVER,
             max_message_bytes=min(
                 options.max_message_bytes, self.worker.max_message_bytes
             ),
             extensions=extensions,
         )
-        self.channel.open(wire, compressed=bool(extensions))
+        self.channel.open(codec, compressed=bool(extensions))
         await self._log_access(status, headers)
 
     async def _refuse(self, status: int, headers: Headers | None = None) -> None:

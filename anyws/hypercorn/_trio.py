@@ -10,7 +10,7 @@ import trio
 from hypercorn.trio import run as stock
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
-from .._buffer import Wakeup
+from .._session.wakeup import Wakeup
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 

@@ -29,9 +29,9 @@ from anyio import create_task_group, open_signal_receiver
 from hypercorn.config import Config
 from hypercorn.utils import ShutdownError
 
-from .._close import CloseCode
-from .._drain import Drain
-from .._options import Options
+from .._server.drain import Drain
+from .._values.closing import CloseCode
+from .._values.options import Options
 
 Trigger = Callable[[], Awaitable[object]]
 

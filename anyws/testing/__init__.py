@@ -8,7 +8,7 @@ comes with the package has the fixtures `websocket_connect` and `hypercorn_serve
 
 from __future__ import annotations
 
-from .._errors import name_as_public as _name_as_public
+from .._values.errors import name_as_public as _name_as_public
 from ._connect import connect
 from ._errors import (
     ApplicationStillRunning,
@@ -17,9 +17,9 @@ from ._errors import (
     LifespanFailed,
     Rejected,
 )
-from ._hypercorn import HypercornServer
 from ._lifespan import lifespan
-from ._peer import Peer
+from ._peer.peer import Peer
+from ._real_hypercorn import HypercornServer
 
 __all__ = (
     "ApplicationStillRunning",

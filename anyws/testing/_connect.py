@@ -16,16 +16,16 @@ from anyio import (
 from anyio.abc import TaskGroup
 from starlette.types import ASGIApp
 
-from .._errors import HandshakeError, ProtocolError
-from .._opening import HeadersLike
-from ._dialects import Dialect, dialect_named
+from .._client.handshake import HeadersLike
+from .._values.errors import HandshakeError, ProtocolError
 from ._errors import DeadlineExceeded, Rejected
 from ._lifespan import lifespan as lifespan_of
-from ._network import End, Message, checked
-from ._peer import Peer
-from ._pipe import PeerChannel
+from ._peer.peer import Peer
+from ._peer.pipe import PeerChannel
 from ._run import Run
-from ._scope import make_scope
+from ._server.dialects import Dialect, dialect_named
+from ._server.network import End, Message, checked
+from ._server.scope import make_scope
 
 
 class _Connecting(AsyncContextManagerMixin):

@@ -7,7 +7,7 @@ from types import TracebackType
 from anyio import get_cancelled_exc_class
 from starlette.datastructures import Headers
 
-from .._errors import HandshakeRejected
+from .._values.errors import HandshakeRejected
 
 
 class DeadlineExceeded(TimeoutError):

@@ -17,7 +17,7 @@ from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp
 
-from .._events import Event
+from .._values.events import Event
 from ._errors import DeadlineExceeded, Kept, LifespanFailed
 
 _STARTUP: Final = "lifespan.startup"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ._hypercorn import HypercornServer
-    from ._peer import Peer
+    from ._peer.peer import Peer
+    from ._real_hypercorn import HypercornServer
 
 _OPTION = "anyws_server"
 
@@ -51,7 +51,7 @@ def hypercorn_server() -> Iterator[Callable[..., HypercornServer]]:
     closed with the test. Without Hypercorn the test is skipped.
     """
     pytest.importorskip("hypercorn", reason="hypercorn is not installed")
-    from ._hypercorn import HypercornServer
+    from ._real_hypercorn import HypercornServer
 
     with ExitStack() as stack:
 

@@ -14,13 +14,12 @@ from anyio.abc import TaskGroup
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocketDisconnect
 
-from .._drain import Drain
-from .._endings import leaves_of
-from .._errors import HandshakeError
-from .._hosting import host
-from .._options import Options
-from .._session import EXTENSION, Session
-from ._dialects import Dialect
+from .._server.drain import Drain
+from .._server.guard import host
+from .._session.session import EXTENSION, Session
+from .._values.errors import HandshakeError
+from .._values.options import Options
+from .._values.outcomes import leaves_of
 from ._errors import (
     ApplicationStillRunning,
     ClientDisconnected,
@@ -28,9 +27,10 @@ from ._errors import (
     Kept,
     preferred,
 )
-from ._history import History
-from ._peer import Peer
-from ._server import Server
+from ._peer.peer import Peer
+from ._server.dialects import Dialect
+from ._server.history import History
+from ._server.server import Server
 
 # Of a `WebSocketDisconnect` that a plain handler does not catch.
 _LET_OUT: Final = (

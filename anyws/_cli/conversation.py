@@ -1,0 +1,252 @@
+"""The client of the command line: one conversation, and its exit status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
+from math import inf
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from .._client.websocket import ClientWebSocket
+from .._values.closing import CloseCode, CloseInfo
+from .._values.errors import ConnectionClosed, HandshakeError, HandshakeRejected
+from .arguments import (
+    ENDED_OTHERWISE,
+    NOT_CONNECTED,
+    REJECTED,
+    SIGNALLED,
+    USAGE,
+    Settings,
+    settings_of,
+)
+from .console import (
+    HELP,
+    Action,
+    Close,
+    Help,
+    Ping,
+    action_of,
+    ending_line,
+    line_of,
+)
+from .terminal import Lines, Output, Sink
+
+_SHOWN_BYTES: Final = 64  # of a binary message, at a terminal
+_IN_ORDER: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    settings = settings_of(argv)
+    try:
+        return anyio.run(_converse, settings, backend=settings.backend)
+    except KeyboardInterrupt:  # where there are no handlers of signals
+        return SIGNALLED + signal.SIGINT
+
+
+async def _converse(settings: Settings) -> int:
+    lines = Lines(sys.stdin)
+    out, err = Sink(sys.stdout), Sink(sys.stderr)
+    interactive = lines.typed and out.terminal and not settings.quiet
+    output = Output(out, err, interactive=interactive)
+    return await Conversation(settings, lines, output).run()
+
+
+class Conversation:
+    """One connection: lines go out, messages come in, until somebody has had enough."""
+
+    def __init__(self, settings: Settings, lines: Lines, output: Output) -> None:
+        self._settings = settings
+        self._lines = lines
+        self._output = output
+        self._status = 0
+        self._opening: anyio.CancelScope | None = None
+        self._over = anyio.Event()
+        self._farewell: Close | None = None
+        self._signal: int | None = None
+        self._at_end = False  # of input
+        self._silence = anyio.CancelScope()
+        self._received = 0
+
+    async def run(self) -> int:
+        """Hold the conversation; return the exit status."""
+        receiver = (
+            nullcontext()  # asyncio has no handlers of signals there
+            if sys.platform == "win32"
+            else anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
+        )
+        with receiver as signals:
+            async with anyio.create_task_group() as tasks:
+                if signals is not None:
+                    tasks.start_soon(self._heed, signals)
+                with anyio.CancelScope() as self._opening:
+                    await self._connect()
+                tasks.cancel_scope.cancel()
+        return self._status if self._signal is None else SIGNALLED + self._signal
+
+    async def _heed(self, signals: AsyncIterator[signal.Signals]) -> None:
+        """Close when a signal comes; at the second, or if that was begun, just end."""
+        async for number in signals:
+            if self._signal is not None or self._over.is_set():
+                self._output.end_prompt()
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            self._signal = number
+            self._end(Close(CloseCode.GOING_AWAY))
+            if self._opening is not None:
+                self._opening.cancel()
+
+    async def _connect(self) -> None:
+        try:
+            async with self._settings.connector as ws:
+                self._opening = None
+                await self._talk(ws)
+        except HandshakeRejected as exc:
+            self._fail(str(exc), REJECTED)
+        except (HandshakeError, ModuleNotFoundError) as exc:
+            self._fail(str(exc), NOT_CONNECTED)
+        else:
+            self._conclude(ws.close_info or CloseInfo(CloseCode.ABNORMAL_CLOSURE))
+
+    async def _talk(self, ws: ClientWebSocket) -> None:
+        chosen = f", subprotocol {ws.subprotocol}" if ws.subprotocol else ""
+        self._note(f"connected to {self._settings.where}{chosen}")
+        if self._output.interactive:
+            self._note("type a line to send it, /help for more, Ctrl-D to close")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._receive, ws)
+            tasks.start_soon(self._send, ws, tasks)
+            await self._over.wait()
+            tasks.cancel_scope.cancel()
+        self._output.end_prompt()
+        if self._farewell is not None:
+            await ws.close(self._farewell.code, self._farewell.reason)
+
+    def _end(self, farewell: Close | None = None) -> None:
+        """End the conversation; by this end, if there is a farewell."""
+        if not self._over.is_set():
+            self._farewell = farewell
+            self._over.set()
+
+    def _conclude(self, info: CloseInfo) -> None:
+        asked = self._farewell is not None and info.initiator == "local"
+        uncoded = info.code == CloseCode.NO_STATUS_RCVD and info.clean
+        if asked or uncoded or info.code in _IN_ORDER:
+            self._note(ending_line(info))
+        else:
+            self._fail(ending_line(info), ENDED_OTHERWISE)
+        count = self._settings.count
+        if count is not None and self._received < count:
+            self._fail(
+                f"{self._received} of {count} messages had come", ENDED_OTHERWISE
+            )
+
+    # What comes in
+
+    async def _receive(self, ws: ClientWebSocket) -> None:
+        """Show what comes, until nothing more does."""
+        while self._received != self._settings.count:
+            message = None
+            with anyio.CancelScope(deadline=self._patience()) as self._silence:
+                try:
+                    message = await ws.receive_message()
+                except ConnectionClosed:
+                    self._end()
+                    return
+            if message is None or not await self._show(message):
+                break
+            self._received += 1
+        self._end(Close())
+
+    def _patience(self) -> float:
+        """Return when it has been silent for too long."""
+        return anyio.current_time() + self._settings.wait if self._at_end else inf
+
+    async def _show(self, message: str | bytes) -> bool:
+        most_bytes = _SHOWN_BYTES if self._output.interactive else None
+        try:
+            await self._output.message(line_of(message, most_bytes=most_bytes))
+        except BrokenPipeError:
+            return False  # as after `| head -1`: nobody reads on
+        except OSError as exc:
+            self._fail(f"cannot write a message: {exc.strerror}", ENDED_OTHERWISE)
+            return False
+        return True
+
+    # What goes out
+
+    async def _send(self, ws: ClientWebSocket, tasks: TaskGroup) -> None:
+        """Do what the lines ask for, until there are no more.
+
+        At a terminal a line without a meaning is only that; a script ends with it.
+        """
+        self._lines.start()
+        self._output.prompt()
+        number = 0
+        while batch := await self._lines.next_batch():
+            for line in batch:
+                number += 1
+                self._output.entered()
+                try:
+                    await self._do(action_of(self._decoded(line)), ws, tasks)
+                except ValueError as exc:
+                    if not self._lines.typed:
+                        self._fail(f"line {number} is not sent: {exc}", USAGE)
+                        self._end(Close())
+                        return
+                    self._output.say(f"not sent: {exc}")
+                except ConnectionClosed:
+                    return  # the receiver knows
+                self._output.prompt()
+        if self._lines.typed:
+            self._end(Close())
+        else:
+            self._at_end = True
+            self._silence.deadline = self._patience()
+
+    def _decoded(self, line: bytes) -> str:
+        try:
+            return line.decode(self._lines.encoding)
+        except UnicodeDecodeError as exc:
+            raise ValueError(f"it is no {exc.encoding}: {exc.reason}") from exc
+
+    async def _do(self, action: Action, ws: ClientWebSocket, tasks: TaskGroup) -> None:
+        match action:
+            case str() | bytes():
+                await ws.send_message(action)
+            case Ping() if self._lines.typed:
+                tasks.start_soon(self._ping, ws, action.data)
+            case Ping():
+                await self._ping(ws, action.data)
+            case Close():
+                self._end(action)
+                await anyio.sleep_forever()  # nothing is sent after it
+            case Help():
+                for line in HELP.splitlines():
+                    self._output.say(line)
+
+    async def _ping(self, ws: ClientWebSocket, data: bytes) -> None:
+        try:
+            seconds = await ws.ping(data)
+        except ConnectionClosed:
+            pass  # the receiver knows
+        except RuntimeError as exc:  # it is under way
+            self._output.say(str(exc))
+        else:
+            self._output.say(f"pong after {seconds * 1000:.1f} ms")
+
+    # What is told of it
+
+    def _note(self, line: str) -> None:
+        if not self._settings.quiet:
+            self._output.say(line)
+
+    def _fail(self, line: str, status: int) -> None:
+        """Say what went wrong; the first such thing is the exit status."""
+        self._output.say(line)
+        self._status = self._status or status

@@ -1,0 +1,1 @@
+"""The client side: connect and what it takes."""

@@ -1,0 +1,210 @@
+"""Byte streams to a server: TCP, TLS, unix sockets, and through proxies."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from math import inf
+from typing import cast
+
+from anyio import (
+    BrokenResourceError,
+    CancelScope,
+    ClosedResourceError,
+    EndOfStream,
+    aclose_forcefully,
+    connect_tcp,
+    connect_unix,
+)
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
+from anyio.streams.tls import TLSStream
+from websockets.http11 import Response
+from websockets.proxy import Proxy, prepare_connect_request
+from websockets.streams import StreamReader
+from websockets.uri import WebSocketURI
+
+from .._frames.transport import SocketTransport, StreamTransport, reason_of
+from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
+from .handshake import USER_AGENT, starlette_headers
+
+
+class Dialling:
+    """The way to the server of a URL, one step after the other.
+
+    Args:
+        url: Where to.
+        ssl_context: For `wss`; by default the system's certificates are trusted.
+        proxy: On the way, if there is one.
+        unix_path: Of a socket to connect to instead.
+
+    Attributes:
+        step: What is being done, for the message that it has failed, or takes too long.
+    """
+
+    def __init__(
+        self,
+        url: WebSocketURI,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+        unix_path: str | None = None,
+    ) -> None:
+        self.step = ""
+        self._url = url
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._unix_path = unix_path
+
+    async def dial(self) -> ByteStream:
+        """Open a byte stream to the server; under TLS, if the URL says so.
+
+        Raises:
+            HandshakeError: That could not be done; says what failed, and where.
+
+        Cancellation:
+            Safe: what was open by then is closed.
+        """
+        url, proxy = self._url, self._proxy
+        stream: ByteStream
+        if self._unix_path is not None:
+            with self._explained(f"connecting to the unix socket {self._unix_path!r}"):
+                stream = await connect_unix(self._unix_path)
+        elif proxy is None:
+            with self._explained(f"connecting to {_address(url)}"):
+                stream = await connect_tcp(url.host, url.port)
+        elif proxy.scheme.startswith("socks"):
+            stream = await self._through_socks(proxy)
+        else:
+            stream = await self._through_http(proxy)
+        if url.secure:
+            stream = await self._encrypted(stream, url.host, self._ssl_context)
+        return stream
+
+    async def _encrypted(
+        self, stream: ByteStream, host: str, context: ssl.SSLContext | None
+    ) -> ByteStream:
+        with self._explained(f"the TLS handshake with {host}"):
+            async with _closed_on_failure(stream):
+                return await TLSStream.wrap(
+                    stream,
+                    hostname=host,
+                    ssl_context=context or ssl.create_default_context(),
+                    # A closing frame says what TLS's own closing would; without it,
+                    # 1006.
+                    standard_compatible=False,
+                )
+
+    async def _through_http(self, proxy: Proxy) -> ByteStream:
+        """Ask an HTTP proxy for a tunnel (RFC 9110 section 9.3.6)."""
+        url = self._url
+        stream: ByteStream
+        with self._explained(f"connecting to the proxy {_address(proxy)}"):
+            stream = await connect_tcp(proxy.host, proxy.port)
+        if proxy.scheme == "https":
+            stream = await self._encrypted(stream, proxy.host, None)
+        with self._tunnelling(proxy):
+            async with _closed_on_failure(stream):
+                await stream.send(prepare_connect_request(proxy, url, USER_AGENT))
+                response = await _response_of(stream)
+                if not 200 <= response.status_code < 300:
+                    headers = starlette_headers(response.headers)
+                    raise HandshakeRejected(response.status_code, headers)
+        return stream
+
+    async def _through_socks(self, proxy: Proxy) -> ByteStream:
+        """Ask a SOCKS proxy for a tunnel (RFC 1928)."""
+        try:
+            from python_socks import ProxyType
+            from python_socks.async_.anyio import Proxy as Socks
+        except ModuleNotFoundError as exc:
+            raise ModuleNotFoundError(
+                "a SOCKS proxy needs python-socks: install the extra 'socks'",
+                name="python_socks",
+            ) from exc
+        four = proxy.scheme.startswith("socks4")
+        socks = Socks(
+            ProxyType.SOCKS4 if four else ProxyType.SOCKS5,
+            proxy.host,
+            proxy.port,
+            proxy.username,
+            proxy.password,
+            rdns=proxy.scheme in ("socks4a", "socks5h"),
+        )
+        with self._tunnelling(proxy):
+            try:
+                return await socks.connect(self._url.host, self._url.port, timeout=inf)
+            except (BrokenResourceError, ClosedResourceError, OSError):
+                raise
+            except Exception as exc:  # of its own, and not all of them are public
+                raise HandshakeError(f"{self.step} failed: {exc}") from exc
+
+    def _tunnelling(self, proxy: Proxy) -> AbstractContextManager[None]:
+        way = f"through the proxy {_address(proxy)}"
+        return self._explained(f"the tunnel to {_address(self._url)} {way}")
+
+    @contextmanager
+    def _explained(self, step: str) -> Iterator[None]:
+        """Say what failed, and why, in place of what AnyIO and others raise."""
+        self.step = step
+        try:
+            yield
+        except EndOfStream as exc:
+            raise HandshakeError(f"{step} failed: it hung up") from exc
+        except HandshakeRejected as exc:
+            raise HandshakeError(f"{step} failed: it answered {exc.status}") from exc
+        except ProtocolError as exc:
+            raise ProtocolError(f"{step} failed: {exc}") from exc
+        except HandshakeError:
+            raise
+        except (BrokenResourceError, ClosedResourceError, OSError, ValueError) as exc:
+            # ValueError: of the ssl module, for what is no name of a host.
+            raise HandshakeError(f"{step} failed: {reason_of(exc)}") from exc
+
+
+def transport_of(stream: ByteStream) -> StreamTransport:
+    """Return the shortest way to write to a stream, and to read from it."""
+    if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
+        plain = stream.extra(SocketAttribute.raw_socket)
+        if isinstance(plain, socket.socket):
+            return SocketTransport(stream, plain)
+    # AnyIO has no public name for what asyncio reads a socket by. Without it, all that
+    # follows is the longer way.
+    if isinstance(stream, SocketStream) and hasattr(stream, "_transport"):
+        from .._frames.event_loop import LoopTransport
+
+        return LoopTransport(stream, stream._transport)
+    return StreamTransport(stream)
+
+
+async def _response_of(stream: ByteStream) -> Response:
+    """Read the head of a proxy's response; behind it, it is the server's turn."""
+    reader = StreamReader()
+    parser = Response.parse(
+        reader.read_line, reader.read_exact, reader.read_to_eof, proxy=True
+    )
+    while True:
+        try:
+            next(parser)
+        except StopIteration as done:
+            return cast("Response", done.value)
+        except Exception as exc:
+            raise ProtocolError(f"it did not answer with HTTP: {exc}") from exc
+        reader.feed_data(await stream.receive())
+
+
+def _address(of: WebSocketURI | Proxy) -> str:
+    """Return a host and its port, for a message."""
+    return f"[{of.host}]:{of.port}" if ":" in of.host else f"{of.host}:{of.port}"
+
+
+@asynccontextmanager
+async def _closed_on_failure(stream: ByteStream) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        with CancelScope(shield=True):
+            await aclose_forcefully(stream)
+        raise

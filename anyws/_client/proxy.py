@@ -1,0 +1,62 @@
+"""Which proxy is on the way to a server, if there is one."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from websockets.exceptions import InvalidProxy
+from websockets.proxy import Proxy, get_proxy, parse_proxy
+from websockets.uri import WebSocketURI
+
+from .url import NOT_PARSED, fault_in, is_loopback, with_password
+
+
+def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
+    """Return the proxy on the way to a URL, if there is one.
+
+    Args:
+        url: Where to.
+        proxy: A proxy's URL; or `True` for that of the environment (`wss_proxy`,
+            `https_proxy`, `all_proxy`, `no_proxy` and so on), which is not asked for a
+            loopback address.
+
+    Raises:
+        ValueError: It is no URL of a proxy, or of a kind that is not known.
+    """
+    where = ""
+    if proxy is True:
+        proxy = None if is_loopback(url.host) else _proxy_of_the_environment(url)
+        where = _variable_of(proxy)
+    if not proxy:
+        return None
+    try:
+        parts = urlsplit(proxy)
+        parsed = parse_proxy(with_password(parts))
+        basic = parsed.scheme.startswith("http")
+        reason = fault_in(parts.port, parsed.username if basic else None)
+    except InvalidProxy as exc:
+        reason = exc.msg if "://" in proxy else "it does not begin as http:// does"
+    except ValueError:
+        reason = NOT_PARSED
+    else:
+        if not reason:
+            return parsed
+    # Not chained: the cause has the URL, and so the password.
+    raise ValueError(f"the proxy's URL{where} is invalid: {reason}")
+
+
+def _proxy_of_the_environment(url: WebSocketURI) -> str | None:
+    found = get_proxy(url)
+    if found is None and not proxy_bypass(f"{url.host}:{url.port}"):
+        found = getproxies().get("all")
+    return found
+
+
+def _variable_of(proxy: str | None) -> str:
+    """Say which variable of the environment a proxy is from, if it is from one."""
+    for name, value in os.environ.items():
+        if value == proxy and name.lower().endswith("_proxy"):
+            return f" in the environment's {name}"
+    return ""

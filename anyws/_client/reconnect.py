@@ -1,0 +1,76 @@
+"""One connection after another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Self
+
+from anyio import current_time, sleep
+
+from .._values.closing import CloseCode, CloseInfo
+from .._values.errors import ConnectionClosed, HandshakeError
+from .retry import Backoff, Retry
+from .websocket import ClientWebSocket
+
+_LOGGER: Final = logging.getLogger("anyws.client")
+
+
+class Connections:
+    """One connection after another: what is left when a block is over is a number."""
+
+    def __init__(
+        self,
+        open_one: Callable[..., Awaitable[ClientWebSocket]],
+        retry: Retry,
+        *,
+        reconnects: bool,
+    ) -> None:
+        self._open_one = open_one
+        self._retry = retry
+        self._reconnects = reconnects
+        self._backoff: Backoff | None = None
+        self._last: ClientWebSocket | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ClientWebSocket:
+        """Wait for the last connection's successor.
+
+        Raises:
+            HandshakeError: There will be none.
+            ConnectionClosed: It is time to give up, and that is how the last one ended.
+        """
+        last, self._last = self._last, None
+        if last is not None:
+            await last._discard()
+            await self._pause(last)
+        return await self.open()
+
+    async def _pause(self, last: ClientWebSocket) -> None:
+        """Wait after a connection that is over."""
+        info, now = last.close_info, current_time()
+        delay = self._history.lost(info, last.lasted, now)
+        if self._history.exhausted(delay, now):
+            raise ConnectionClosed(info or CloseInfo(CloseCode.ABNORMAL_CLOSURE))
+        _LOGGER.info("connection lost (%s), connecting again in %.2f s", info, delay)
+        await sleep(delay)
+
+    async def open(self) -> ClientWebSocket:
+        """Open the next connection, however many tries it takes."""
+        while True:
+            try:
+                self._last = await self._open_one(reconnects=self._reconnects)
+            except HandshakeError as exc:
+                delay = self._history.failed(exc, current_time())
+                _LOGGER.info("%s; trying again in %.2f s", exc, delay)
+            else:
+                return self._last
+            await sleep(delay)
+
+    @property
+    def _history(self) -> Backoff:
+        if self._backoff is None:
+            self._backoff = Backoff(self._retry, current_time())
+        return self._backoff

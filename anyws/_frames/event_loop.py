@@ -1,0 +1,202 @@
+"""Where asyncio and uvloop read a socket: their own callbacks, and no task."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any, Final, cast
+
+from anyio.abc import ByteStream
+from anyio.lowlevel import RunVar
+
+from .transport import Reader, StreamTransport
+
+try:
+    from sniffio import current_async_library_cvar
+except ImportError:  # then AnyIO does not ask it
+    current_async_library_cvar = None  # type: ignore[assignment]
+
+# Bytes that are read at most at a time; as asyncio itself, which allocates them anew.
+_READ_BYTES: Final = 256 * 1024
+
+# What the connections of an event loop read to, in turn: what is there is copied.
+_buffer: Final[RunVar[memoryview]] = RunVar("anyws_read_buffer")
+
+
+class Inlet(asyncio.BufferedProtocol):
+    """Takes what is read straight to a stream, in the event loop's own callback.
+
+    In the place of asyncio's StreamReaderProtocol it saves a turn of the loop for each
+    read, and the 256 KiB that asyncio allocates for it: the connections of a loop
+    read into one buffer. The end, and what concerns writing, go on to the protocol
+    that stood here, which the connection's StreamWriter asks.
+
+    Args:
+        transport: The connection's.
+        take_in: Takes what was read; false: no more, until `resume`.
+        timeout: Seconds of silence after which to give up.
+
+    Attributes:
+        context: In which it is called.
+        ended: Done at the end of what can be read; has what `take_in` raised.
+        limit: When to give up.
+    """
+
+    __slots__ = (
+        *("_buffer", "_replaced", "_take_in", "_timeout", "_transport"),
+        *("context", "ended", "limit"),
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        take_in: Callable[[bytes], bool],
+        timeout: float | None,
+    ) -> None:
+        self.limit: asyncio.Timeout
+        # Both directions are one object, which `asyncio.StreamWriter` types as half.
+        self._transport = cast("asyncio.Transport", transport)
+        self._buffer = _read_buffer()
+        self.context = _context()
+        self._take_in = take_in
+        self._timeout = timeout
+        self._replaced = cast("asyncio.Protocol", transport.get_protocol())
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where to read to."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read to the stream; what goes wrong ends this connection."""
+        if self.ended.done():
+            return
+        try:
+            data = bytes(self._buffer[:nbytes])
+            more = self.context.run(self._take_in, data)
+        except Exception as exc:
+            self.ended.set_exception(exc)
+        else:
+            self.go_on(more)
+
+    def go_on(self, more: bool) -> None:
+        """Read on, or do not; time that is spent not reading does not count."""
+        if not more:
+            self._transport.pause_reading()
+        if self._timeout is not None and not self.ended.done():
+            now = asyncio.get_running_loop().time()
+            self.limit.reschedule(now + self._timeout if more else None)
+
+    def resume(self) -> None:
+        """Go on reading."""
+        self._transport.resume_reading()
+        self.go_on(True)
+
+    def eof_received(self) -> bool | None:
+        """Take note that the peer has ended its half."""
+        self.end()
+        return self._replaced.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note of the end."""
+        self.end()
+        self._replaced.connection_lost(exc)
+
+    def end(self) -> None:
+        """Take note of the end, unless that is done."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def pause_writing(self) -> None:
+        """Have `StreamWriter.drain` wait."""
+        self._replaced.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Have `StreamWriter.drain` return."""
+        self._replaced.resume_writing()
+
+
+def _context() -> Context:
+    """Return a copy of the context in which AnyIO knows its event loop without a task.
+
+    Where sniffio is installed, AnyIO asks it; and that one looks for a running task.
+    """
+    context = copy_context()
+    if current_async_library_cvar is not None:
+        context.run(current_async_library_cvar.set, "asyncio")
+    return context
+
+
+class LoopTransport(StreamTransport):
+    """A socket that is read and written by an event loop's own transport.
+
+    Args:
+        stream: AnyIO's stream over it, which has its place until `read_to`.
+        transport: The event loop's.
+    """
+
+    def __init__(self, stream: ByteStream, transport: Any) -> None:
+        super().__init__(stream)
+        self._transport: asyncio.Transport = transport
+        self._inlet: Inlet | None = None
+        self._fileno: int = transport.get_extra_info("socket").fileno()
+        if os.name == "posix":
+            self.write_nowait = self._write_nowait
+
+    def _write_nowait(self, data: bytes) -> int:
+        """Write what the kernel takes, if nothing is waiting.
+
+        The transport would take it all, and nobody could tell that the peer is stalled.
+        """
+        transport = self._transport
+        if self._torn or transport.is_closing() or transport.get_write_buffer_size():
+            return 0
+        try:
+            return os.write(self._fileno, data)
+        except OSError:  # it would block; or is broken, which the next call will say
+            return 0
+
+    def read_to(self, reader: Reader) -> bool:
+        """Take the place of AnyIO's protocol, and what it has read."""
+        transport = self._transport
+        stood: Any = transport.get_protocol()
+        queue = getattr(stood, "read_queue", None)
+        if queue is None:
+            return False
+        inlet = self._inlet = Inlet(transport, reader.take_in, None)
+        inlet.ended.add_done_callback(
+            lambda ended: reader.take_end(ended.exception()), context=inlet.context
+        )
+        transport.set_protocol(inlet)
+        more = True
+        while queue:
+            more = reader.take_in(queue.popleft())
+        if stood.is_at_eof or transport.is_closing():
+            inlet.end()
+        elif more:
+            transport.resume_reading()
+        return True
+
+    def resume(self) -> None:
+        """Hand over what is read again."""
+        if self._inlet is not None:
+            self._inlet.resume()
+
+    async def _receive(self) -> bytes:
+        """As AnyIO's stream; once that has lost its place, wait for the end."""
+        if self._inlet is None:
+            return await super()._receive()
+        await asyncio.wait([self._inlet.ended])
+        return b""
+
+
+def _read_buffer() -> memoryview:
+    """Return the buffer of the event loop that is running."""
+    try:
+        return _buffer.get()
+    except LookupError:
+        buffer = memoryview(bytearray(_READ_BYTES))
+        _buffer.set(buffer)
+        return buffer

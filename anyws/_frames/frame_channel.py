@@ -1,0 +1,325 @@
+"""The direct channel: a session's short way to the frames of its own connection.
+
+Whoever reads the transport hands whole reads to `receive_data`. The messages found go
+straight into the session's buffer, in the task that has read them; what has no room
+there is kept here, in a bounded read-ahead, so that pings, pongs and the peer's close
+are seen although the application does not read. When that is full too, `paused` asks
+the reader to stop, and TCP pushes back. The session's writer task frames all that is
+queued and writes it at once.
+
+The opening handshake and the transport are the business of who makes the channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from anyio import Event as Signal
+
+from .._session.session import Session
+from .._session.wakeup import Wakeup
+from .._values.closing import CloseCode, CloseInfo
+from .._values.events import FRAGMENT, INFO, Event, size_of
+from .._values.states import CLOSE, DISCONNECT
+from .codec import Codec
+
+# The read-ahead: messages, and bytes of payload, after which reading stops. What one
+# read finds is kept whole, so compressed reads are looked at in slices.
+READ_AHEAD_MESSAGES: Final = 256
+READ_AHEAD_BYTES: Final = 1024 * 1024
+SLICE_BYTES: Final = 4096
+
+# The same for what comes before the handshake is complete, and for answers to pings
+# that the peer does not read; in bytes.
+EARLY_BYTES: Final = 64 * 1024
+ANSWERS_BYTES: Final = 64 * 1024
+
+# Events that are frames, and no answer to the opening handshake.
+_FRAMED: Final = frozenset({CLOSE, FRAGMENT})
+
+
+class FrameChannel:
+    """One connection's frames, as the channel of its session.
+
+    Args:
+        write: Writes bytes to the transport; raises OSError once that is broken.
+        write_nowait: Writes what can be written without waiting, and returns how many
+            bytes that was; `None` where the transport has no such thing.
+        answer: Sends an event of the opening handshake.
+        ended: Called once, when the peer has closed, gone or broken the rules.
+        resumed: Called when `paused` ends.
+
+    Attributes:
+        session: The session of this channel; to be set before anything is received.
+        paused: Whether to read no more for now.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_ahead_bytes",
+        "_answer",
+        "_arrived",
+        "_codec",
+        "_delivering",
+        "_ended",
+        "_eof",
+        "_events",
+        "_flushed",
+        "_flushing",
+        "_rest",
+        "_resumed",
+        "_sliced",
+        "_unfed",
+        "_write",
+        "_write_nowait",
+        "paused",
+        "session",
+    )
+
+    def __init__(
+        self,
+        write: Callable[[bytes], Awaitable[None]],
+        write_nowait: Callable[[bytes], int] | None,
+        answer: Callable[[Event], Awaitable[None]],
+        ended: Callable[[], None],
+        resumed: Callable[[], None],
+    ) -> None:
+        self.session: Session
+        self.paused = False
+        self._write = write
+        self._write_nowait = write_nowait
+        self._answer = answer
+        self._ended: Callable[[], None] | None = ended
+        self._resumed = resumed
+        self._codec: Codec | None = None
+        self._sliced = False
+        self._unfed = b""  # read, and not looked at yet
+        self._events: list[Event] = []
+        self._arrived = Wakeup()
+        self._ahead: list[tuple[Event, int]] = []  # with their sizes in bytes
+        self._ahead_bytes = 0
+        self._delivering = self._flushing = False
+        self._eof = False  # behind what is not looked at yet
+        self._flushed: Signal | None = None  # another task waits to flush
+        self._rest = b""  # framed, and not written yet
+
+    # For who reads the transport
+
+    def post(self, event: Event) -> None:
+        """Give the session an event that is not a message."""
+        self._events.append(event)
+        self._arrived.wake()
+
+    def open(self, codec: Codec, *, compressed: bool) -> None:
+        """Take note that the handshake is complete; look at what came early."""
+        self._codec, self._sliced = codec, compressed
+        self._go_on()
+        self.paused = self._full
+
+    def receive_data(self, data: bytes) -> None:
+        """Take in what was read from the transport."""
+        if self._ended is None:
+            return
+        if self._codec is None or self._sliced or self.paused:
+            self._unfed += data
+            self._go_on()
+        else:
+            self._take_in(self._codec, data)
+        self.paused = self._full
+
+    def receive_eof(self, *, aborted: bool = False) -> None:
+        """Take in the end of the transport; aborted, what was kept is dropped."""
+        if aborted:
+            self._unfed = b""
+        if self._codec is not None:
+            self._eof = True
+            self._go_on()
+        else:
+            self._end(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False))
+
+    def _take_in(self, codec: Codec, data: bytes) -> None:
+        """Find the messages, and hand them on as far as there is room."""
+        feed = self.session.feed
+        for event in codec.receive(data):
+            size = size_of(event)
+            if self._ahead or not feed(event, size):
+                self._ahead.append((event, size))
+                self._ahead_bytes += size
+        if codec.under_way:
+            self.session.wake_receiver()
+        if codec.pongs:
+            for payload in codec.pongs:
+                self.session.pong(payload)
+            codec.pongs.clear()
+        if codec.answers_size:
+            self.session.wake_writer()
+        self._look_for_the_end(codec)
+
+    def _look_for_the_end(self, codec: Codec) -> None:
+        if codec.info is not None:
+            self._end(codec.info)
+
+    def _end(self, info: CloseInfo) -> None:
+        ended, self._ended = self._ended, None
+        if ended is None:
+            return
+        self._unfed = b""
+        code, reason = info.code, info.reason
+        self.post({"type": DISCONNECT, "code": code, "reason": reason, INFO: info})
+        ended()
+
+    @property
+    def _full(self) -> bool:
+        if self._ended is None:
+            return False
+        codec = self._codec
+        if codec is None:
+            return len(self._unfed) > EARLY_BYTES
+        return (
+            len(self._ahead) >= READ_AHEAD_MESSAGES
+            or self._ahead_bytes >= READ_AHEAD_BYTES
+            or codec.answers_size > ANSWERS_BYTES
+        )
+
+    def _go_on(self) -> None:
+        """Look at what was read before; have the reader go on if there is room."""
+        codec = self._codec
+        while codec is not None and self._unfed and not self._full:
+            size = SLICE_BYTES if self._sliced else len(self._unfed)
+            data, self._unfed = self._unfed[:size], self._unfed[size:]
+            self._take_in(codec, data)
+        if codec is not None and self._eof and not self._unfed:
+            codec.receive_eof()
+            self._look_for_the_end(codec)
+        if self.paused and not self._full:
+            self.paused = False
+            self._resumed()
+
+    # For the session
+
+    async def receive(self) -> Event:
+        """Wait for the next event that is not a message."""
+        while not self._events:
+            await self._arrived.wait()
+        return self._events.pop(0)
+
+    def deliver(self) -> None:
+        """Hand over what had no room before."""
+        ahead, feed, count = self._ahead, self.session.feed, 0
+        if not ahead or self._delivering:
+            return
+        self._delivering = True
+        for event, size in ahead:
+            if not feed(event, size):
+                break
+            self._ahead_bytes -= size
+            count += 1
+        del ahead[:count]
+        self._delivering = False
+        if self.paused:
+            self._go_on()
+
+    async def send(self, event: Event) -> None:
+        """Send an event that is not a message."""
+        if event["type"] in _FRAMED and self._codec is not None:
+            await self.send_messages([event])
+        else:
+            await self._answer(event)
+            await self.flush()  # what answers what came early
+
+    async def send_messages(self, events: list[Event]) -> None:
+        """Frame the messages, and write all there is to write at once."""
+        if self._codec is not None:
+            send = self._codec.send
+            for event in events:
+                send(event)
+        await self.flush()
+
+    def send_nowait(self, event: Event) -> bool:
+        """Frame and write a message, unless others wait; what is left of it is kept."""
+        codec, write = self._codec, self._write_nowait
+        if (
+            codec is None
+            or write is None
+            or not codec.open
+            or self._ahead
+            or self._rest
+            or self._flushing
+        ):
+            return False
+        codec.send(event)
+        data = codec.take()
+        written = write(data)
+        if written < len(data):
+            self._rest = data[written:]
+            self.session.wake_writer()
+        return True
+
+    async def flush(self) -> None:
+        """Write all there is to write; another task that is doing so is waited for."""
+        while self._flushing:
+            self._flushed = self._flushed or Signal()
+            await self._flushed.wait()
+        if self._codec is None:
+            return
+        self._flushing = True
+        try:
+            while data := self._rest + self._codec.take():
+                self._rest = b""
+                await self._write(data)
+                if self.paused:
+                    self._go_on()  # and write the answers to what is found
+        finally:
+            self._flushing = False
+            if self._flushed is not None:
+                self._flushed.set()
+                self._flushed = None
+
+    def fetch(self) -> Awaitable[None] | None:
+        """Read, in the task that receives; `None`: somebody else does."""
+        return None
+
+    def interrupt(self) -> None:
+        """Have who reads by `fetch` look at its buffer."""
+
+    def part(self) -> Event | None:
+        """Have the message under way come in parts; return what has come of it.
+
+        `None` if there is none, or others are before it.
+        """
+        return None if self._codec is None or self._ahead else self._codec.part()
+
+    def skip(self) -> None:
+        """Drop what is still to come of the message that comes in parts."""
+        if self._codec is not None:
+            self._codec.skip()
+
+    def ping(self, payload: bytes) -> None:
+        """Frame a ping, to be written by the next `send_messages`."""
+        if self._codec is not None:
+            self._codec.ping(payload)
+
+    # For who has made the channel
+
+    @property
+    def ended(self) -> bool:
+        """Whether the peer has closed, gone or broken the rules."""
+        return self._ended is None
+
+    @property
+    def violated(self) -> bool:
+        """Whether the peer broke the rules, and is told by our closing frame."""
+        info = None if self._codec is None else self._codec.info
+        return info is not None and info.initiator == "local"
+
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether the peer has closed by a frame, or is told by ours why we do."""
+        info = None if self._codec is None else self._codec.info
+        return info is not None and info.initiator != "network"
+
+    def close(self, code: int) -> None:
+        """Frame a close, if the session has left that undone."""
+        if self._codec is not None:
+            self._codec.send({"type": CLOSE, "code": code, "reason": ""})

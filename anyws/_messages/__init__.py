@@ -1,0 +1,1 @@
+"""What either end does with messages."""

@@ -1,0 +1,1 @@
+"""The ASGI side: WebSocket, endpoint, middleware, drain."""

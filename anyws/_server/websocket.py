@@ -1,0 +1,310 @@
+"""Starlette's WebSocket, method by method, over a bare channel or a session.
+
+Used as it is made, the class does what Starlette's does. Inside `async with` its
+channel is a session's: the same methods, and the law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Self, TypeVar
+
+from anyio import AsyncContextManagerMixin, get_cancelled_exc_class
+from anyio.lowlevel import checkpoint
+from starlette.requests import StateT
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket as StarletteWebSocket
+from starlette.websockets import (
+    WebSocketDisconnect,
+    WebSocketDisconnected,
+    WebSocketState,
+)
+
+from .._messages.verbs import Messaging
+from .._session.session import EXTENSION, Session
+from .._values.closing import CloseCode, CloseInfo
+from .._values.errors import ConnectionClosed
+from .._values.events import info_of, outgoing
+from .._values.options import Options, check_options
+from .._values.states import (
+    ACCEPT,
+    CLOSE,
+    CONNECTED,
+    CONNECTING,
+    DISCONNECT,
+    DISCONNECTED,
+    RECEIVE,
+    SEND,
+    Role,
+    event_of,
+    next_state,
+)
+
+MessageT = TypeVar("MessageT")
+
+
+class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin):
+    """One WebSocket connection of an ASGI application; a drop-in for Starlette's.
+
+    Plain, it starts no task and behaves as Starlette's class; but `close()` never blows
+    up, a message of the wrong kind is one typed error on every server, and what must
+    not be sent is refused or repaired before the server sees it.
+
+    Guarded, inside `async with websocket:`, the law holds as well: cancelled receives
+    lose nothing, cancelled sends are all or nothing, sends tell the truth, buffers are
+    bounded, and leaving the block closes the connection by what left it: 1000 for a
+    return, 1011 for an exception, 1012 for a cancellation. The block does not accept;
+    call `accept()` in it. It suppresses nothing and cannot be entered twice. Under
+    `WebSocketMiddleware` it joins the session that is already there, whose options
+    hold.
+
+    Leaving the block waits for the closing handshake, at most `close_timeout`. Where
+    the server's own send cannot be cancelled and is stuck (stock Hypercorn on trio with
+    a peer that does not read), leaving waits for that too. Where the event loop cancels
+    all tasks natively at once, no closing frame is sent.
+
+    Attributes:
+        client_state: Starlette's; changes when a receive delivers the event.
+        application_state: Starlette's; a failed send leaves it alone in guarded mode.
+        subprotocol: The one accepted, or `None`.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        options: Options | None = None,
+    ) -> None:
+        check_options(options)
+        super().__init__(scope, receive, send)
+        self.client_state: WebSocketState
+        self.application_state: WebSocketState
+        self.subprotocol: str | None = None
+        self._options = options
+        self._session: Session | None = None
+        self._plain_info: CloseInfo | None = None
+
+    # The block
+
+    def __asynccontextmanager__(self) -> AbstractAsyncContextManager[Self]:
+        """Guard the connection; see the class."""
+        if self._session is not None:
+            raise RuntimeError("a WebSocket cannot be entered twice")
+        if self._plain_info is not None:
+            raise ConnectionClosed(self._plain_info)
+        joined: Session | None = (self.scope.get("extensions") or {}).get(EXTENSION)
+        if joined is not None:
+            self._join(joined)
+            return joined.joined(self)
+        session = Session(
+            self._receive,
+            self._send,
+            self._options,
+            subprotocols=self._offered,
+            client_state=self.client_state,
+            application_state=self.application_state,
+        )
+        session.subprotocol = self.subprotocol
+        self._receive, self._send = session.receiver.receive, session.sender.send
+        self._session = session
+        return session.hosting(self)
+
+    def _join(self, session: Session) -> None:
+        """Take part in the session that `receive` and `send` already pass through."""
+        session.adopt(self._options)
+        self._session = session
+        self.client_state = session.delivered_state
+        self.application_state = session.application_state
+        self.subprotocol = session.subprotocol
+
+    @property
+    def _offered(self) -> list[str]:
+        return self.scope.get("subprotocols") or []
+
+    # Raw ASGI events
+
+    async def receive(self) -> Message:
+        """Receive the next ASGI event.
+
+        Returns:
+            `websocket.connect`, then `websocket.receive` events, then
+            `websocket.disconnect`; each changes `client_state`.
+        Raises:
+            RuntimeError: The server sent an event that is not allowed in this state.
+            WebSocketDisconnected: The disconnect has been received already; guarded, it
+                is `ConnectionClosed`.
+            BusyResourceError: Guarded: another task is receiving.
+        Cancellation:
+            Safe: guarded, a cancelled call loses nothing. Plain, as the server's.
+        Source: ASGI "websocket.connect", ".receive", ".disconnect".
+        """
+        if self.client_state is DISCONNECTED:
+            await checkpoint()
+            if self._session is not None:
+                raise self._session.error()
+            next_state(Role.CLIENT, DISCONNECTED, DISCONNECT)  # raises
+        event = await self._receive()
+        kind = event_of(event)
+        if kind != RECEIVE or self.client_state is not CONNECTED:
+            self.client_state = next_state(Role.CLIENT, self.client_state, kind)
+            if self.client_state is DISCONNECTED and self._plain_info is None:
+                self._plain_info = info_of(event)
+        return event
+
+    async def send(self, message: Message) -> None:
+        """Send an ASGI event.
+
+        Args:
+            message: `websocket.accept`, `.send`, `.close` or `.http.response.*`.
+        Raises:
+            ConnectionClosed: The connection has ended; plain, when the server says so.
+            WebSocketDisconnected: Plain: it was closed from our side.
+            RuntimeError: The event is not allowed in this state.
+            TypeError, ValueError: The event must not be sent, and was not.
+        Cancellation:
+            Guarded, all or nothing. Plain, as the server's: on some servers a send that
+            is cut short breaks the connection.
+        Source: ASGI "websocket.accept", ".send", ".close", ".http.response.*".
+        """
+        if self._session is None:
+            await self._send_plain(message)
+            return
+        session, closing = self._session, message["type"] == CLOSE
+        try:
+            await self._send(message)
+        except (WebSocketDisconnect, WebSocketDisconnected) as exc:
+            # Starlette's own class, where it lies between, says it in its own words.
+            if isinstance(exc, ConnectionClosed) or session.info is None:
+                raise
+            if not closing:
+                raise session.error() from exc
+        finally:
+            if message["type"] != SEND:
+                self.application_state = session.application_state
+                self.subprotocol = session.subprotocol
+
+    async def _send_plain(self, event: Message) -> None:
+        kind, before = event_of(event), self.application_state
+        if kind == CLOSE and DISCONNECTED in (before, self.client_state):
+            self.application_state = DISCONNECTED
+            await checkpoint()
+            return
+        state = next_state(Role.APPLICATION, before, kind)
+        event = outgoing(event, self._offered, accepted=before is CONNECTED)
+        if kind == ACCEPT:
+            self.subprotocol = event["subprotocol"]
+        elif kind == CLOSE:
+            self._plain_info = CloseInfo(event["code"], event["reason"], "local")
+        self.application_state = state
+        try:
+            await self._send(event)
+        except get_cancelled_exc_class():
+            if kind == CLOSE:
+                self.application_state, self._plain_info = before, None
+            raise
+        except (OSError, RuntimeError, WebSocketDisconnect) as exc:
+            if kind == CLOSE:
+                return  # the peer has gone; servers differ in how they say so
+            gone = isinstance(exc, OSError | WebSocketDisconnect)
+            if before is not CONNECTED or not gone:
+                raise
+            self.application_state = DISCONNECTED
+            if isinstance(exc, ConnectionClosed):
+                self._plain_info = exc.info
+                raise
+            self._plain_info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network")
+            raise ConnectionClosed(self._plain_info) from exc
+
+    # The handshakes
+
+    async def accept(
+        self,
+        subprotocol: str | None = None,
+        headers: Iterable[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        """Complete the opening handshake.
+
+        Receives `websocket.connect` first if that is still to be done.
+
+        Args:
+            subprotocol: One of those that the client offered (`scope["subprotocols"]`).
+            headers: Additional headers of the response; names are sent in lower case.
+        Raises:
+            ValueError: The subprotocol was not offered, or a header must not be set.
+                Nothing was sent: accept again, or close.
+            ConnectionClosed: Guarded: the client has gone already.
+            RuntimeError: It was accepted already.
+        Cancellation:
+            Guarded: all or nothing, and `application_state` says which. Plain: the
+                server's send may or may not have happened, and the state is CONNECTED.
+        Source: RFC 6455 section 4.2.2; ASGI "websocket.accept".
+        """
+        if self.client_state is CONNECTING:
+            await self.receive()
+        await self.send(
+            {"type": ACCEPT, "subprotocol": subprotocol, "headers": list(headers or [])}
+        )
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+        """Close the connection; before `accept()`, reject it with 403.
+
+        Silent when it was closed before, by either side. Does not wait for the peer's
+        answer; leaving the block does.
+
+        Args:
+            code: 1000-1003, 1007-1014 or 3000-4999.
+            reason: Cut at a character to 123 bytes of UTF-8.
+        Raises:
+            ValueError: No closing frame may carry the code. Before `accept()` there is
+                no frame, and any code passes.
+            TypeError: The code is no int.
+        Cancellation:
+            Guarded: once it has begun, the closing frame is sent all the same. Plain: a
+            cancelled close may be tried again.
+        Source: RFC 6455 section 7; ASGI "websocket.close".
+        """
+        await self.send({"type": CLOSE, "code": code, "reason": reason or ""})
+
+    async def send_denial_response(self, response: Response) -> None:
+        """Answer the opening handshake with an HTTP response.
+
+        Args:
+            response: A Starlette response, called as an application.
+        Raises:
+            RuntimeError: The server does not offer the extension (`close()` gives 403),
+                or it was accepted already.
+        Cancellation:
+            Guarded, all or nothing for each event of the response. Plain, as the
+            server's.
+        Source: ASGI "websocket.http.response".
+        """
+        if "websocket.http.response" not in (self.scope.get("extensions") or {}):
+            raise RuntimeError(
+                "The server doesn't support the Websocket Denial Response extension."
+            )
+        await response(self.scope, self.receive, self.send)
+
+    async def _next(self) -> Message:
+        """Receive the next message event, or raise how the connection ended."""
+        if self.application_state is not CONNECTED:
+            await checkpoint()
+            if self._session is not None and self._session.info is not None:
+                raise self._session.error()
+            raise WebSocketDisconnected(
+                'WebSocket is not connected. Need to call "accept" first.'
+            )
+        event = await self.receive()
+        if event["type"] != DISCONNECT:
+            return event
+        if self._session is not None:
+            raise self._session.error()
+        raise ConnectionClosed(info_of(event))
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """How the connection ended, set at once; `None` while it is open."""
+        return self._plain_info if self._session is None else self._session.info

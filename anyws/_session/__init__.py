@@ -1,0 +1,1 @@
+"""The law: one guarded connection over any channel."""

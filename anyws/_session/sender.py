@@ -1,0 +1,215 @@
+"""What a send does: it puts into the outbound queue, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from anyio import Event as Signal
+from anyio import Lock, WouldBlock
+
+from .._values.closing import CloseCode
+from .._values.events import Event, measured, outgoing
+from .._values.states import (
+    ACCEPT,
+    CLOSE,
+    CONNECTED,
+    DISCONNECTED,
+    SEND,
+    Role,
+    event_of,
+    next_state,
+)
+from .connection import Connection
+from .turns import Turns
+from .writer import Writer
+
+
+class Sender:
+    """The user's end of the outbound queue.
+
+    Attributes:
+        subprotocol: The one accepted, if any.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_offered",
+        "_turn",
+        "_turns",
+        "_waiting",
+        "_writer",
+        "subprotocol",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        writer: Writer,
+        turns: Turns,
+        offered: Container[str],
+    ) -> None:
+        self.subprotocol: str | None = None
+        self._connection = connection
+        self._writer = writer
+        self._turns = turns
+        self._offered = offered
+        self._turn: Lock | None = None  # first come, first served
+        self._waiting = 0  # senders
+
+    async def send(self, event: Event) -> None:
+        """Queue a message, or send another event and wait until that is done."""
+        await self._turns.take()
+        kind = event["type"]
+        if kind == SEND:
+            event, size = measured(event)
+            if not self._put(event, size):
+                await self._put_in_turn(event, size)
+        elif kind == CLOSE:
+            await self._send_close(event)
+        else:
+            await self._send_handshake(event)
+
+    def send_nowait(self, event: Event) -> None:
+        """Queue a message now."""
+        if not self._put(*measured(event)):
+            raise WouldBlock
+
+    def _put(self, event: Event, size: int) -> bool:
+        """Queue a message, by the overflow rule if need be; false: it has to wait."""
+        connection = self._connection
+        if (
+            connection.ending.info is not None
+            or connection.application_state is not CONNECTED
+        ):
+            self.check_open()
+        if self._waiting:
+            return False  # behind them
+        return (
+            self._writer.send_at_once(event, size)
+            or connection.outbound.put_nowait(event, size)
+            or self._overflow(event, size)
+        )
+
+    def check_open(self) -> None:
+        """Raise unless a message can be sent."""
+        connection = self._connection
+        if connection.ending.info is not None:
+            raise connection.ending.error()
+        next_state(Role.APPLICATION, connection.application_state, SEND)
+
+    def _overflow(self, event: Event, size: int) -> bool:
+        """Apply the overflow rule to a full queue; false: wait for room."""
+        connection = self._connection
+        rule = connection.options.send_overflow
+        if rule == "drop_newest":
+            connection.outbound.dropped += 1
+        elif rule == "drop_oldest":
+            connection.outbound.put_by_dropping(event, size)
+        elif rule == "close":
+            connection.close_by_rule(
+                CloseCode.TRY_AGAIN_LATER, "the peer reads too slowly"
+            )
+            raise connection.ending.error()
+        else:
+            return False
+        return True
+
+    async def _put_in_turn(self, event: Event, size: int) -> None:
+        """Wait for room, first come first served, and queue a message."""
+        connection = self._connection
+        self._turns.waited()
+        self._waiting += 1
+        self._turn = self._turn or Lock(fast_acquire=True)
+        try:
+            async with self._turn:
+                await self._wait_for_stream()
+                while not connection.outbound.put_nowait(event, size):
+                    await connection.outbound.room.wait()
+                    self.check_open()
+        finally:
+            self._waiting -= 1
+
+    async def _wait_for_stream(self) -> None:
+        """Wait until no message is being sent in parts; raise if that is in vain."""
+        connection = self._connection
+        while connection.streaming is not None and connection.ending.info is None:
+            await connection.streaming.wait()
+        self.check_open()
+
+    async def _send_handshake(self, event: Event) -> None:
+        """Queue an accept or a part of a denial response; wait until it is sent."""
+        connection = self._connection
+        if connection.ending.info is not None:
+            raise connection.ending.error()
+        state = next_state(
+            Role.APPLICATION, connection.application_state, event_of(event)
+        )
+        event = outgoing(event, self._offered)
+        connection.application_state = state
+        if event["type"] == ACCEPT:
+            connection.accepted = True
+            self.subprotocol = event["subprotocol"]
+            connection.await_message()
+            connection.start_beating()
+        await connection.outbound.put_handshake(event).wait()
+        defect = connection.ending.take_defect()
+        if defect is not None:
+            raise defect
+        if connection.ending.failure is not None:
+            raise connection.ending.error()
+
+    async def _send_close(self, event: Event) -> None:
+        """Close, unless that is done; wait until the closing frame is sent."""
+        connection = self._connection
+        if (
+            connection.ending.info is None
+            and connection.application_state is not DISCONNECTED
+        ):
+            event = outgoing(event, accepted=connection.accepted)
+            connection.close(event["code"], event["reason"])
+            if connection.writing:
+                connection.written_done = Signal()
+                await connection.written_done.wait()
+
+    # Messages in parts
+
+    async def begin(self) -> Signal:
+        """Wait for our turn to send a message in parts; nobody sends until it is over.
+
+        Returns:
+            What `end` is to be called with.
+        """
+        await self._turns.take()
+        self.check_open()
+        self._waiting += 1  # so nobody goes past `_wait_for_stream`
+        self._turn = self._turn or Lock(fast_acquire=True)
+        try:
+            async with self._turn:
+                await self._wait_for_stream()
+                over = self._connection.streaming = Signal()
+                return over
+        except BaseException:
+            self._waiting -= 1
+            raise
+
+    def end(self, turn: Signal) -> None:
+        """Let others send."""
+        self._waiting -= 1
+        self._connection.streaming = None
+        turn.set()
+
+    async def send_part(self, event: Event, after: Signal | None) -> Signal:
+        """Queue a fragment once the one before it has been handed over."""
+        await self._turns.take()
+        if after is not None:
+            await after.wait()
+        self.check_open()
+        connection = self._connection
+        connection.messages_sent += event["fin"]
+        connection.bytes_sent += len(event["data"])
+        return connection.outbound.put_handshake(event)
+
+    def cut_short(self) -> None:
+        """Close, as a message that has begun will not be sent whole."""
+        reason = "a message was cut short"
+        self._connection.close_by_rule(CloseCode.INTERNAL_ERROR, reason)

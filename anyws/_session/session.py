@@ -1,0 +1,393 @@
+"""The law: what holds for the user's code over any channel of ASGI events.
+
+    channel -> Reader -> inbound  queue -> Receiver -> the user's code
+    channel <- Writer <- outbound queue <- Sender   <- the user's code
+
+The user's code meets the queues only. `Connection` is what the four have in common:
+how it ends (`Ending`) and what is due when (`Deadlines`). Here is the block that ends
+the connection by what leaves it, and the names that the rest of the package calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Container
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, TypeVar
+
+from anyio import (
+    AsyncContextManagerMixin,
+    CancelScope,
+    create_task_group,
+    current_time,
+    get_cancelled_exc_class,
+)
+from anyio import Event as Signal
+from anyio.lowlevel import checkpoint
+from starlette.exceptions import WebSocketException
+from starlette.websockets import WebSocketState
+
+from .._values.closing import CloseCode, CloseInfo
+from .._values.errors import ConnectionClosed
+from .._values.events import Event
+from .._values.options import Options
+from .._values.outcomes import ending_of, is_cancellation
+from .._values.states import CONNECTED, CONNECTING
+from .._values.statistics import Statistics
+from .channel import DirectChannel
+from .connection import ChannelReceive, ChannelSend, Connection
+from .ending import Phase
+from .keepalive import Keepalive
+from .reader import Reader
+from .receiver import Receiver
+from .sender import Sender
+from .turns import Turns
+from .writer import Writer
+
+GuestT = TypeVar("GuestT")
+
+# Where an ASGI scope's extensions hold the session that its events pass through.
+EXTENSION: Final = "anyws.session"
+
+# Seconds that a cancelled host waits for the peer's answer to the closing frame: a
+# server that is shutting down has already stopped reading.
+_CANCELLED_LINGER: Final = 1.0
+
+
+class Session(AsyncContextManagerMixin):
+    """One guarded connection; `receive` and `send` are an ASGI channel again.
+
+    Attributes:
+        connection: What its parts have in common.
+        receiver, sender: The user's ends of the two queues.
+    """
+
+    __slots__ = (
+        "_adopts",
+        "_reader",
+        "_turns",
+        "_writer",
+        "connection",
+        "receiver",
+        "sender",
+    )
+
+    def __init__(
+        self,
+        receive: ChannelReceive,
+        send: ChannelSend,
+        options: Options | None = None,
+        *,
+        subprotocols: Container[str] | None = None,
+        client_state: WebSocketState = CONNECTING,
+        application_state: WebSocketState = CONNECTING,
+        direct: DirectChannel | None = None,
+        adopts: bool = False,
+    ) -> None:
+        connection = self.connection = Connection(
+            receive, send, options, client_state, application_state, direct
+        )
+        self._reader = Reader(connection)
+        self._writer = Writer(connection, self._reader)
+        self._turns = Turns(connection)
+        self.receiver = Receiver(connection, self._turns)
+        self.sender = Sender(connection, self._writer, self._turns, subprotocols or ())
+        self._adopts = adopts
+
+    # What is known of it
+
+    @property
+    def info(self) -> CloseInfo | None:
+        """How the connection ended; `None` while it is open."""
+        return self.connection.ending.info
+
+    @property
+    def options(self) -> Options:
+        """The settings."""
+        return self.connection.options
+
+    @property
+    def keepalive(self) -> Keepalive:
+        """The keepalive, and the user's pings."""
+        return self.connection.keepalive
+
+    @property
+    def application_state(self) -> WebSocketState:
+        """What the application has sent."""
+        return self.connection.application_state
+
+    @property
+    def delivered_state(self) -> WebSocketState:
+        """The client's state, by what `receive` has returned."""
+        return self.receiver.delivered_state
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The one accepted, if any."""
+        return self.sender.subprotocol
+
+    @subprotocol.setter
+    def subprotocol(self, subprotocol: str | None) -> None:
+        self.sender.subprotocol = subprotocol
+
+    @property
+    def closed_by_user(self) -> bool:
+        """Whether the user's code closed the connection, and no rule of the options."""
+        return self.connection.ending.phase is Phase.CLOSED
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection is known not to have ended in order."""
+        return self.connection.ending.broken
+
+    def error(self) -> ConnectionClosed:
+        """Make the error that says how the connection ended."""
+        return self.connection.ending.error()
+
+    def explains(self, exc: BaseException) -> bool:
+        """Whether an exception tells of nothing but the end of this connection."""
+        return self.connection.ending.explains(exc)
+
+    # The block
+
+    def __asynccontextmanager__(self) -> AbstractAsyncContextManager[Session]:
+        """Host the connection."""
+        return self.hosting(self)
+
+    @asynccontextmanager
+    async def hosting(self, guest: GuestT) -> AsyncIterator[GuestT]:
+        """Run the two tasks; end the connection by what leaves the block."""
+        cancelled = get_cancelled_exc_class()
+        outcome: BaseException | None = None
+        connection = self.connection
+        self._turns.begin()
+        try:
+            async with create_task_group() as tasks:
+                tasks.start_soon(self._reader.run)
+                tasks.start_soon(self._writer.run)
+                try:
+                    yield guest
+                except cancelled as exc:
+                    self._leave(exc)
+                    raise
+                except BaseException as exc:
+                    outcome = exc  # past the task group, which would make a group of it
+                self._leave(outcome)
+        except cancelled:
+            if outcome is None:
+                raise
+        finally:
+            connection.inbound.discard()
+            connection.outbound.discard()
+            if connection.ending.info is None:  # rejected
+                connection.ending.learn(
+                    CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local")
+                )
+                connection.wake_all()
+        try:
+            defect = connection.ending.defect
+            if defect is not None and (outcome is None or self.explains(outcome)):
+                raise defect
+            if outcome is not None:
+                raise outcome
+        finally:
+            outcome = defect = None  # its traceback holds this frame
+
+    @asynccontextmanager
+    async def joined(self, guest: GuestT) -> AsyncIterator[GuestT]:
+        """End the connection by what leaves the block; its host waits for that."""
+        try:
+            yield guest
+        except BaseException as exc:
+            self.end(exc)
+            raise
+        self.end(None)
+
+    def adopt(self, options: Options | None) -> None:
+        """Let the options of who joins hold, if those of the host were a default."""
+        if options is None or not self._adopts:
+            return
+        self._adopts = False
+        connection = self.connection
+        connection.options = options
+        connection.inbound.resize(options.receive_buffer, options.max_message_bytes)
+        connection.outbound.resize(options.send_buffer, options.send_buffer_bytes)
+        connection.deadlines.quiet_limit = options.idle_timeout
+        if connection.accepted:
+            connection.await_message()
+            connection.start_beating()
+
+    def close_by_rule(self, code: int, reason: str, *, by: float) -> None:
+        """Close, unless that is done; who waits or sends meets `ConnectionClosed`.
+
+        Args:
+            code, reason: Of the closing frame.
+            by: When the closing handshake is given up, by the clock of AnyIO; and not
+                later than `close_timeout` says.
+        """
+        if self.application_state in (CONNECTING, CONNECTED):
+            self.connection.close_by_rule(code, reason)
+        if self.info is not None:
+            self.connection.close_by(by)
+
+    def _leave(self, outcome: BaseException | None) -> None:
+        """End the connection by what left the user's code; the tasks do the rest."""
+        self.end(outcome)
+        connection = self.connection
+        connection.leaving = True
+        if is_cancellation(outcome, get_cancelled_exc_class()):
+            connection.deadlines.linger = min(
+                _CANCELLED_LINGER, connection.deadlines.linger
+            )
+        connection.outbound.close()
+        connection.close_by(current_time() + connection.options.close_timeout)
+        if connection.ending.failure is not None or not (
+            connection.reading or connection.answering
+        ):
+            connection.write_scope.cancel()  # nobody is left to write to
+        connection.settle()
+
+    def end(self, outcome: BaseException | None) -> None:
+        """Close as the outcome of the user's code asks, if that is still to be done."""
+        connection = self.connection
+        if connection.ending.info is not None:
+            return
+        rejects = outcome is None or isinstance(outcome, WebSocketException)
+        if connection.application_state is CONNECTED or (
+            connection.application_state is CONNECTING and rejects
+        ):
+            connection.close(*ending_of(outcome, get_cancelled_exc_class()))
+
+    # The channel again
+
+    def receive(self) -> Awaitable[Event]:
+        """Receive, when awaited, the next event; at the end, once, the disconnect.
+
+        Raises:
+            ConnectionClosed: The disconnect has been delivered already.
+            BusyResourceError: Another task is receiving.
+        Cancellation:
+            Safe: a cancelled call loses nothing.
+        Source: ASGI "websocket.receive".
+        """
+        return self.receiver.receive()
+
+    def send(self, event: Event) -> Awaitable[None]:
+        """Queue, when awaited, a message; or send another event and wait for that.
+
+        Raises:
+            ConnectionClosed: The connection has ended. A close is silent then.
+            RuntimeError: The event is not allowed in this state.
+            TypeError, ValueError: The event must not be sent, and was not.
+        Cancellation:
+            All or nothing: cancelled before it is queued, it is not sent and the state
+            is unchanged; after that it is sent whole.
+        Source: ASGI "websocket.send", ".accept", ".close", ".http.response.*".
+        """
+        return self.sender.send(event)
+
+    def send_nowait(self, event: Event) -> None:
+        """Queue a message now.
+
+        Raises:
+            WouldBlock: There is no room, and the overflow rule is to wait.
+            ConnectionClosed, RuntimeError, TypeError, ValueError: As `send`.
+        """
+        self.sender.send_nowait(event)
+
+    # What the frames tell, where they are ours
+
+    def feed(self, event: Event, size: int) -> bool:
+        """Take a message from the frames; false: there is no room yet."""
+        return self._reader.feed(event, size)
+
+    def pong(self, payload: bytes) -> None:
+        """Take note of a pong."""
+        if self.connection.keepalive.answered(payload):
+            self.connection.start_beating()
+
+    def wake_writer(self) -> None:
+        """Have the writer call the frames: they have bytes of their own to write."""
+        self.connection.outbound.filled.wake()
+
+    def wake_receiver(self) -> None:
+        """Have the receiver look at the frames."""
+        self.connection.inbound.filled.wake()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a task waits for a message."""
+        return self.receiver.waiting
+
+    # Beyond the channel
+
+    async def ping(self, payload: bytes) -> float:
+        """Send a ping, and wait for its pong; return the seconds between them.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+            RuntimeError: The frames are not ours to send, or a ping with this payload
+                is under way.
+        Cancellation:
+            Safe: the ping is sent all the same, and its pong ignored.
+        """
+        await self._turns.take()
+        self.sender.check_open()
+        connection = self.connection
+        if connection.frames is None:
+            raise RuntimeError("this server sends its own pings, and does not tell")
+        ping = connection.keepalive.add(payload)
+        connection.frames.ping(payload)
+        self.wake_writer()
+        try:
+            await ping.over.wait()
+        finally:
+            connection.keepalive.forget(payload)
+        if ping.latency is None:
+            raise self.error()
+        return ping.latency
+
+    async def wait_closed(self) -> CloseInfo:
+        """Wait until the connection has ended and its closing handshake is over.
+
+        Cancellation:
+            Safe: waiting changes nothing.
+        """
+        connection = self.connection
+        if connection.reading and not connection.stranded:
+            connection.read_done = connection.read_done or Signal()
+            await connection.read_done.wait()
+        else:
+            await checkpoint()
+        return connection.ending.info or CloseInfo(CloseCode.ABNORMAL_CLOSURE)
+
+    def watch(self, scope: CancelScope) -> None:
+        """Cancel a scope when the connection ends, unless by the user's own close."""
+        connection = self.connection
+        if connection.ending.info is not None:
+            raise self.error()
+        connection.ending.watchers.append(scope)
+        connection.inbound.room.wake()  # from now on the reader does not wait for room
+        if connection.frames is not None:
+            connection.frames.deliver()
+
+    def unwatch(self, scope: CancelScope) -> bool:
+        """Let go of a scope; return whether the connection has ended meanwhile."""
+        self.connection.ending.watchers.remove(scope)
+        return self.connection.ending.alarmed
+
+    def statistics(self) -> Statistics:
+        """Return the counters as they stand now."""
+        connection = self.connection
+        return Statistics(
+            messages_received=connection.messages_received,
+            bytes_received=connection.bytes_received,
+            messages_sent=connection.messages_sent,
+            bytes_sent=connection.bytes_sent,
+            receive_queued=connection.inbound.messages,
+            receive_queued_bytes=connection.inbound.size,
+            send_queued=connection.outbound.messages,
+            send_queued_bytes=connection.outbound.size,
+            receive_dropped=connection.inbound.dropped,
+            send_dropped=connection.outbound.dropped,
+            latency=connection.keepalive.latency,
+        )

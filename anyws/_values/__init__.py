@@ -1,0 +1,1 @@
+"""What things are called, and what may be sent: pure, without I/O."""

@@ -1,0 +1,149 @@
+"""The errors of anyws.
+
+    WebSocketError
+    ├── ConnectionClosed      also WebSocketDisconnect, WebSocketDisconnected, OSError
+    │   └── MessageTooBig     the 1009 that an oversize message caused
+    ├── HandshakeError        also OSError: no connection came of the opening handshake
+    │   ├── HandshakeRejected the server answered with another status than 101
+    │   └── ProtocolError     what it answered is no answer to an opening handshake
+    ├── MessageTypeError      also TypeError
+    └── MessageDecodeError    also json.JSONDecodeError, so ValueError
+
+Calls in the wrong state raise what Starlette raises for them: `RuntimeError` or its
+subclass `WebSocketDisconnected`. A second receiver gets `anyio.BusyResourceError`.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
+
+from .closing import CloseInfo
+
+_SHOWN_OF_A_BODY: Final = 200  # characters
+
+
+class WebSocketError(Exception):
+    """Base of the errors that anyws defines."""
+
+
+class ConnectionClosed(
+    WebSocketError, WebSocketDisconnect, WebSocketDisconnected, OSError
+):
+    """The connection has ended; nothing more can be sent or received.
+
+    Old `except` clauses catch it: it is both of Starlette's classes and, as ASGI 2.4
+    asks of a server's `send`, an `OSError`.
+
+    Attributes:
+        code: The close code.
+        reason: The close reason.
+        info: All that is known of the end.
+    """
+
+    def __init__(self, info: CloseInfo) -> None:
+        Exception.__init__(self, info)
+        self.code: int = info.code
+        self.reason: str = info.reason
+        self.info = info
+
+    def __str__(self) -> str:
+        """Say the code, the reason and who ended the connection."""
+        info = self.info
+        reason = f" {info.reason!r}" if info.reason else ""
+        return f"connection closed: {info.code}{reason} (initiator: {info.initiator})"
+
+    def __reduce__(self) -> tuple[type[ConnectionClosed], tuple[CloseInfo]]:
+        """Pickle by the info: OSError's own way would call us with its errno."""
+        return type(self), (self.info,)
+
+
+class MessageTooBig(ConnectionClosed):
+    """The peer sent more than `Options.max_message_bytes`; it was closed with 1009."""
+
+
+class HandshakeError(WebSocketError, OSError):
+    """A client's opening handshake has failed; there is no connection.
+
+    What failed, and where, is in the message; why, in `__cause__`: a name that does not
+    resolve, a refused connection, a proxy's refusal, TLS, a time-out, an end of the
+    stream.
+    """
+
+
+class HandshakeRejected(HandshakeError):
+    """The server answered the opening handshake with another status than 101.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Those of the response.
+        body: Its body, as far as it came: at most 1 MiB.
+    """
+
+    def __init__(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        Exception.__init__(self, status, headers, body)
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def __str__(self) -> str:
+        """Say the status, and the first part of the body."""
+        try:
+            phrase = f" {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            phrase = ""
+        text = " ".join(self.body.decode("utf-8", "replace").split())
+        if len(text) > _SHOWN_OF_A_BODY:
+            text = f"{text[:_SHOWN_OF_A_BODY]}…"
+        shown = f": {text!r}" if text else ""
+        return f"the server rejected the WebSocket: {self.status}{phrase}{shown}"
+
+    def __reduce__(
+        self,
+    ) -> tuple[type[HandshakeRejected], tuple[int, Headers, bytes]]:
+        """Pickle by what it was made of."""
+        return type(self), (self.status, self.headers, self.body)
+
+
+class ProtocolError(HandshakeError):
+    """What the server answered is no answer to a WebSocket's opening handshake.
+
+    Once a connection is open, a violation ends it: `ConnectionClosed` with 1002.
+    """
+
+
+class MessageTypeError(WebSocketError, TypeError):
+    """A text message came where bytes were expected, or the reverse.
+
+    The message is consumed; the connection stays usable.
+    """
+
+    def __init__(self, expected: str, received: str) -> None:
+        super().__init__(
+            f"expected a {expected} message, but received a {received} message"
+        )
+        self.expected = expected
+        self.received = received
+
+    def __reduce__(self) -> tuple[type[MessageTypeError], tuple[str, str]]:
+        """Pickle by the two kinds."""
+        return type(self), (self.expected, self.received)
+
+
+class MessageDecodeError(WebSocketError, json.JSONDecodeError):
+    """A message was not valid JSON or not valid UTF-8.
+
+    The message is consumed; the connection stays usable.
+    """
+
+
+def name_as_public(namespace: dict[str, object]) -> None:
+    """Have tracebacks name a package's errors as a user imports them."""
+    for value in namespace.values():
+        is_error = isinstance(value, type) and issubclass(value, BaseException)
+        if is_error and value.__module__.startswith("anyws."):
+            value.__module__ = str(namespace["__name__"])

@@ -1,0 +1,204 @@
+"""What goes to a server is checked here, what comes from one is read here.
+
+Servers answer an invalid event with anything from silence to the end of the process,
+and spell valid ones differently; neither reaches the code on the other side of this
+module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, MutableMapping
+from typing import Any, Final, TypeAlias
+
+from .closing import CloseCode, CloseInfo, checked_code, fitted_reason
+from .errors import MessageTypeError
+from .states import ACCEPT, CLOSE, DISCONNECT, SEND
+
+Event: TypeAlias = MutableMapping[str, Any]
+
+# What a binary message is sent as; what the caller can still change is copied.
+Binary: TypeAlias = bytes | bytearray | memoryview
+
+# Where a channel of our own keeps the whole `CloseInfo` in its "websocket.disconnect".
+INFO: Final = "anyws.info"
+
+# In a "websocket.receive" of a channel of our own: this is a part of a message, and
+# whether another one follows.
+MORE: Final = "anyws.more"
+
+# A fragment on its way to a channel of our own: "data" as bytes, "kind" "text" or
+# "binary" for a message's first and `None` for another, "fin" for its last.
+FRAGMENT: Final = "anyws.fragment"
+
+# A server that ends a connection for reasons of its own reports these codes to the
+# application as if the peer had sent them.
+_MAYBE_THE_SERVER: Final = frozenset(
+    {
+        CloseCode.PROTOCOL_ERROR,
+        CloseCode.INVALID_FRAME_PAYLOAD_DATA,
+        CloseCode.MESSAGE_TOO_BIG,
+        CloseCode.INTERNAL_ERROR,
+        CloseCode.SERVICE_RESTART,
+    }
+)
+_NO_CLOSING_FRAME: Final = frozenset(
+    {CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE}
+)
+
+_HEADER_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110 5.6.2
+_HEADER_VALUE: Final = re.compile(rb"[^\x00\r\n]*")
+_HEADERS_OF_THE_SERVER: Final = {
+    b"sec-websocket-protocol": "pass subprotocol= instead",
+    b"sec-websocket-extensions": "the server negotiates extensions",
+    b"sec-websocket-accept": "the server answers the key",
+    b"connection": "the server sends it",
+    b"upgrade": "the server sends it",
+}
+
+
+def outgoing(
+    event: Event, subprotocols: Container[str] = (), *, accepted: bool = True
+) -> Event:
+    """Check an event on its way to the server; repair what can be repaired.
+
+    Args:
+        event: An ASGI message of the application.
+        subprotocols: Those that the client offered.
+        accepted: Whether the opening handshake is complete; before that, a close is an
+            HTTP response, and no frame carries its code.
+
+    Raises:
+        TypeError: A value has a type that servers do not take.
+        ValueError: A value must not be sent; says which and why.
+    """
+    kind = event["type"]
+    if kind == SEND:
+        return measured(event)[0]
+    if kind == ACCEPT:
+        return _checked_accept(event, subprotocols)
+    if kind == CLOSE:
+        return _checked_close(event, accepted)
+    return event
+
+
+def _checked_accept(event: Event, subprotocols: Container[str]) -> Event:
+    subprotocol = event.get("subprotocol")
+    if subprotocol is not None and subprotocol not in subprotocols:
+        raise ValueError(
+            f"subprotocol {subprotocol!r} was not offered by the client, "
+            f"which offered {subprotocols!r}"
+        )
+    headers = _checked_headers(event.get("headers") or ())
+    return {**event, "subprotocol": subprotocol, "headers": headers}
+
+
+def _checked_headers(
+    headers: Iterable[tuple[bytes, bytes]],
+) -> list[tuple[bytes, bytes]]:
+    checked = []
+    for pair in headers:
+        match pair:
+            case (bytes() as name, bytes() as value):
+                pass
+            case _:
+                raise TypeError(f"headers are pairs of bytes, not {pair!r}")
+        lowered = name.lower()
+        if not _HEADER_NAME.fullmatch(lowered):
+            raise ValueError(f"{name!r} is not a header name")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of header {name!r} holds CR, LF or NUL")
+        if lowered in _HEADERS_OF_THE_SERVER:
+            raise ValueError(
+                f"header {name!r} cannot be set: {_HEADERS_OF_THE_SERVER[lowered]}"
+            )
+        checked.append((lowered, value))
+    return checked
+
+
+def measured(event: Event) -> tuple[Event, int]:
+    """Check a `websocket.send` event; return it with its payload's size in bytes."""
+    text, data = event.get("text"), event.get("bytes")
+    if data is None and isinstance(text, str):
+        # Lone surrogates are no text: UnicodeEncodeError.
+        size = len(text) if text.isascii() else len(text.encode())
+        return (event if len(event) == 2 else {"type": SEND, "text": text}), size
+    if text is None and data is None and len(event) == 2:
+        raise TypeError(f'"{SEND}" takes str or bytes, not None')
+    if (text is None) == (data is None):
+        raise ValueError(f'"{SEND}" takes exactly one of "text" and "bytes"')
+    if text is not None:
+        raise TypeError(f"str expected, not {type(text).__name__}")
+    if isinstance(data, bytes) and len(event) == 2:
+        return event, len(data)
+    if not isinstance(data, Binary):
+        raise TypeError(f"bytes expected, not {type(data).__name__}")
+    # A copy: the caller may change its buffer before the server has taken it.
+    data = bytes(data)
+    return {"type": SEND, "bytes": data}, len(data)
+
+
+def _checked_close(event: Event, accepted: bool) -> Event:
+    code = event.get("code")
+    if code is None:
+        code = CloseCode.NORMAL_CLOSURE
+    return {
+        "type": CLOSE,
+        "code": checked_code(code, framed=accepted),
+        "reason": fitted_reason(event.get("reason")),
+    }
+
+
+def payload_of(event: Event) -> str | bytes:
+    """Return the message that a `websocket.receive` or `.send` event carries."""
+    payload = event.get("text")
+    if payload is None:
+        payload = event.get("bytes")
+    if payload is None:
+        raise RuntimeError(f'ASGI message "{event["type"]}" carries no payload')
+    return payload  # type: ignore[no-any-return]  # the server vouches for the type
+
+
+def size_of(event: Event) -> int:
+    """Return the size of an event's payload, in bytes."""
+    payload = event.get("text")
+    if payload is None:
+        return len(event.get("bytes") or b"")
+    if payload.isascii():
+        return len(payload)
+    return len(payload.encode("utf-8", "surrogatepass"))
+
+
+def text_of(event: Event) -> str:
+    """Return a received event's text; a bytes message is a `MessageTypeError`."""
+    text = event.get("text")
+    if text is None:
+        payload_of(event)
+        raise MessageTypeError("text", "bytes")
+    return text  # type: ignore[no-any-return]  # the server vouches for the type
+
+
+def bytes_of(event: Event) -> bytes:
+    """Return a received event's bytes; a text message is a `MessageTypeError`."""
+    payload = payload_of(event)
+    if isinstance(payload, str):
+        raise MessageTypeError("bytes", "text")
+    return payload
+
+
+def info_of(event: Event) -> CloseInfo:
+    """Read what a server says of the end in its `websocket.disconnect`."""
+    known: CloseInfo | None = event.get(INFO)
+    if known is not None:
+        return known
+    code, reason = event.get("code"), event.get("reason") or ""
+    if not isinstance(code, int):
+        code = CloseCode.NO_STATUS_RCVD
+    if code in _NO_CLOSING_FRAME or code in _MAYBE_THE_SERVER:
+        return CloseInfo(int(code), reason, "unknown", None)
+    return CloseInfo(code, reason, "peer", True)
+
+
+def disconnect_of(info: CloseInfo) -> Event:
+    """Write the `websocket.disconnect` that tells an application of this end."""
+    return {"type": DISCONNECT, "code": info.code, "reason": info.reason}

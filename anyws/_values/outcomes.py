@@ -1,0 +1,62 @@
+"""What an outcome of the user's code means for the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from starlette.exceptions import WebSocketException
+
+from .closing import CloseCode, fitted_reason, may_be_sent
+from .errors import MessageDecodeError, MessageTypeError
+
+Ending = tuple[int, str]
+
+_STOPS = (KeyboardInterrupt, SystemExit)
+
+
+def leaves_of(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions that a group holds, at any depth; or the exception."""
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from leaves_of(inner)
+    else:
+        yield exc
+
+
+def is_cancellation(
+    outcome: BaseException | None, cancelled: type[BaseException]
+) -> bool:
+    """Whether an outcome is nothing but the backend's cancellation.
+
+    Trio's own nurseries raise it in groups.
+    """
+    return outcome is not None and all(
+        isinstance(leaf, cancelled) for leaf in leaves_of(outcome)
+    )
+
+
+def ending_of(outcome: BaseException | None, cancelled: type[BaseException]) -> Ending:
+    """Choose the close code and reason for what left the user's code.
+
+    Args:
+        outcome: The exception, or `None` if the code returned.
+        cancelled: The backend's cancellation exception.
+    """
+    if outcome is None:
+        return CloseCode.NORMAL_CLOSURE, ""
+    if is_cancellation(outcome, cancelled):
+        return CloseCode.SERVICE_RESTART, ""
+    leaves = list(leaves_of(outcome))
+    if any(isinstance(leaf, _STOPS) for leaf in leaves):
+        return CloseCode.GOING_AWAY, ""
+    first = leaves[0]
+    if any(type(leaf) is not type(first) for leaf in leaves):
+        return CloseCode.INTERNAL_ERROR, ""
+    if isinstance(first, WebSocketException):
+        code = first.code if may_be_sent(first.code) else CloseCode.INTERNAL_ERROR
+        return code, fitted_reason(first.reason)
+    if isinstance(first, MessageDecodeError):
+        return CloseCode.INVALID_FRAME_PAYLOAD_DATA, ""
+    if isinstance(first, MessageTypeError):
+        return CloseCode.UNSUPPORTED_DATA, ""
+    return CloseCode.INTERNAL_ERROR, ""

@@ -1,0 +1,1 @@
+"""WebSockets over HTTP/2."""

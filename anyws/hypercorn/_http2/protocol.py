@@ -1,0 +1,399 @@
+"""WebSockets over HTTP/2 (RFC 8441): Hypercorn's protocol, with its streams kept apart.
+
+What holds here, and not in Hypercorn's own class:
+
+* One task writes to the socket what streams have to say. A stream only leaves bytes
+  behind and wakes it: a task of an application that is cancelled loses no frame, and
+  no header block, without which the peer could not decode any later one.
+* The task that reads never waits for a stream: what a stream cannot take in is left
+  unacknowledged, so that the peer's window for that stream closes, and no other. The
+  connection's window is large enough for every stream to be stalled at once.
+* A stream that waits for the peer's window waits alone, with bounded bytes.
+* Each stream ends by itself: an error in one resets that one, what comes for one that
+  is gone is acknowledged and ignored, and one that the peer does not end is reset.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final, cast
+
+import h2.events
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from hypercorn.events import Closed, RawData, Updated
+from hypercorn.events import Event as ConnectionEvent
+from hypercorn.protocol.events import Body, Data, EndBody, EndData, StreamClosed
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.ws_stream import WSStream
+from hyperframe.frame import GoAwayFrame
+from priority.priority import DeadlockError, MissingStreamError
+
+from .streams import Account, EngineStreamBuffer, Signal, Stallable, refusal
+
+# Seconds that the peer may take to end a stream that is over on this side, and to read
+# what it has still to be sent.
+LINGER: Final = 5.0
+
+_STREAM_WINDOW: Final = 65535  # RFC 9113 section 6.9.2: what a stream starts with
+
+
+class EngineH2Protocol(H2Protocol):
+    """One HTTP/2 connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.has_data: Signal = Signal()
+        self._accounts: dict[int, Account] = {}
+        self._reaper = self.context.single_task_class()
+        self._lingering = Signal()  # there are new deadlines
+        self._idle_reported = True
+        self._going_away = False
+        self._unsent = bytearray()  # frames that are not the work of h2
+        self._writing_since: float | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing is going on, and everything was sent."""
+        return not self.stream_buffers and super().idle
+
+    # The connection
+
+    async def initiate(
+        self,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        settings: bytes | None = None,
+    ) -> None:
+        """Begin, with the request that asked for HTTP/2 if one did."""
+        if headers is not None:
+            self._accounts[1] = Account(peer_ended=True)
+        try:
+            await super().initiate(headers, settings)
+        except KeyError:  # that request was refused
+            self.task_group.spawn(self.send_task)
+        # h2 returns a window only when half of it was used. Twice what all streams can
+        # hold leaves the others a whole window of their own even then.
+        windows = 2 * (self.config.h2_max_concurrent_streams + 1)
+        wanted = min(windows * _STREAM_WINDOW, 2**31 - 1)
+        self.connection.increment_flow_control_window(wanted - _STREAM_WINDOW)
+        await self._reaper.restart(self.task_group, self._reap)
+        await self._flush()
+
+    async def handle(self, event: ConnectionEvent) -> None:
+        """Handle what was read, or the end of the connection."""
+        if isinstance(event, Closed):
+            await self._close()
+        elif isinstance(event, RawData) and not self.closed:
+            try:
+                events = self.connection.receive_data(event.data)
+            except Exception as exc:
+                if not isinstance(exc, ProtocolError):
+                    await self.config.log.exception("Error in HTTP/2")
+                await self._write()
+                await self.send(Closed())
+            else:
+                await self._handle_events(events)
+                await self._write()
+
+    async def _close(self) -> None:
+        """End every stream, and let nobody wait any more."""
+        if self.closed:
+            return
+        self.closed = True
+        for buffer in list(self.stream_buffers.values()):
+            await buffer.close()
+        for stream_id in list(self.streams):
+            await self._close_stream(stream_id)
+        await self._reaper.stop()
+        await self.has_data.set()
+
+    async def _report_idle(self) -> None:
+        """Tell the server when the connection has become idle, or busy."""
+        idle = self.idle
+        if idle == self._idle_reported or self.closed:
+            return
+        self._idle_reported = idle
+        if idle and self.context.terminated.is_set():
+            self.connection.close_connection()
+            await self._write()
+        await self.send(Updated(idle=idle))
+
+    async def _go_away(self) -> None:
+        """Ask the peer to open no more streams; those that are open go on.
+
+        After h2's own `close_connection` nothing could be sent on them.
+        """
+        if not self._going_away:
+            self._going_away = True
+            frame = GoAwayFrame(0)
+            frame.last_stream_id = self.connection.highest_inbound_stream_id
+            self._unsent += frame.serialize()
+            await self._flush()
+
+    # Writing
+
+    async def send_task(self) -> None:
+        """Write what there is to be written, the streams in turn."""
+        while not self.closed:
+            try:
+                stream_id = next(self.priority)
+            except DeadlockError:
+                await self._write()
+                await self._report_idle()
+                await self.has_data.wait()
+                await self.has_data.clear()
+            else:
+                await self._send_data(stream_id)
+                await self._write()
+
+    async def _send_data(self, stream_id: int) -> None:
+        try:
+            await super()._send_data(stream_id)
+        except (KeyError, MissingStreamError, ProtocolError):
+            # It went while its bytes were being sent.
+            await self._drop_buffer(stream_id)
+        if stream_id not in self.stream_buffers:
+            self._settle(stream_id)
+
+    async def _flush(self) -> None:
+        """Have it written; whoever asks for this may be cancelled."""
+        await self.has_data.set()
+
+    async def _write(self) -> None:
+        """Write what h2 has made."""
+        data = self.connection.data_to_send()
+        if self._unsent:
+            data += self._unsent
+            self._unsent.clear()
+        if data and not self.closed:
+            self._writing_since = self._writing_since or self.context.time()
+            try:
+                await self.send(RawData(data=data))
+            except OSError:  # asyncio raises more than Hypercorn expects
+                await self._close()
+            self._writing_since = None
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Take what a stream has to say."""
+        if self.closed:
+            return
+        if isinstance(event, StreamClosed):
+            await self._finish(event.stream_id)
+        elif isinstance(event, Body | Data):
+            await self._send_part(event.stream_id, event.data)
+        elif isinstance(event, EndBody | EndData):
+            await self._send_end(event.stream_id)
+        else:
+            await super().stream_send(event)
+
+    async def _send_part(self, stream_id: int, data: bytes) -> None:
+        """Have bytes sent, and wait while too many are waiting."""
+        buffer = self._buffer(stream_id)
+        if buffer is None:
+            return
+        await buffer.put(data)
+        self.priority.unblock(stream_id)
+        self.has_data.wake()
+        await buffer.wait_room()
+
+    async def _send_end(self, stream_id: int) -> None:
+        """Have the stream ended, and wait until it is."""
+        buffer = self._buffer(stream_id)
+        if buffer is None:
+            return
+        buffer.set_complete()
+        account = self._accounts.get(stream_id)
+        if account is not None and isinstance(self.streams.get(stream_id), WSStream):
+            account.deadline = self.context.time() + LINGER
+        self.priority.unblock(stream_id)
+        self.has_data.wake()
+        await buffer.drain()
+
+    def _buffer(self, stream_id: int) -> EngineStreamBuffer | None:
+        return cast("EngineStreamBuffer | None", self.stream_buffers.get(stream_id))
+
+    # Reading
+
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        for event in events:
+            try:
+                await self._handle_event(event)
+            except Exception:
+                await self.config.log.exception("Error in an HTTP/2 stream")
+                stream_id = getattr(event, "stream_id", None)
+                if stream_id:
+                    await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+
+    async def _handle_event(self, event: h2.events.Event) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            await self._request_received(event)
+        elif isinstance(event, h2.events.DataReceived):
+            await self._data_received(event)
+        elif isinstance(event, h2.events.StreamReset):
+            await self._discard(event.stream_id)
+        elif isinstance(event, h2.events.StreamEnded):
+            if account := self._accounts.get(event.stream_id):
+                account.peer_ended = True
+            if stream := self.streams.get(event.stream_id):
+                await stream.handle(EndBody(stream_id=event.stream_id))
+            self._settle(event.stream_id)
+        else:
+            await super()._handle_events([event])
+
+    async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
+        """Let streams take turns: a busy one would starve those that depend on it.
+
+        Source: RFC 9113 section 5.3.2, which deprecates these signals.
+        """
+
+    async def _request_received(self, event: h2.events.RequestReceived) -> None:
+        if self.context.terminated.is_set():
+            await self._go_away()
+        if self._going_away:
+            self.connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        self._accounts[event.stream_id] = Account()
+        await self._create_stream(event)
+        await self._report_idle()
+        if self.keep_alive_requests > self.config.keep_alive_max_requests:
+            await self._go_away()
+
+    async def _data_received(self, event: h2.events.DataReceived) -> None:
+        stream_id, size = event.stream_id, event.flow_controlled_length
+        account = self._accounts.get(stream_id)
+        if account is None:
+            self.connection.acknowledge_received_data(size, stream_id)
+            return
+        account.held_bytes += size
+        if stream := self.streams.get(stream_id):
+            await stream.handle(Body(stream_id=stream_id, data=event.data))
+        if not getattr(stream, "paused", False):
+            self._acknowledge(stream_id)
+
+    def _resumed(self, stream_id: int) -> None:
+        self._acknowledge(stream_id)
+        self.has_data.wake()
+
+    def _acknowledge(self, stream_id: int) -> None:
+        """Let the peer send as much again as was received from it."""
+        account = self._accounts.get(stream_id)
+        if account is not None and account.held_bytes:
+            size, account.held_bytes = account.held_bytes, 0
+            self.connection.acknowledge_received_data(size, stream_id)
+
+    # The life of a stream
+
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        stream_id = request.stream_id
+        status = refusal(request.headers)
+        if status is None:
+            try:
+                await super()._create_stream(request)
+            except UnicodeDecodeError:  # Hypercorn takes headers to be ASCII
+                self.streams.pop(stream_id, None)
+                await self._drop_buffer(stream_id)
+                status = 400
+        if status is not None:
+            headers = [
+                (b":status", b"%d" % status),
+                (b"content-length", b"0"),
+                *self.config.response_headers("h2"),
+            ]
+            self.connection.send_headers(stream_id, headers, end_stream=True)
+            self._settle(stream_id)
+        elif (stream := self.streams.get(stream_id)) and stream.closed:
+            del self.streams[stream_id]  # it has sent an error, and will say no more
+            self._settle(stream_id)
+        elif stream:
+            cast("Stallable", stream).on_resume = partial(self._resumed, stream_id)
+
+    async def _finish(self, stream_id: int) -> None:
+        """End a stream that is over on this side, once what it has to send is sent."""
+        buffer = self._buffer(stream_id)
+        if buffer is not None and not buffer.ended:
+            if isinstance(self.streams.get(stream_id), WSStream):
+                buffer.set_complete()
+                self.priority.unblock(stream_id)
+            else:  # an end would make a whole response of a part
+                await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+        await self._close_stream(stream_id)
+        self._settle(stream_id)
+        await self._flush()
+
+    async def _close_stream(self, stream_id: int) -> None:
+        """Tell a stream that it is over, whatever it makes of that."""
+        self._acknowledge(stream_id)
+        try:
+            await super()._close_stream(stream_id)
+        except Exception:
+            await self.config.log.exception("Error in an HTTP/2 stream")
+
+    def _settle(self, stream_id: int) -> None:
+        """Forget a stream that both have ended; give the peer time to end its half."""
+        account = self._accounts.get(stream_id)
+        if account is None or stream_id in self.streams:
+            return
+        if account.peer_ended and stream_id not in self.stream_buffers:
+            self._acknowledge(stream_id)
+            del self._accounts[stream_id]
+            return
+        if account.deadline is None:
+            account.deadline = self.context.time() + LINGER
+        self._lingering.wake()
+
+    async def _reap(self) -> None:
+        """Reset the streams that the peer has not ended in time.
+
+        When none is left, and the peer has not read anything for as long, the
+        connection is closed: it would not become idle before it was all written.
+        """
+        while not self.closed:
+            soonest = min(self._deadlines().values(), default=None)
+            if soonest is None:
+                await self._lingering.wait()
+                await self._lingering.clear()
+                continue
+            await self.context.sleep(max(0, soonest - self.context.time()))
+            for stream_id, deadline in self._deadlines().items():
+                if deadline > self.context.time():
+                    continue
+                if stream_id:
+                    await self._reset(stream_id, ErrorCodes.NO_ERROR)
+                else:
+                    await self.send(Closed())
+
+    def _deadlines(self) -> dict[int, float]:
+        """Return the times at which streams are to be reset; 0 is the connection."""
+        deadlines = {
+            stream_id: account.deadline
+            for stream_id, account in self._accounts.items()
+            if account.deadline is not None and stream_id not in self.streams
+        }
+        if not self.streams and self._writing_since is not None:
+            deadlines[0] = self._writing_since + LINGER
+        return deadlines
+
+    async def _reset(self, stream_id: int, code: ErrorCodes) -> None:
+        """End a stream at once."""
+        try:
+            self.connection.reset_stream(stream_id, code)
+        except ProtocolError:
+            pass  # it has ended, or the connection has
+        await self._discard(stream_id)
+
+    async def _discard(self, stream_id: int) -> None:
+        """Forget a stream that was reset."""
+        await self._close_stream(stream_id)
+        self._accounts.pop(stream_id, None)
+        await self._drop_buffer(stream_id)
+        await self._flush()
+
+    async def _drop_buffer(self, stream_id: int) -> None:
+        buffer = self.stream_buffers.pop(stream_id, None)
+        if buffer is not None:
+            await buffer.close()
+        try:
+            self.priority.remove_stream(stream_id)
+        except MissingStreamError:
+            pass

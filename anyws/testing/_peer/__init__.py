@@ -1,0 +1,1 @@
+"""The peer of an application under test."""

@@ -1,0 +1,225 @@
+"""The peer's end of the transport."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+from typing import Final
+
+from anyio import Event as Signal
+from anyio import sleep
+from anyio.lowlevel import checkpoint
+
+from ..._session.session import Session
+from ..._session.wakeup import Wakeup
+from ..._values.closing import CloseInfo
+from ..._values.events import FRAGMENT, INFO, Event, payload_of, size_of
+from ..._values.states import DISCONNECT, RECEIVE, SEND
+from .._server.network import BUFFER_BYTES, NO_CODE, Close, End, Item, Message, Ping
+from .._server.server import Server
+
+# Of the scheduler: what a closing frame takes to the peer and back, at least. What an
+# application does at once is done before.
+_TURNS: Final = 10
+
+
+class PeerChannel:
+    """The peer's end of the transport: the direct channel of its session.
+
+    Attributes:
+        session: The peer's; until it reads, what comes is kept.
+        stalled: Whether the peer reads nothing.
+        half_closed: Whether it has ended its half of the transport.
+        codeless: Whether its closing frame has no code.
+        rate: Bytes that it reads in a second.
+    """
+
+    paused = False
+
+    def __init__(self, server: Server) -> None:
+        self.session: Session
+        self.stalled: bool = False
+        self.half_closed: bool = False
+        self.codeless: bool = False
+        self.rate: float = inf
+        self._server = server
+        self._down = deque[Item]()
+        self._down_bytes = 0
+        self._begun = self._delivering = False
+        self._written = Wakeup()
+        self._unsent: list[Event] = []
+        self._over = False
+        self._end: Event | None = None
+        self._ended = Signal()
+        self._closed = False  # by us
+        self._answer: Close | None = None  # to the closing frame of the server
+        self._kind: str
+        self._parts: bytearray
+
+    # What the server has written
+
+    def written(self, item: Item) -> None:
+        """Take what the server has written."""
+        self._down.append(item)
+        self._down_bytes += item.size if isinstance(item, Message) else 0
+        if self.rate == inf:
+            self.deliver()
+        self._written.wake()
+
+    @property
+    def full(self) -> bool:
+        """Whether the server has to wait with what it writes."""
+        return self._down_bytes >= BUFFER_BYTES and not self._over
+
+    def read(self) -> None:
+        """Begin to read."""
+        self._begun = True
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Hand on what can be handed on now."""
+        if self._delivering or self.rate != inf:
+            return
+        self._delivering = True
+        while self._down and self._deliver_one(self._down[0]):
+            pass
+        self._delivering = False
+
+    def _deliver_one(self, item: Item) -> bool:
+        if not self._begun or self.stalled or self._over:
+            return False
+        if isinstance(item, Message):
+            kind = "text" if isinstance(item.payload, str) else "bytes"
+            event: Event = {"type": RECEIVE, kind: item.payload}
+            if not self.session.feed(event, size_of(event)):
+                return False
+            self._down_bytes -= item.size
+            self._server.room.ring()
+        elif isinstance(item, Ping):
+            self.session.pong(item.payload)
+        elif isinstance(item, Close):
+            info = CloseInfo(item.code, item.reason, "peer", True)
+            if item.defect is not None:
+                info = CloseInfo(1002, item.defect, "local", False)
+            self._answer = None if self._closed else Close(info.code, info.reason)
+            self._finish(info)
+        else:
+            self._finish(CloseInfo(1006, "", "network", False))
+        self._down.popleft()
+        return True
+
+    def _finish(self, info: CloseInfo) -> None:
+        self._over = True
+        code, reason = info.code, info.reason
+        self._end = {"type": DISCONNECT, "code": code, "reason": reason, INFO: info}
+        self._ended.set()
+
+    async def trickle(self) -> None:
+        """Read at the rate that the test has set."""
+        while not self._over:
+            if self.rate == inf or self.stalled or not self._down:
+                await self._written.wait()
+                continue
+            item = self._down[0]
+            await sleep((item.size if isinstance(item, Message) else 0) / self.rate)
+            if self._down and item is self._down[0]:
+                self._deliver_one(item)
+
+    def resume(self) -> None:
+        """Read as fast as can be."""
+        self.stalled, self.rate = False, inf
+        self.deliver()
+        self._written.wake()
+
+    # What the session writes
+
+    async def receive(self) -> Event:
+        """Wait for the end: the messages go another way."""
+        await self._ended.wait()
+        assert self._end is not None
+        await self.hang_up()
+        return self._end
+
+    async def send(self, event: Event) -> None:
+        """Send the closing frame, or a part of a message."""
+        if event["type"] == FRAGMENT:
+            await self._send_part(event)
+        elif not self._over:
+            self._closed = True
+            code = NO_CODE if self.codeless else event["code"]
+            self._server.arrive(Close(code, event["reason"]))
+
+    async def _send_part(self, event: Event) -> None:
+        """Keep the parts until the last one: an application gets whole messages."""
+        if event["kind"] is not None:
+            self._kind, self._parts = event["kind"], bytearray()
+        self._parts += event["data"]
+        if event["fin"]:
+            data = bytes(self._parts)
+            name = "text" if self._kind == "text" else "bytes"
+            payload = data.decode() if self._kind == "text" else data
+            await self.send_messages([{"type": SEND, name: payload}])
+
+    async def send_messages(self, events: list[Event]) -> None:
+        """Send messages, and wait for room."""
+        self._unsent = events
+        while events:
+            if not self._server.full or self._server.gone or self._over:
+                self.send_nowait(events.pop(0))
+            else:
+                await self._server.room.wait()
+
+    def push(self) -> None:
+        """Send what waits for room."""
+        while self._unsent:
+            self._server.arrive(Message(payload_of(self._unsent.pop(0))))
+
+    def send_nowait(self, event: Event) -> bool:
+        """Send a message, if there is room."""
+        if self._over or self._server.full:
+            return self._over
+        self._server.arrive(Message(payload_of(event)))
+        return True
+
+    def fetch(self) -> None:
+        """There is nothing to read: what is sent arrives by itself."""
+
+    def interrupt(self) -> None:
+        """Nobody reads."""
+
+    def part(self) -> None:
+        """There are no messages in parts: an application sends them whole."""
+
+    def skip(self) -> None:
+        """Likewise."""
+
+    def ping(self, payload: bytes) -> None:
+        """Send a ping."""
+        self._server.arrive(Ping(payload))
+
+    def end(self, end: End) -> None:
+        """End the transport from our side."""
+        self._server.arrive(end)
+
+    async def hang_up(self) -> None:
+        """Answer a closing frame, and end the transport, after a round trip."""
+        for _ in range(_TURNS):
+            await checkpoint()
+        if self._answer is not None:
+            self._server.arrive(self._answer)
+        self._server.arrive(End())
+
+    async def aclose(self) -> None:
+        """End the transport, whatever came before."""
+        self.end(End())
+
+    def cut(self) -> CloseInfo:
+        """Reset the transport."""
+        info = CloseInfo(1006, "", "network", False)
+        self.end(End(reset=True))
+        self._down.clear()
+        self._down_bytes = 0
+        if not self._over:
+            self._finish(info)
+        self._server.room.ring()
+        return info

@@ -1,0 +1,1 @@
+"""An ASGI server in memory, with the manners of real ones."""

@@ -1,0 +1,407 @@
+"""An ASGI server in memory: one connection, in one dialect.
+
+Nothing here is a task: what the peer sends is looked at when it comes, or when the
+application makes room for it, or when the event loop turns after that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anyio import CancelScope
+from anyio import Event as Signal
+from starlette.datastructures import Headers
+from websockets.exceptions import ProtocolError
+
+from ..._values.closing import CloseInfo, fitted_reason
+from ..._values.events import INFO, Event
+from ..._values.states import (
+    ACCEPT,
+    CLOSE,
+    CONNECTED,
+    CONNECTING,
+    DISCONNECT,
+    DISCONNECTED,
+    RESPONSE,
+    RESPONSE_BODY,
+    RESPONSE_START,
+    SEND,
+    Role,
+    event_of,
+    next_state,
+)
+from .dialects import Dialect, Phase, refuse
+from .history import History
+from .inbox import Inbox
+from .network import (
+    NO_CODE,
+    Answer,
+    Bell,
+    Client,
+    Close,
+    End,
+    Item,
+    Message,
+    Ping,
+    Uplink,
+)
+from .turns import Pause
+
+
+class Server:
+    """A server's end of one connection.
+
+    Attributes:
+        answer: What the opening handshake was answered with, if it was.
+        answered: Set then.
+        unanswered: Whether the application has ended without an answer to it.
+        gone: Whether the server knows that the transport has ended.
+        room: Rung when the peer may send more, and when it has read.
+    """
+
+    def __init__(
+        self, dialect: Dialect, subprotocols: list[str], history: History
+    ) -> None:
+        self.answer: Answer | None = None
+        self.answered: Signal = Signal()
+        self.unanswered: bool = False
+        self.gone: bool = False
+        self.room: Bell = Bell()
+        self._dialect = dialect
+        self._subprotocols = subprotocols
+        self._history = history
+        self._client: Client
+        self._state = CONNECTING
+        self._accepted = False
+        self._deaf = False  # it has refused the handshake by itself
+        self._lost = False  # the transport has ended
+        self._holds = False  # what came early is not looked at yet
+        self._closed_as: Close | None = None  # by the application
+        self._response: Event = {}
+        self._body = bytearray()
+        self._pause = Pause()  # reads nothing while there is one
+        self._inbox = Inbox(dialect, history, self._read_on, self._pause)
+        self._uplink = Uplink()
+
+    def serve(self, client: Client) -> None:
+        """Take note of the client."""
+        self._client = client
+
+    # What comes from the peer
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer has to wait with what it sends."""
+        return self._uplink.full
+
+    def arrive(self, item: Item) -> None:
+        """Let something arrive at the server's socket."""
+        if isinstance(item, End) and (self.gone or not self._accepted):
+            self._lose()
+            return
+        early = self._state is CONNECTING
+        if early and self._dialect.early_data == "refused":
+            self._deaf = True
+            self._reject(400)
+            return
+        self._uplink.put(item)
+        self._holds = early and self._dialect.early_data == "held"
+        self._read()
+
+    @property
+    def _reads(self) -> bool:
+        if not self._accepted or self._holds or self._pause.on:
+            return False
+        if self._dialect.own_close_ends_reading and self._closed_as is not None:
+            return True  # for the peer's answer
+        return self._inbox.has_room
+
+    def _read(self) -> None:
+        while not (self._uplink.empty or self.gone) and self._reads:
+            self._take(self._uplink.take())
+        self.room.ring()
+
+    def _read_on(self) -> None:
+        """Read, as there may be room; or do so a little later."""
+        waits = self._inbox.has_room and not self._uplink.empty
+        if waits and self._dialect.reads_on_next_turn:
+            self._pause.begin(self._read)
+        else:
+            self._read()
+
+    def _take(self, item: Item) -> None:
+        if isinstance(item, Message):
+            if not (self._dialect.own_close_ends_reading and self._closed_as):
+                self._inbox.put(self._dialect.spelled(item.payload))
+        elif isinstance(item, Ping):
+            self._client.written(item)
+        elif isinstance(item, Close):
+            self._close_came(item)
+        else:
+            self._lose()
+
+    def _close_came(self, frame: Close) -> None:
+        """Complete the closing handshake, whoever has begun it."""
+        self.gone = True
+        dialect = self._dialect
+        if self._closed_as is not None:
+            if dialect.own_close_waits:
+                self._tell_own_close(clean=True)
+        else:
+            self._client.written(frame)
+            code, reason = frame.code, frame.reason
+            info = CloseInfo(code, reason, "peer", True)
+            if not dialect.tells_code:
+                code = dialect.lost
+            elif code == NO_CODE:
+                code = dialect.no_code
+            self._tell_end(code, reason if dialect.tells_reason else None, info)
+        self.room.ring()
+
+    def _lose(self) -> None:
+        """The transport has ended."""
+        dialect, lost = self._dialect, self._lost
+        was_gone, phase = self.gone, self._phase
+        self.gone = self._lost = True
+        if lost or self._deaf:
+            return
+        info = CloseInfo(1006, "", "network", False)
+        news = self._state is CONNECTING or (self._state is CONNECTED and not was_gone)
+        if phase == "rejected" and dialect.hung_up is not None:
+            self._tell_end(dialect.hung_up, None, info)
+        elif news or dialect.lost_told_again:
+            self._tell_end(dialect.lost, None, info)
+        elif self._accepted and not was_gone and dialect.own_close_waits:
+            self._tell_own_close(clean=False)
+        self.room.ring()
+
+    def _tell_own_close(self, *, clean: bool) -> None:
+        assert self._closed_as is not None
+        code, reason = self._closed_as.code, self._closed_as.reason
+        info = CloseInfo(code, reason, "local", clean)
+        if self._dialect.own_close is None:
+            self._tell_end(code, reason, info)
+        else:
+            self._tell_end(self._dialect.own_close, None, info)
+
+    def _tell_end(self, code: int, reason: str | None, info: CloseInfo) -> None:
+        event: Event = {"type": DISCONNECT, "code": code}
+        if reason is not None:
+            event["reason"] = reason
+        if self._dialect.hosted:
+            event[INFO] = info
+        self._inbox.put(event)
+
+    @property
+    def left(self) -> bool:
+        """Whether the peer has gone, or was let go by the server."""
+        return self.gone and self._closed_as is None
+
+    # What the application calls
+
+    async def receive(self) -> Event:
+        """Be the application's `receive`."""
+        return await self._inbox.receive()
+
+    async def send(self, event: Event) -> None:
+        """Be the application's `send`."""
+        with self._history.calling("send()"):
+            self._history.said(event)
+            refused = self._deaf or self._is_refused(event)
+            await self._pause.checkpoint()
+            if self._uplink.has_reset:
+                refused = await self._meet_reset() or refused
+            if not refused:
+                await self._perform(event)
+
+    async def _meet_reset(self) -> bool:
+        """Find that the transport was reset; return whether there is no writing."""
+        way = self._dialect.send_sees_reset
+        if way is None:
+            return False
+        self._uplink = Uplink()
+        if way == "later":
+            self._pause.begin(self._lose)
+            return False
+        self.gone = self._lost = True
+        while not self._inbox.has_room:
+            await self._inbox.changed.wait()
+        self._inbox.put({"type": DISCONNECT, "code": self._dialect.lost})
+        return True
+
+    @property
+    def _phase(self) -> Phase:
+        if self._lost and "lost" in self._dialect.refusals:
+            return "lost"
+        if self._state is DISCONNECTED:
+            return "closed" if self._accepted else "rejected"
+        if self.gone:
+            return "gone"
+        return "open" if self._accepted else "waiting"
+
+    def _is_refused(self, event: Event) -> bool:
+        """Raise, or return whether an event is ignored; else go to the next state."""
+        dialect, kind = self._dialect, event_of(event)
+        refusals = dialect.refusals.get(self._phase, {})
+        if self._phase in ("waiting", "open"):
+            try:
+                state = next_state(Role.APPLICATION, self._state, kind)
+            except RuntimeError as exc:
+                return refuse(refusals.get(kind, dialect.unexpected), str(exc))
+            dialect.check(event, self._subprotocols, accepted=self._accepted)
+            more = event["type"] == RESPONSE_BODY and event.get("more_body", False)
+            if more and dialect.body_parts is not None:
+                raise dialect.body_parts("a body in parts")
+            if kind != ACCEPT:
+                self._state = state
+            return False
+        words = f"{event['type']!r}: the connection is {self._phase}"
+        return refuse(refusals.get(event["type"], dialect.unexpected), words)
+
+    async def _perform(self, event: Event) -> None:
+        kind = event["type"]
+        if kind == SEND:
+            await self._send_message(event)
+        elif kind == CLOSE:
+            await self._close(event)
+        elif kind == ACCEPT:
+            self._accept(event)
+        elif kind == RESPONSE_START:
+            self._response = event
+        else:
+            self._body += event.get("body", b"")
+            if self._state is DISCONNECTED:
+                self._deny()
+
+    # The handshake
+
+    def _accept(self, event: Event) -> None:
+        chosen = event.get("subprotocol")
+        headers = list(event.get("headers") or ())
+        if not self._dialect.accept_headers:
+            headers = []
+        offered = chosen is None or chosen in self._subprotocols
+        if not offered and self._dialect.unoffered == "breaks":
+            self._state, self._accepted, self.gone = CONNECTED, True, True
+            raise Exception("Invalid Subprotocol")  # in Hypercorn's words
+        if chosen is not None:
+            headers.append((b"sec-websocket-protocol", chosen.encode()))
+        self._state, self._accepted = CONNECTED, True
+        self._answer(Answer(101, Headers(raw=headers), subprotocol=chosen))
+        self._read()
+
+    def _answer(self, answer: Answer) -> None:
+        if self.answer is None:
+            self.answer = answer
+            self.answered.set()
+
+    def _reject(self, status: int, headers: Any = (), body: bytes = b"") -> None:
+        self._state = DISCONNECTED
+        code, reason = None, None
+        if self._closed_as is not None:
+            code, reason = self._closed_as.code, self._closed_as.reason
+        raw = [(name.lower(), value) for name, value in headers]
+        self._answer(Answer(status, Headers(raw=raw), body, code, reason))
+
+    def _deny(self) -> None:
+        headers = self._response.get("headers") or ()
+        self._reject(self._response["status"], headers, bytes(self._body))
+        self._tell_rejection(self._dialect.denied)
+
+    def _tell_rejection(self, code: int | None) -> None:
+        if code is not None:
+            self._tell_end(code, None, CloseInfo(code, "", "local"))
+
+    # Messages, and the end
+
+    async def _send_message(self, event: Event) -> None:
+        text, data = event.get("text"), event.get("bytes")
+        if text is not None and data is not None:
+            refuse(self._dialect.two_payloads, "a message with two payloads")
+        if text is None and data is None:
+            dialect, named = self._dialect, "text" in event
+            refusal = dialect.none_payload if named else dialect.no_payload
+            refuse(refusal, "a message without a payload")
+        else:
+            await self._write(Message(str(text) if data is None else bytes(data)))
+
+    async def _close(self, event: Event) -> None:
+        if not self._accepted:
+            code, reason = event.get("code"), fitted_reason(event.get("reason"))
+            self._closed_as = Close(1000 if code is None else int(code), reason)
+            self._reject(403)
+            self._tell_rejection(self._dialect.rejected)
+            return
+        self._state = CONNECTED
+        frame = self._dialect.closing_frame(event)
+        if frame.defect is not None and self._dialect.bad_close == "raises":
+            info = CloseInfo(frame.code, frame.reason, "local", False)
+            self._tell_end(frame.code, frame.reason, info)  # although it goes on
+            raise ProtocolError(frame.defect)
+        self._state, self._closed_as = DISCONNECTED, frame
+        if not self._dialect.own_close_waits:
+            self._tell_own_close(clean=True)
+        await self._write(frame)
+        self._read()
+
+    async def _write(self, item: Item) -> None:
+        way = self._dialect.send_waits
+        if way == "before":
+            await self._wait_for_client()
+            if self.gone:
+                refuse(self._dialect.refusals.get("gone", {}).get(SEND), "it is gone")
+                return
+        self._client.written(item)
+        if way != "before":
+            with CancelScope(shield=way == "shielded"):
+                await self._wait_for_client()
+
+    async def _wait_for_client(self) -> None:
+        while self._client.full and not self.gone:
+            await self.room.wait()
+
+    def ended(self, *, failed: bool, cancelled: bool = False) -> None:
+        """Take note that the application has ended."""
+        dialect = self._dialect
+        if self._state is RESPONSE:
+            self._deny()  # with the body as far as it came
+        elif self._state is CONNECTING:
+            self.unanswered = True
+            status = dialect.raises_early if failed else dialect.returns_early
+            self._reject(status, body=dialect.error_body)
+        elif self._state is CONNECTED and not self.gone:
+            code = dialect.raises_late if failed else dialect.returns_late
+            self.hang_up(None if cancelled else code)
+        elif self._accepted and self.answer is None:
+            self._answer(Answer(0, Headers()))
+        else:
+            self._client.written(End())
+
+    def hang_up(self, code: int | None, reason: str = "") -> None:
+        """End the connection from the server's side, by a closing frame if need be."""
+        self.gone = True
+        self._client.written(End() if code is None else Close(code, reason))
+        self.room.ring()
+
+    def give_up(self) -> None:
+        """Do what the server does when the peer has answered no ping in time."""
+        way = self._dialect.keepalive
+        if way is None or self._state is not CONNECTED or self.gone:
+            return
+        code, reason = 1011, "keepalive ping timeout"
+        if way == "told":
+            self._tell_end(code, reason, CloseInfo(code, reason, "local", False))
+        else:
+            self._lose()
+        self.hang_up(code, reason)
+
+    def shut_down(self) -> None:
+        """Do at once what the server does when it is told to stop."""
+        shutdown = self._dialect.shutdown
+        if self._state is not CONNECTED or self.gone:
+            return
+        if shutdown.tells is not None:
+            info = CloseInfo(shutdown.tells, "", "local")
+            self._tell_end(shutdown.tells, None, info)
+        if shutdown.frame is not None or shutdown.hangs_up:
+            self.hang_up(shutdown.frame)
