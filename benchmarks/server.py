@@ -34,6 +34,17 @@ BACKLOG = 128
 
 
 @dataclass(frozen=True)
+class Checkout:
+    """Where the code of a server is, and the Python that runs it."""
+
+    root: Path
+    python: str
+
+
+HERE = Checkout(ROOT, sys.executable)
+
+
+@dataclass(frozen=True)
 class Server:
     """A running server: where it listens, how to talk to it, and what it has used."""
 
@@ -74,7 +85,12 @@ class Server:
 
 @contextmanager
 def running(
-    stack: str, worker: str, *, core: int | None = None, profile: Path | None = None
+    stack: str,
+    worker: str,
+    *,
+    core: int | None = None,
+    profile: Path | None = None,
+    checkout: Checkout = HERE,
 ) -> Iterator[Server]:
     """Run a stack on an ephemeral loopback port; kill it at the end."""
     with (
@@ -86,7 +102,9 @@ def running(
         address = listener.getsockname()
         log = Path(folder, "log")
         module = STACKS[stack].command(worker, str(listener.fileno()))
-        process = _spawn(module, listener, log, core=core, profile=profile)
+        process = _spawn(
+            module, listener, log, core=core, profile=profile, checkout=checkout
+        )
         # Ours is closed at once, so a server that died refuses instead of hanging us.
         listener.close()
         peer = RawPeer() if STACKS[stack].raw else WebSocketPeer()
@@ -104,8 +122,9 @@ def _spawn(
     *,
     core: int | None,
     profile: Path | None,
+    checkout: Checkout,
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "benchmarks.server"]
+    command = [checkout.python, "-m", "benchmarks.server"]
     if core is not None:
         command += ["--core", str(core)]
     if profile is not None:
@@ -117,7 +136,7 @@ def _spawn(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd=ROOT,  # where `-m` and the servers look first: this checkout
+            cwd=checkout.root,  # where `-m` and the servers look first
         )
 
 
