@@ -49,10 +49,12 @@ class Channel:
         holds_close: Whether a close waits behind a pending receive, as on Granian.
         clean: What is known of a close that the peer has answered.
         has_handshake: Whether it is yet to be accepted.
+        reads_ahead: Whether the session takes more in than the bounds of the options.
     """
 
     clean: bool | None = None
     has_handshake = True
+    reads_ahead = False
 
     def __init__(self, *events: Event) -> None:
         self._queue = deque[Event]([{"type": "websocket.connect"}, *events])

@@ -125,6 +125,7 @@ class WiredChannel(Channel):
     """
 
     clean: bool | None = True  # an answer to our close is seen
+    reads_ahead = True
     write_nowait: Callable[[bytes], int] | None = None
 
     def __init__(self, *events: Event) -> None:
@@ -263,7 +264,7 @@ class WiredWebSocket(anyws.WebSocket):
         """Guard the connection."""
         if self._session is not None or self._plain_info is not None:
             return super().__asynccontextmanager__()  # which refuses
-        session = self._wire.session = Session(
+        session = Session(
             self._receive,
             self._send,
             self._options,
@@ -292,6 +293,7 @@ class DialledChannel(Channel):
 
     clean: bool | None = True
     has_handshake = False
+    reads_ahead = True
 
     def __init__(self, *events: Event) -> None:
         super().__init__()

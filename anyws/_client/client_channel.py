@@ -73,9 +73,9 @@ class ClientChannel(FrameChannel):
                 await self._wait_for_stream()
             else:
                 data = await transport.receive()
-                waited = self.session.waiting
+                waited = self.inbox.waiting
                 self._take(data)
-                lend = waited and not self.session.waiting
+                lend = waited and not self.inbox.waiting
                 self._lent = self._came_back = lend and transport.interrupt is not None
         return self._events.pop(0)
 

@@ -46,8 +46,6 @@ class HandshakeResponse:
 class Connection(DirectChannel, Protocol):
     """The channel of a client: an opening handshake is behind it."""
 
-    session: Session
-
     def read(self) -> None:
         """Begin to read."""
 
@@ -119,7 +117,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         if self._session is not None:
             raise RuntimeError("a WebSocket cannot be entered twice")
         channel = self._channel
-        session = channel.session = self._session = Session(
+        session = self._session = Session(
             channel.receive,
             channel.send,
             self._options,

@@ -88,6 +88,7 @@ class Codec:
         info: How the connection ended, by what came from the peer: its closing frame,
             the end of the stream, or a violation of the protocol, with the code of the
             closing frame that answers it. `None` until then.
+        fragments: Frames of the message under way that have come; 0 if there is none.
         answers_size: Bytes that answer what was received, and that `take` has not yet
             returned.
         pongs: Payloads of the pongs received; who reads them clears the list.
@@ -97,7 +98,6 @@ class Codec:
         "_bare",
         "_binary",
         "_decoder",
-        "_fragments",
         "_limit",
         "_masks",
         "_max_message_bytes",
@@ -110,6 +110,7 @@ class Codec:
         "_text",
         "_unparsed",
         "answers_size",
+        "fragments",
         "info",
         "pongs",
     )
@@ -136,7 +137,7 @@ class Codec:
         self._out: list[bytes] = []  # what `take` has not yet returned
         self.answers_size = 0
         self._max_message_bytes = max_message_bytes
-        self._fragments = self._size = 0  # of the message under way
+        self.fragments = self._size = 0  # of the message under way
         self._parted = self._skipped = False  # it comes in parts; nobody wants the rest
         self._text: StringIO | None = None
         self._binary: bytearray | None = None
@@ -159,7 +160,7 @@ class Codec:
         protocol = self._protocol
         events: list[Event] = []
         try:
-            if not (self._unparsed or self._fragments):
+            if not (self._unparsed or self.fragments):
                 data = self._read_small(data, events)
                 if not data:
                     return events
@@ -240,10 +241,10 @@ class Codec:
             self._binary = bytearray()
         elif frame.opcode is _TEXT:
             self._text, self._decoder = StringIO(), _UTF8()
-        self._fragments += 1
+        self.fragments += 1
         self._size = len(frame.data) if self._parted else self._size + len(frame.data)
         self._check_size(self._size)
-        if self._fragments > MAX_FRAGMENTS and not self._parted:
+        if self.fragments > MAX_FRAGMENTS and not self._parted:
             raise OverflowError(f"over {MAX_FRAGMENTS} fragments")
         if self._text is not None and self._decoder is not None:
             self._text.write(self._decoder.decode(bytes(frame.data), frame.fin))
@@ -260,14 +261,14 @@ class Codec:
     def _whole(self) -> Event:
         text = None if self._text is None else self._text.getvalue()
         data = None if self._binary is None else bytes(self._binary)
-        self._fragments = self._size = 0
+        self.fragments = self._size = 0
         self._text = self._binary = None
         return {"type": RECEIVE, "bytes": data, "text": text}
 
     @property
     def under_way(self) -> bool:
         """Whether fragments of a message have come, and not yet all."""
-        return self._fragments > 0 and not self._parted
+        return self.fragments > 0 and not self._parted
 
     def part(self) -> Event | None:
         """Have the message under way come in parts; return what has come of it.
@@ -295,7 +296,7 @@ class Codec:
             self._protocol.max_message_size = self._limit
             self._protocol.max_fragment_size = None
         else:
-            self._fragments = 1
+            self.fragments = 1
             if part["bytes"] is None:
                 self._text = StringIO()
             else:
@@ -323,23 +324,23 @@ class Codec:
         """Whether messages can still be sent: no closing frame was sent or received."""
         return self._protocol.state is _OPEN
 
-    def send(self, event: Event) -> None:
-        """Frame a `websocket.send` or a `websocket.close`; nothing once it is closed.
+    def send(self, event: Event) -> bool:
+        """Frame a `websocket.send` or a `websocket.close`; false: it is closed.
 
         Source: RFC 6455 sections 5.6 and 5.5.1; ASGI "websocket.send", ".close".
         """
         protocol = self._protocol
         if protocol.state is not _OPEN:
-            return
+            return False
         if event["type"] == CLOSE:
             protocol.send_close(event["code"], event["reason"])
             self._out += protocol.data_to_send()
-            return
+            return True
         if event["type"] == FRAGMENT:
             send = _FRAGMENTS[event["kind"]]
             send(protocol, event["data"], event["fin"])
             self._out += protocol.data_to_send()
-            return
+            return True
         text = event.get("text")
         if text is None:
             opcode, data = _BINARY, event["bytes"]
@@ -348,12 +349,13 @@ class Codec:
         if self._bare and len(data) <= _SMALL_BYTES:
             self._out.append(_header(opcode, len(data), self._masks))
             self._out.append(self._masked(data) if self._masks else data)
-            return
+            return True
         # As the core's own `send_text`, which for whole messages adds only checks.
         frame = Frame(opcode, data)
         self._out.append(
             frame.serialize(mask=self._masks, extensions=protocol.extensions)
         )
+        return True
 
     def _masked(self, data: bytes) -> bytes:
         """Return a fresh mask, and the payload under it.

@@ -1,13 +1,14 @@
 """The direct channel: a session's short way to the frames of its own connection.
 
-Whoever reads the transport hands whole reads to `receive_data`. The messages found go
-straight into the session's buffer, in the task that has read them; what has no room
-there is kept here, in a bounded read-ahead, so that pings, pongs and the peer's close
-are seen although the application does not read. When that is full too, `paused` asks
-the reader to stop, and TCP pushes back. The session's writer task frames all that is
-queued and writes it at once.
+Whole reads of the transport are handed to `receive_data`. The messages found go
+straight into the session's queue, in the task that has read them, and behind its first
+mark too, so that pings, pongs and the peer's close are seen although the application
+does not read. At the second mark `paused` asks for no more reads, and TCP pushes back;
+what was read by then and not looked at is kept here, as bytes. The session's writer
+task frames all that is queued and writes it at once.
 
-The opening handshake and the transport are the business of who makes the channel.
+The opening handshake and the transport are the business of the code that makes the
+channel.
 """
 
 from __future__ import annotations
@@ -17,21 +18,18 @@ from typing import Final
 
 from anyio import Event as Signal
 
-from .._session.session import Session
+from .._session.channel import Inbox
 from .._session.wakeup import Wakeup
 from .._values.closing import CloseCode, CloseInfo
 from .._values.events import FRAGMENT, INFO, Event, size_of
 from .._values.states import CLOSE, DISCONNECT
 from .codec import Codec
 
-# The read-ahead: messages, and bytes of payload, after which reading stops. What one
-# read finds is kept whole, so compressed reads are looked at in slices.
-READ_AHEAD_MESSAGES: Final = 256
-READ_AHEAD_BYTES: Final = 1024 * 1024
+# What one read finds is queued whole, so compressed reads are looked at in slices.
 SLICE_BYTES: Final = 4096
 
-# The same for what comes before the handshake is complete, and for answers to pings
-# that the peer does not read; in bytes.
+# Bytes that come before the handshake is complete, and bytes of answers to pings that
+# the peer does not read, after which reading stops.
 EARLY_BYTES: Final = 64 * 1024
 ANSWERS_BYTES: Final = 64 * 1024
 
@@ -51,17 +49,14 @@ class FrameChannel:
         resumed: Called when `paused` ends.
 
     Attributes:
-        session: The session of this channel; to be set before anything is received.
+        inbox: Where its messages go; set by the session that takes the channel.
         paused: Whether to read no more for now.
     """
 
     __slots__ = (
-        "_ahead",
-        "_ahead_bytes",
         "_answer",
         "_arrived",
         "_codec",
-        "_delivering",
         "_ended",
         "_eof",
         "_events",
@@ -73,8 +68,8 @@ class FrameChannel:
         "_unfed",
         "_write",
         "_write_nowait",
+        "inbox",
         "paused",
-        "session",
     )
 
     def __init__(
@@ -85,7 +80,7 @@ class FrameChannel:
         ended: Callable[[], None],
         resumed: Callable[[], None],
     ) -> None:
-        self.session: Session
+        self.inbox: Inbox
         self.paused = False
         self._write = write
         self._write_nowait = write_nowait
@@ -97,9 +92,7 @@ class FrameChannel:
         self._unfed = b""  # read, and not looked at yet
         self._events: list[Event] = []
         self._arrived = Wakeup()
-        self._ahead: list[tuple[Event, int]] = []  # with their sizes in bytes
-        self._ahead_bytes = 0
-        self._delivering = self._flushing = False
+        self._flushing = False
         self._eof = False  # behind what is not looked at yet
         self._flushed: Signal | None = None  # another task waits to flush
         self._rest = b""  # framed, and not written yet
@@ -114,8 +107,9 @@ class FrameChannel:
     def open(self, codec: Codec, *, compressed: bool) -> None:
         """Take note that the handshake is complete; look at what came early."""
         self._codec, self._sliced = codec, compressed
-        self._go_on()
-        self.paused = self._full
+        if self._unfed or self._eof:
+            self._go_on()
+            self.paused = self._full
 
     def receive_data(self, data: bytes) -> None:
         """Take in what was read from the transport."""
@@ -124,9 +118,9 @@ class FrameChannel:
         if self._codec is None or self._sliced or self.paused:
             self._unfed += data
             self._go_on()
-        else:
-            self._take_in(self._codec, data)
-        self.paused = self._full
+            self.paused = self._full
+        elif not self._take_in(self._codec, data):
+            self.paused = self._full
 
     def receive_eof(self, *, aborted: bool = False) -> None:
         """Take in the end of the transport; aborted, what was kept is dropped."""
@@ -138,27 +132,28 @@ class FrameChannel:
         else:
             self._end(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False))
 
-    def _take_in(self, codec: Codec, data: bytes) -> None:
-        """Find the messages, and hand them on as far as there is room."""
-        feed = self.session.feed
+    def _take_in(self, codec: Codec, data: bytes) -> bool:
+        """Find the messages, and hand them on; false: that may have been too much."""
+        inbox, roomy = self.inbox, True
         for event in codec.receive(data):
-            size = size_of(event)
-            if self._ahead or not feed(event, size):
-                self._ahead.append((event, size))
-                self._ahead_bytes += size
-        if codec.under_way:
-            self.session.wake_receiver()
+            text = event["text"]
+            plain = text is not None and text.isascii()
+            size = len(text) if plain else size_of(event)
+            if not inbox.offer(event, size):
+                inbox.keep(event, size)
+                roomy = False
+        if codec.fragments and codec.under_way:
+            inbox.wake_receiver()
         if codec.pongs:
             for payload in codec.pongs:
-                self.session.pong(payload)
+                inbox.pong(payload)
             codec.pongs.clear()
         if codec.answers_size:
-            self.session.wake_writer()
-        self._look_for_the_end(codec)
-
-    def _look_for_the_end(self, codec: Codec) -> None:
+            inbox.wake_writer()
+            roomy = roomy and codec.answers_size <= ANSWERS_BYTES
         if codec.info is not None:
             self._end(codec.info)
+        return roomy
 
     def _end(self, info: CloseInfo) -> None:
         ended, self._ended = self._ended, None
@@ -176,14 +171,10 @@ class FrameChannel:
         codec = self._codec
         if codec is None:
             return len(self._unfed) > EARLY_BYTES
-        return (
-            len(self._ahead) >= READ_AHEAD_MESSAGES
-            or self._ahead_bytes >= READ_AHEAD_BYTES
-            or codec.answers_size > ANSWERS_BYTES
-        )
+        return codec.answers_size > ANSWERS_BYTES or self.inbox.full
 
     def _go_on(self) -> None:
-        """Look at what was read before; have the reader go on if there is room."""
+        """Look at what was read before; go on reading if there is room."""
         codec = self._codec
         while codec is not None and self._unfed and not self._full:
             size = SLICE_BYTES if self._sliced else len(self._unfed)
@@ -191,7 +182,8 @@ class FrameChannel:
             self._take_in(codec, data)
         if codec is not None and self._eof and not self._unfed:
             codec.receive_eof()
-            self._look_for_the_end(codec)
+            if codec.info is not None:
+                self._end(codec.info)
         if self.paused and not self._full:
             self.paused = False
             self._resumed()
@@ -204,19 +196,8 @@ class FrameChannel:
             await self._arrived.wait()
         return self._events.pop(0)
 
-    def deliver(self) -> None:
-        """Hand over what had no room before."""
-        ahead, feed, count = self._ahead, self.session.feed, 0
-        if not ahead or self._delivering:
-            return
-        self._delivering = True
-        for event, size in ahead:
-            if not feed(event, size):
-                break
-            self._ahead_bytes -= size
-            count += 1
-        del ahead[:count]
-        self._delivering = False
+    def read_on(self) -> None:
+        """Go on reading, if the session's queue has room again."""
         if self.paused:
             self._go_on()
 
@@ -242,18 +223,16 @@ class FrameChannel:
         if (
             codec is None
             or write is None
-            or not codec.open
-            or self._ahead
             or self._rest
             or self._flushing
+            or not codec.send(event)
         ):
             return False
-        codec.send(event)
         data = codec.take()
         written = write(data)
         if written < len(data):
             self._rest = data[written:]
-            self.session.wake_writer()
+            self.inbox.wake_writer()
         return True
 
     async def flush(self) -> None:
@@ -286,9 +265,9 @@ class FrameChannel:
     def part(self) -> Event | None:
         """Have the message under way come in parts; return what has come of it.
 
-        `None` if there is none, or others are before it.
+        `None` if there is none. To be asked when the session's queue is empty.
         """
-        return None if self._codec is None or self._ahead else self._codec.part()
+        return None if self._codec is None else self._codec.part()
 
     def skip(self) -> None:
         """Drop what is still to come of the message that comes in parts."""

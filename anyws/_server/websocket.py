@@ -36,7 +36,6 @@ from .._values.states import (
     DISCONNECT,
     DISCONNECTED,
     RECEIVE,
-    SEND,
     Role,
     event_of,
     next_state,
@@ -64,11 +63,6 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
     the server's own send cannot be cancelled and is stuck (stock Hypercorn on trio with
     a peer that does not read), leaving waits for that too. Where the event loop cancels
     all tasks natively at once, no closing frame is sent.
-
-    Attributes:
-        client_state: Starlette's; changes when a receive delivers the event.
-        application_state: Starlette's; a failed send leaves it alone in guarded mode.
-        subprotocol: The one accepted, or `None`.
     """
 
     def __init__(
@@ -80,12 +74,10 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         options: Options | None = None,
     ) -> None:
         check_options(options)
-        super().__init__(scope, receive, send)
-        self.client_state: WebSocketState
-        self.application_state: WebSocketState
-        self.subprotocol: str | None = None
-        self._options = options
         self._session: Session | None = None
+        super().__init__(scope, receive, send)
+        self.subprotocol = None
+        self._options = options
         self._plain_info: CloseInfo | None = None
 
     # The block
@@ -117,9 +109,41 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         """Take part in the session that `receive` and `send` already pass through."""
         session.adopt(self._options)
         self._session = session
-        self.client_state = session.delivered_state
-        self.application_state = session.application_state
-        self.subprotocol = session.subprotocol
+
+    # The states: the session's, where there is one
+
+    @property
+    def client_state(self) -> WebSocketState:
+        """Starlette's; changes when a receive delivers the event."""
+        if self._session is None:
+            return self._plain_client_state
+        return self._session.delivered_state
+
+    @client_state.setter
+    def client_state(self, state: WebSocketState) -> None:
+        self._plain_client_state = state
+
+    @property
+    def application_state(self) -> WebSocketState:
+        """Starlette's; guarded, a failed send leaves it alone."""
+        if self._session is None:
+            return self._plain_application_state
+        return self._session.application_state
+
+    @application_state.setter
+    def application_state(self, state: WebSocketState) -> None:
+        self._plain_application_state = state
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The one accepted, or `None`."""
+        if self._session is None:
+            return self._plain_subprotocol
+        return self._session.subprotocol
+
+    @subprotocol.setter
+    def subprotocol(self, subprotocol: str | None) -> None:
+        self._plain_subprotocol = subprotocol
 
     @property
     def _offered(self) -> list[str]:
@@ -142,10 +166,10 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             Safe: guarded, a cancelled call loses nothing. Plain, as the server's.
         Source: ASGI "websocket.connect", ".receive", ".disconnect".
         """
+        if self._session is not None:
+            return await self._receive()
         if self.client_state is DISCONNECTED:
             await checkpoint()
-            if self._session is not None:
-                raise self._session.error()
             next_state(Role.CLIENT, DISCONNECTED, DISCONNECT)  # raises
         event = await self._receive()
         kind = event_of(event)
@@ -170,22 +194,18 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             is cut short breaks the connection.
         Source: ASGI "websocket.accept", ".send", ".close", ".http.response.*".
         """
-        if self._session is None:
+        session = self._session
+        if session is None:
             await self._send_plain(message)
             return
-        session, closing = self._session, message["type"] == CLOSE
         try:
             await self._send(message)
         except (WebSocketDisconnect, WebSocketDisconnected) as exc:
             # Starlette's own class, where it lies between, says it in its own words.
             if isinstance(exc, ConnectionClosed) or session.info is None:
                 raise
-            if not closing:
+            if message["type"] != CLOSE:
                 raise session.error() from exc
-        finally:
-            if message["type"] != SEND:
-                self.application_state = session.application_state
-                self.subprotocol = session.subprotocol
 
     async def _send_plain(self, event: Message) -> None:
         kind, before = event_of(event), self.application_state
@@ -290,21 +310,34 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
 
     async def _next(self) -> Message:
         """Receive the next message event, or raise how the connection ended."""
+        session = self._session
+        if session is None:
+            return await self._next_plain()
+        if session.connection.application_state is not CONNECTED:
+            await checkpoint()
+            raise not_accepted() if session.info is None else session.error()
+        event = await self._receive()
+        if event["type"] == DISCONNECT:
+            raise session.error()
+        return event
+
+    async def _next_plain(self) -> Message:
         if self.application_state is not CONNECTED:
             await checkpoint()
-            if self._session is not None and self._session.info is not None:
-                raise self._session.error()
-            raise WebSocketDisconnected(
-                'WebSocket is not connected. Need to call "accept" first.'
-            )
+            raise not_accepted()
         event = await self.receive()
-        if event["type"] != DISCONNECT:
-            return event
-        if self._session is not None:
-            raise self._session.error()
-        raise ConnectionClosed(info_of(event))
+        if event["type"] == DISCONNECT:
+            raise ConnectionClosed(info_of(event))
+        return event
 
     @property
     def close_info(self) -> CloseInfo | None:
         """How the connection ended, set at once; `None` while it is open."""
         return self._plain_info if self._session is None else self._session.info
+
+
+def not_accepted() -> WebSocketDisconnected:
+    """Make the error of a verb that is called before `accept()`."""
+    return WebSocketDisconnected(
+        'WebSocket is not connected. Need to call "accept" first.'
+    )

@@ -7,7 +7,6 @@ from typing import Any, Final, TypeAlias
 
 from anyio import (
     BrokenResourceError,
-    CancelScope,
     ClosedResourceError,
     EndOfStream,
     current_time,
@@ -20,11 +19,12 @@ from .._values.errors import ConnectionClosed, MessageTooBig
 from .._values.events import INFO, Event, info_of
 from .._values.options import Options
 from .._values.states import CLOSE, CONNECTED, Role, next_state
-from .channel import DirectChannel
+from .channel import DirectChannel, Driver
 from .deadlines import LULL, Deadlines
 from .ending import Cause, Ending
 from .keepalive import KEEPALIVE, Keepalive
 from .queue import MessageQueue
+from .stage import Stage, Step
 
 ChannelReceive: TypeAlias = Callable[[], Awaitable[Event]]
 ChannelSend: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -45,51 +45,73 @@ _LAST_WORDS: Final = 0.5
 _DEFAULTS: Final = Options()
 
 
+class Counters:
+    """What has passed a connection: messages, and bytes of their payload."""
+
+    __slots__ = (
+        "bytes_received",
+        "bytes_sent",
+        "messages_received",
+        "messages_sent",
+    )
+
+    def __init__(self) -> None:
+        self.messages_received = self.bytes_received = 0
+        self.messages_sent = self.bytes_sent = 0
+
+
 class Connection:
-    """What the reader, the writer and the user's code have in common.
+    """The record that the parts of a session share.
+
+    It does not know how it is driven: `driver` carries events between the two queues
+    and the channel, and is told when a deadline changes or nothing is left to do.
 
     Attributes:
         receive_event, send_event: The channel.
         frames: The same, where the frames are ours.
+        driver: What carries the events.
+        options: The settings.
         inbound, outbound: Events on their way.
-        client_state, application_state: What has passed the channel.
+        opening: The "websocket.connect", until the user's code receives it.
+        client_state: By what has come out of the channel.
+        application_state: By what the user's code has sent, or has ended with.
         accepted: Whether the opening handshake was completed by an accept.
-        reading, writing: Whether the two tasks are at work.
-        held: What the reader has received, and not delivered yet.
-        leaving: Whether the block has been left.
-        stopped: Whether there is nothing left to read for.
+        stage: How far the connection has come.
+        ending: How it ended, if it has.
+        deadlines, keepalive: What is due, and when.
+        counters: What has passed.
+        held: A message that was read from a foreign channel and has no room yet.
+        receiving: Whether a task is receiving.
         bursting: Whether a message was sent at once, so that the next ones are queued.
+        in_hand: Messages taken from `outbound` and not yet handed to the channel.
         streaming: Set when the message that is being sent in parts is over.
-        read_done, written_done: Set when the tasks end, if anybody waits for it.
+        read_done, written_done: Set when reading or writing is over, if a task waits
+            for it.
     """
 
     __slots__ = (
         "accepted",
         "application_state",
         "bursting",
-        "bytes_received",
-        "bytes_sent",
         "client_state",
+        "counters",
         "deadlines",
+        "driver",
         "ending",
         "frames",
         "held",
+        "in_hand",
         "inbound",
         "keepalive",
-        "leaving",
-        "messages_received",
-        "messages_sent",
+        "opening",
         "options",
         "outbound",
         "read_done",
-        "read_scope",
-        "reading",
         "receive_event",
+        "receiving",
         "send_event",
-        "stopped",
+        "stage",
         "streaming",
-        "write_scope",
-        "writing",
         "written_done",
     )
 
@@ -106,24 +128,24 @@ class Connection:
         self.options = options
         self.receive_event, self.send_event = receive, send
         self.frames = frames
+        self.driver: Driver
         self.inbound = MessageQueue(options.receive_buffer, options.max_message_bytes)
         self.outbound = MessageQueue(options.send_buffer, options.send_buffer_bytes)
+        self.opening: Event | None = None
         self.client_state: WebSocketState = client_state
         self.application_state: WebSocketState = application_state
         self.accepted = application_state is CONNECTED
+        self.stage: Stage = Stage.OPEN
         self.ending = Ending()
         self.deadlines = Deadlines(options.idle_timeout, options.close_timeout)
         self.keepalive = Keepalive()
-        self.read_scope = CancelScope(shield=True)
-        self.write_scope = CancelScope(shield=True)
-        self.reading = self.writing = True
-        self.leaving = self.stopped = self.bursting = False
+        self.counters = Counters()
         self.held: Event | None = None
+        self.receiving = self.bursting = False
+        self.in_hand = 0
         self.streaming: Signal | None = None
         self.read_done: Signal | None = None
         self.written_done: Signal | None = None
-        self.messages_received = self.bytes_received = 0
-        self.messages_sent = self.bytes_sent = 0
 
     # The ends
 
@@ -141,16 +163,16 @@ class Connection:
         error: type[ConnectionClosed] | None = None,
     ) -> None:
         """End the connection from our side: the writer sends the rest and the close."""
-        self.application_state = next_state(
-            Role.APPLICATION, self.application_state, CLOSE
-        )
+        if cause is Cause.USER:
+            state = next_state(Role.APPLICATION, self.application_state, CLOSE)
+            self.application_state = state
         self.ending.end(cause, CloseInfo(int(code), reason, "local"), error)
         self.wake_all()
         self.close_inbound()
         self.outbound.close()
         self.close_by(current_time() + self.options.close_timeout)
         if self.frames is not None:
-            self.frames.deliver()  # nobody will read it: the answer is behind it
+            self.frames.read_on()  # the peer's answer is behind what nothing will read
 
     def close_by_rule(
         self, code: int, reason: str, error: type[ConnectionClosed] | None = None
@@ -162,7 +184,7 @@ class Connection:
     def lose(self, failure: BaseException, clean: bool | None = None) -> None:
         """The channel has failed. The reader goes on for a while: it may learn why."""
         info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", clean)
-        defect = self.reading and not isinstance(failure, _GONE)
+        defect = self.stage.reads and not isinstance(failure, _GONE)
         self.ending.fail(failure, info, defect=defect)
         self.wake_all()
         self.outbound.discard()
@@ -183,19 +205,45 @@ class Connection:
         self.wake_all()
         self.outbound.discard()
 
-    def settle(self) -> None:
-        """After block and writer, only the answer to our closing frame is awaited."""
-        if not self.leaving or self.writing:
+    # What comes to an end
+
+    def reading_is_over(self) -> None:
+        """Take note that nothing more will be read."""
+        self.stage = self.stage.after(Step.READ)
+        self.close_inbound()
+        if self.read_done is not None:
+            self.read_done.set()
+
+    def writing_is_over(self) -> None:
+        """Take note that nothing more will be written."""
+        self.stage = self.stage.after(Step.WRITTEN)
+        self.outbound.discard()
+        if self.written_done is not None:
+            self.written_done.set()
+        self._linger()
+
+    def code_has_left(self) -> None:
+        """Take note that the user's code has left the block."""
+        self.stage = self.stage.after(Step.LEAVE)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Behind the last write, wait for the peer's answer, if there is to be one."""
+        if self.stage is not Stage.LINGERING:
             return
-        if not self.ending.ours or self.ending.explained or not self.accepted:
-            self.stopped = True
-            self.read_scope.cancel()
-        else:
+        if self.answer_awaited:
             self.deadlines.await_answer(current_time())
-            self._set_deadlines()
+            self.driver.rearm()
+        else:
+            self.driver.stop_reading()
+
+    @property
+    def answer_awaited(self) -> bool:
+        """Whether the peer is to answer our closing frame."""
+        return self.accepted and self.ending.ours and not self.ending.explained
 
     def close_inbound(self) -> None:
-        """Let nothing more in; who receives learns of it."""
+        """Let nothing more in; the receiving task learns of it."""
         self.inbound.close()
         if self.frames is not None:
             self.frames.interrupt()
@@ -209,24 +257,20 @@ class Connection:
 
     @property
     def stranded(self) -> bool:
-        """Whether the reader can learn no more, as the user's code does not read."""
+        """Whether the channel has failed, and what it said last is not read."""
         return self.ending.failure is not None and self.held is not None
 
     # The deadlines
 
     @property
     def next_deadline(self) -> float:
-        """When the reader has something to do but read."""
+        """When there is something to do but to read and to write."""
         return min(self.deadlines.next, self.keepalive.beat_at)
-
-    def _set_deadlines(self) -> None:
-        self.write_scope.deadline = self.deadlines.close_at
-        self.read_scope.deadline = self.next_deadline
 
     def close_by(self, at: float) -> None:
         """Have the closing handshake end, at the latest."""
         self.deadlines.close_by(at)
-        self._set_deadlines()
+        self.driver.rearm()
 
     def await_message(self) -> None:
         """Start to count the seconds without a message."""
@@ -234,7 +278,7 @@ class Connection:
             self.accepted or self.ending.failure is not None
         ):
             self.deadlines.await_message(current_time())
-            self.read_scope.deadline = self.next_deadline
+            self.driver.rearm()
 
     def hear_out(self) -> None:
         """Start to count the seconds for which a channel that has failed is read on."""
@@ -244,7 +288,7 @@ class Connection:
     def await_send(self, timeout: float) -> None:
         """Start to count the seconds of a send; or end it, if they are infinite."""
         self.deadlines.await_send(current_time() + timeout)
-        self.read_scope.deadline = self.next_deadline
+        self.driver.rearm()
 
     # The keepalive, where pings are ours to send
 
@@ -252,7 +296,7 @@ class Connection:
         """Let the interval to the next ping begin."""
         if self.frames is not None and self.ending.info is None:
             self.keepalive.rest(self.options.ping_interval)
-            self.read_scope.deadline = self.next_deadline
+            self.driver.rearm()
 
     def beat(self) -> None:
         """Send a ping, or find that the last one was not answered."""

@@ -1,42 +1,61 @@
-"""A bounded queue of events between two tasks of one connection.
+"""A bounded queue of events between two parties of one connection.
 
-The events are in an AnyIO memory stream, which also knows its end: what was sent before
-`close()` can still be received, then comes `EndOfStream`. It is never awaited. A native
-asyncio cancellation that meets a delivery loses the item which `await receive()` had
-already been handed; so items are sent and received by the stream's `_nowait` calls
-alone, and who has to wait does so beside it, where nothing can be lost.
+The events are the items of an AnyIO memory stream, which also knows its end: what was
+put in before `close()` can still be taken, nothing can be put in after it, and behind
+the last item comes `EndOfStream`. The stream is never awaited. A native asyncio
+cancellation that meets a delivery loses the item that `await receive()` had already
+been handed; so items go in and out by the stream's `_nowait` calls alone, and a task
+that has to wait does so beside the stream, where nothing can be lost.
+
+Bounds stand around the stream: its own counts items alone, and would hold up the
+handshake. They are marks. At the first one a message no longer has room, and the
+overflow rule of the options decides. A channel whose frames are ours reads on for a
+while behind it (`put_ahead`), so that pings and the peer's close are seen although the
+application does not read; at the second mark (`crowded`) it stops reading.
+
+Most connections never need both directions, so a stream is made with the first item.
 """
 
 from __future__ import annotations
 
 from math import inf
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from anyio import EndOfStream, create_memory_object_stream
 from anyio import Event as Signal
-from anyio import create_memory_object_stream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from .._values.events import MORE, Event
+from .._values.options import ReceiveOverflow, SendOverflow
 from .wakeup import Wakeup
 
 Item: TypeAlias = tuple[Event, int, Signal | None]
+Overflow: TypeAlias = ReceiveOverflow | SendOverflow
+
+# The second mark: so many messages, and bytes of payload, more than the first.
+AHEAD_MESSAGES: Final = 256
+AHEAD_BYTES: Final = 1024 * 1024
 
 
 class MessageQueue:
-    """A memory stream of events, bounded in messages and bytes.
+    """A memory stream of events, bounded in messages and bytes of payload.
 
-    Events of the handshake are not subject to the bounds and are never dropped.
+    Events that are no messages (an accept, a part of a denial response, a fragment) are
+    not subject to the bounds and are never dropped. Each has a receipt, which is set
+    once the event is dealt with.
 
     Attributes:
         filled: Woken when there may be something to take, or nothing any more.
         room: Woken when there may be room, or no use for it any more.
-        closed: Whether it takes no more in.
-        events: Events of the handshake held.
-        messages: Messages held.
+        closed: Whether nothing more can be put in.
+        held: Events in the queue, messages and others.
+        messages: Messages in the queue.
         size: Their payload together, in bytes.
         dropped: Messages dropped so far.
     """
 
     __slots__ = (
+        "_mark",
         "_max_bytes",
         "_max_messages",
         "_next",
@@ -44,8 +63,8 @@ class MessageQueue:
         "_send",
         "closed",
         "dropped",
-        "events",
         "filled",
+        "held",
         "messages",
         "room",
         "size",
@@ -54,68 +73,175 @@ class MessageQueue:
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        # Its own bound counts items alone, and would hold up the handshake.
-        self._send, self._receive = create_memory_object_stream[Item](inf)
-        self._next: Item | None = None  # looked at, and not taken yet
+        self._send: MemoryObjectSendStream[Item] | None = None
+        self._receive: MemoryObjectReceiveStream[Item] | None = None
+        self._mark: int | None = None  # bytes held when the first mark was passed
+        self._next: Item | None = None  # taken from the stream to be looked at
         self.filled = Wakeup()
         self.room = Wakeup()
         self.closed = False
-        self.events = self.messages = self.size = self.dropped = 0
+        self.held = self.messages = self.size = self.dropped = 0
+
+    # Putting in
 
     def put_nowait(self, event: Event, size: int) -> bool:
-        """Add a message if it has room; a large one has it alone."""
+        """Put a message in if it has room; a large one has it alone.
+
+        Raises:
+            ClosedResourceError: The queue is closed.
+        """
         if self.messages and (
             self.messages >= self._max_messages or self.size + size > self._max_bytes
         ):
             return False
-        self._send.send_nowait((event, size, None))
+        send = self._send or self._open()
+        send.send_nowait((event, size, None))
+        self._mark = None
+        self.held += 1
         self.messages += 1
         self.size += size
         if self.filled.waiting:
             self.filled.wake()
         return True
 
-    def put_handshake(self, event: Event) -> Signal:
-        """Add an event of the handshake; the signal is set once it is dealt with."""
+    def put_ahead(self, event: Event, size: int) -> None:
+        """Put a message in that has no room, behind the first mark.
+
+        Raises:
+            ClosedResourceError: The queue is closed.
+        """
+        self._mark = self.size if self._mark is None else self._mark
+        self._put((event, size, None))
+        self.filled.wake()
+
+    def put_by_rule(self, event: Event, size: int, rule: Overflow) -> bool:
+        """Do what an overflow rule says with a message that has no room.
+
+        Returns:
+            False if the queue can do nothing: the rule is to wait for room, or to close
+            the connection.
+        """
+        if rule == "drop_newest":
+            self.dropped += 1
+        elif rule == "drop_oldest":
+            while not self.put_nowait(event, size):
+                self._drop_oldest()
+        else:
+            return False
+        return True
+
+    def put_event(self, event: Event) -> Signal:
+        """Put in an event that is no message; return its receipt."""
         receipt = Signal()
         if self.closed:
-            receipt.set()  # nobody takes it any more
+            receipt.set()  # nothing will take it
             return receipt
-        self._send.send_nowait((event, 0, receipt))
-        self.events += 1
+        self._put((event, 0, receipt))
         self.filled.wake()
         return receipt
 
-    def put_by_dropping(self, event: Event, size: int) -> None:
-        """Add a message, dropping the oldest ones until it has room."""
-        while not self.put_nowait(event, size):
-            if not self.event_first:
-                self.take_nowait()
-            else:  # it stays, in its place: the stream is sent round once
-                items = [self.take_nowait() for _ in range(self.messages + self.events)]
-                oldest = next(n for n, item in enumerate(items) if item[2] is None)
-                del items[oldest]
-                self._put_back(items)
-            self.dropped += 1
+    def _open(self) -> MemoryObjectSendStream[Item]:
+        """Make the stream, for the first item."""
+        self._send, self._receive = create_memory_object_stream[Item](inf)
+        if self.closed:
+            self._send.close()
+        return self._send
 
-    def _put_back(self, items: list[Item]) -> None:
+    def _drop_oldest(self) -> None:
+        """Drop the oldest message."""
+        self.dropped += 1
+        if not self.event_first:
+            self.take_nowait()
+            return
+        # An event that is no message keeps its place: the stream is sent round once.
+        items = [self.take_nowait() for _ in range(self.held)]
+        oldest = next(n for n, item in enumerate(items) if item[2] is None)
+        del items[oldest]
         for item in items:
-            self._send.send_nowait(item)
-            if item[2] is not None:
-                self.events += 1
-            else:
-                self.messages += 1
-                self.size += item[1]
+            self._put(item)
+
+    def _put(self, item: Item) -> None:
+        send = self._send or self._open()
+        send.send_nowait(item)
+        self.held += 1
+        if item[2] is None:
+            self.messages += 1
+            self.size += item[1]
 
     @property
-    def empty(self) -> bool:
-        """Whether there is nothing to take."""
-        return not (self.messages or self.events)
+    def full(self) -> bool:
+        """Whether the first mark is reached: one more message has no room."""
+        return self.messages >= self._max_messages or self.size >= self._max_bytes
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the second mark is reached: nothing more should be read."""
+        return self._mark is not None and (
+            self.messages >= self._max_messages + AHEAD_MESSAGES
+            or self.size >= self._mark + AHEAD_BYTES
+        )
+
+    def resize(self, max_messages: int, max_bytes: int) -> None:
+        """Change the bounds; what is in the queue stays."""
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self.room.wake()
+
+    # Taking out
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a task that wants to take has to wait."""
+        return not (self.held or self.closed)
+
+    def take_nowait(self) -> Item:
+        """Take the next event; the queue must hold one, or be closed.
+
+        Raises:
+            EndOfStream: The queue is closed, and was emptied.
+            ClosedResourceError: It was discarded.
+        """
+        item, self._next = self._next, None
+        if item is None:
+            if self._receive is None:
+                raise EndOfStream
+            item = self._receive.receive_nowait()
+        self.held -= 1
+        if item[2] is None:
+            self.messages -= 1
+            self.size -= item[1]
+            if self.room.waiting:
+                self.room.wake()
+        return item
+
+    def take_messages(self) -> list[Item]:
+        """Take the messages that come first, up to an event that is none."""
+        if self._receive is None:
+            return []
+        if self.held == self.messages and self._next is None:
+            receive = self._receive.receive_nowait
+            taken = [receive() for _ in range(self.messages)]
+            self.held = self.messages = self.size = 0
+            self.room.wake()
+            return taken
+        taken = []
+        while self.held and not self.event_first:
+            taken.append(self.take_nowait())
+        return taken
 
     def _look(self) -> Item | None:
-        if self._next is None and not self.empty:
+        """Return the next item, which stays the next one to take."""
+        if self._next is None and self.held and self._receive is not None:
             self._next = self._receive.receive_nowait()
         return self._next
+
+    @property
+    def event_first(self) -> bool:
+        """Whether the next to take is no message."""
+        if self.held == self.messages:
+            return False
+        item = self._look()
+        return item is not None and item[2] is not None
 
     @property
     def has_parts(self) -> bool:
@@ -123,71 +249,22 @@ class MessageQueue:
         item = self._look()
         return item is not None and MORE in item[0]
 
-    @property
-    def event_first(self) -> bool:
-        """Whether the next to take is an event of the handshake."""
-        if not self.events:
-            return False
-        item = self._look()
-        return item is not None and item[2] is not None
-
-    @property
-    def blocked(self) -> bool:
-        """Whether who wants to take has to wait."""
-        return not (self.messages or self.events or self.closed)
-
-    def take_nowait(self) -> Item:
-        """Take the next event; there must be one, or the buffer be closed.
-
-        Raises:
-            EndOfStream: There is none any more.
-        """
-        if self._next is None:
-            if self.empty:  # closed: by now nothing is read ahead either
-                self._send.close()
-            item = self._receive.receive_nowait()
-        else:
-            item, self._next = self._next, None
-        if item[2] is not None:
-            self.events -= 1
-            return item
-        self.messages -= 1
-        self.size -= item[1]
-        if self.room.waiting:
-            self.room.wake()
-        return item
-
-    def take_messages(self) -> list[Item]:
-        """Take the messages that come first, up to the next event of the handshake."""
-        if not self.events and self._next is None:
-            receive = self._receive.receive_nowait
-            taken = [receive() for _ in range(self.messages)]
-            self.messages = self.size = 0
-            self.room.wake()
-            return taken
-        taken = []
-        while not (self.empty or self.event_first):
-            taken.append(self.take_nowait())
-        return taken
-
-    def resize(self, max_messages: int, max_bytes: int) -> None:
-        """Change the bounds; what is held stays."""
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
-        self.room.wake()
+    # The end
 
     def close(self) -> None:
-        """Take no more in; what is held can still be taken."""
+        """Let nothing more in; what is in the queue can still be taken."""
         self.closed = True
+        if self._send is not None:
+            self._send.close()
         self.filled.wake()
         self.room.wake()
 
     def discard(self) -> None:
-        """Close the buffer and let go of all that it holds."""
+        """Close the queue and let go of all that it holds."""
         self.close()
-        while not self.empty:
+        while self.held:
             _, _, receipt = self.take_nowait()
             if receipt is not None:
                 receipt.set()
-        self._send.close()
-        self._receive.close()
+        if self._receive is not None:
+            self._receive.close()

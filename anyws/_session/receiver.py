@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from math import inf
 
 from anyio import BusyResourceError, ClosedResourceError, EndOfStream
 from anyio.lowlevel import checkpoint
 from starlette.websockets import WebSocketState
 
 from .._values.events import MORE, Event, disconnect_of, size_of
-from .._values.states import CONNECTED, DISCONNECTED
+from .._values.states import CONNECTED, CONNECTING, DISCONNECTED
 from .channel import DirectChannel
 from .connection import Connection
 from .turns import Turns
@@ -22,44 +23,68 @@ class Receiver:
         delivered_state: The client's state, by what `receive` has returned.
     """
 
-    __slots__ = ("_connection", "_receiving", "_turns", "delivered_state")
+    __slots__ = ("_connection", "_turns", "delivered_state")
 
     def __init__(self, connection: Connection, turns: Turns) -> None:
         self.delivered_state: WebSocketState = connection.client_state
         self._connection = connection
         self._turns = turns
-        self._receiving = False
 
     async def receive(self) -> Event:
         """Receive the next event; at the end, once, a `websocket.disconnect`."""
         connection = self._connection
         inbound = connection.inbound
-        if self._receiving:
+        if connection.receiving:
             await self._wait_for_receiver()
-        self._receiving = True
+        connection.receiving = True
         try:
-            if connection.frames is not None and inbound.empty:
-                connection.frames.deliver()
-            if inbound.blocked:
+            if self.delivered_state is CONNECTING:
+                return await self._receive_opening()
+            if inbound.held or inbound.closed:
+                await self._turns.take()
+            else:
                 self._turns.waited()
                 await self._filled()
                 while inbound.blocked:
                     await self._filled()
-            else:
-                await self._turns.take()
-            event, _, receipt = inbound.take_nowait()
-            if receipt is not None:
-                self.delivered_state = CONNECTED
+            event, _, _ = inbound.take_nowait()
+            self._make_room()
             return event
         except (EndOfStream, ClosedResourceError):
             return self._disconnect()
         finally:
-            self._receiving = False
+            connection.receiving = False
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a task waits for a message."""
-        return self._receiving and self._connection.inbound.blocked
+    async def _receive_opening(self) -> Event:
+        """Receive the "websocket.connect", which comes before all messages."""
+        connection = self._connection
+        if connection.opening is None and not connection.inbound.closed:
+            self._turns.waited()
+            await connection.inbound.filled.wait()
+            while connection.opening is None and not connection.inbound.closed:
+                await connection.inbound.filled.wait()
+        else:
+            await self._turns.take()
+        event, connection.opening = connection.opening, None
+        if event is None:
+            raise EndOfStream
+        self.delivered_state = CONNECTED
+        return event
+
+    def _make_room(self) -> None:
+        """Have our own channel read on, if a message less makes a difference to it."""
+        connection = self._connection
+        frames, deadlines = connection.frames, connection.deadlines
+        if frames is None:
+            return
+        if frames.paused:
+            frames.read_on()
+        if (
+            deadlines.quiet_limit is not None
+            and deadlines.idle_at == inf
+            and not connection.inbound.full
+        ):
+            connection.await_message()  # the session keeps the peer waiting no more
 
     def _filled(self) -> Awaitable[None]:
         """Wait, when awaited, for something to take; it is time to look again then."""
@@ -70,7 +95,7 @@ class Receiver:
     async def _wait_for_receiver(self) -> None:
         """Give a receiver a turn to let go: on asyncio one just cancelled needs it."""
         await checkpoint()
-        if self._receiving:
+        if self._connection.receiving:
             raise BusyResourceError("receiving from")
 
     def _disconnect(self) -> Event:
@@ -85,13 +110,13 @@ class Receiver:
     async def begin(self) -> None:
         """Become the one receiver, until `end`."""
         await self._turns.take()
-        if self._receiving:
+        if self._connection.receiving:
             await self._wait_for_receiver()
-        self._receiving = True
+        self._connection.receiving = True
 
     def end(self) -> None:
         """Let others receive."""
-        self._receiving = False
+        self._connection.receiving = False
 
     async def receive_part(self, frames: DirectChannel) -> Event:
         """Receive a message, or the next part of one: that comes with `MORE`."""
@@ -99,29 +124,26 @@ class Receiver:
         await self._turns.take()
         try:
             while True:
-                if connection.inbound.empty:
-                    frames.deliver()
                 if not connection.inbound.blocked:
-                    event, _, _ = connection.inbound.take_nowait()
-                    connection.messages_received -= event.get(
-                        MORE, False
-                    )  # the last counts
-                    return event
+                    return self._take_part()
                 first = frames.part()
                 if first is not None:
-                    connection.bytes_received += size_of(first)
+                    connection.counters.bytes_received += size_of(first)
                     return first
                 await self._filled()
         except (EndOfStream, ClosedResourceError):
             self.delivered_state = DISCONNECTED
             raise connection.ending.error() from None
 
+    def _take_part(self) -> Event:
+        """Take a message or a part of one; the last part counts for all of them."""
+        event, _, _ = self._connection.inbound.take_nowait()
+        self._connection.counters.messages_received -= event.get(MORE, False)
+        self._make_room()
+        return event
+
     def skip_parts(self, frames: DirectChannel) -> None:
-        """Drop what has come, and will come, of a message that nobody reads on."""
-        connection = self._connection
+        """Drop what has come, and will come, of a message that nothing reads on."""
         frames.skip()
-        frames.deliver()
-        while connection.inbound.has_parts:
-            event, _, _ = connection.inbound.take_nowait()
-            connection.messages_received -= event[MORE]
-            frames.deliver()
+        while self._connection.inbound.has_parts:
+            self._take_part()

@@ -36,12 +36,12 @@ from .._values.statistics import Statistics
 from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
 from .ending import Phase
+from .intake import Intake
 from .keepalive import Keepalive
-from .reader import Reader
 from .receiver import Receiver
 from .sender import Sender
+from .tasks import Tasks
 from .turns import Turns
-from .writer import Writer
 
 GuestT = TypeVar("GuestT")
 
@@ -63,9 +63,8 @@ class Session(AsyncContextManagerMixin):
 
     __slots__ = (
         "_adopts",
-        "_reader",
+        "_tasks",
         "_turns",
-        "_writer",
         "connection",
         "receiver",
         "sender",
@@ -86,11 +85,13 @@ class Session(AsyncContextManagerMixin):
         connection = self.connection = Connection(
             receive, send, options, client_state, application_state, direct
         )
-        self._reader = Reader(connection)
-        self._writer = Writer(connection, self._reader)
+        intake = Intake(connection)
+        connection.driver = self._tasks = Tasks(connection, intake)
+        if direct is not None:
+            direct.inbox = intake
         self._turns = Turns(connection)
         self.receiver = Receiver(connection, self._turns)
-        self.sender = Sender(connection, self._writer, self._turns, subprotocols or ())
+        self.sender = Sender(connection, self._turns, subprotocols or ())
         self._adopts = adopts
 
     # What is known of it
@@ -162,8 +163,7 @@ class Session(AsyncContextManagerMixin):
         self._turns.begin()
         try:
             async with create_task_group() as tasks:
-                tasks.start_soon(self._reader.run)
-                tasks.start_soon(self._writer.run)
+                self._tasks.start(tasks)
                 try:
                     yield guest
                 except cancelled as exc:
@@ -176,6 +176,7 @@ class Session(AsyncContextManagerMixin):
             if outcome is None:
                 raise
         finally:
+            connection.opening = None
             connection.inbound.discard()
             connection.outbound.discard()
             if connection.ending.info is None:  # rejected
@@ -230,21 +231,20 @@ class Session(AsyncContextManagerMixin):
             self.connection.close_by(by)
 
     def _leave(self, outcome: BaseException | None) -> None:
-        """End the connection by what left the user's code; the tasks do the rest."""
+        """End the connection by what left the user's code; the driver does the rest."""
         self.end(outcome)
         connection = self.connection
-        connection.leaving = True
         if is_cancellation(outcome, get_cancelled_exc_class()):
             connection.deadlines.linger = min(
                 _CANCELLED_LINGER, connection.deadlines.linger
             )
+        connection.close_inbound()
         connection.outbound.close()
         connection.close_by(current_time() + connection.options.close_timeout)
-        if connection.ending.failure is not None or not (
-            connection.reading or connection.answering
-        ):
-            connection.write_scope.cancel()  # nobody is left to write to
-        connection.settle()
+        listening = connection.stage.reads or connection.answering
+        if connection.ending.failure is not None or not listening:
+            connection.driver.stop_writing()  # there is no peer to write to
+        connection.code_has_left()
 
     def end(self, outcome: BaseException | None) -> None:
         """Close as the outcome of the user's code asks, if that is still to be done."""
@@ -294,30 +294,6 @@ class Session(AsyncContextManagerMixin):
         """
         self.sender.send_nowait(event)
 
-    # What the frames tell, where they are ours
-
-    def feed(self, event: Event, size: int) -> bool:
-        """Take a message from the frames; false: there is no room yet."""
-        return self._reader.feed(event, size)
-
-    def pong(self, payload: bytes) -> None:
-        """Take note of a pong."""
-        if self.connection.keepalive.answered(payload):
-            self.connection.start_beating()
-
-    def wake_writer(self) -> None:
-        """Have the writer call the frames: they have bytes of their own to write."""
-        self.connection.outbound.filled.wake()
-
-    def wake_receiver(self) -> None:
-        """Have the receiver look at the frames."""
-        self.connection.inbound.filled.wake()
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a task waits for a message."""
-        return self.receiver.waiting
-
     # Beyond the channel
 
     async def ping(self, payload: bytes) -> float:
@@ -337,7 +313,7 @@ class Session(AsyncContextManagerMixin):
             raise RuntimeError("this server sends its own pings, and does not tell")
         ping = connection.keepalive.add(payload)
         connection.frames.ping(payload)
-        self.wake_writer()
+        connection.outbound.filled.wake()
         try:
             await ping.over.wait()
         finally:
@@ -353,7 +329,7 @@ class Session(AsyncContextManagerMixin):
             Safe: waiting changes nothing.
         """
         connection = self.connection
-        if connection.reading and not connection.stranded:
+        if connection.stage.reads and not connection.stranded:
             connection.read_done = connection.read_done or Signal()
             await connection.read_done.wait()
         else:
@@ -368,7 +344,7 @@ class Session(AsyncContextManagerMixin):
         connection.ending.watchers.append(scope)
         connection.inbound.room.wake()  # from now on the reader does not wait for room
         if connection.frames is not None:
-            connection.frames.deliver()
+            connection.frames.read_on()
 
     def unwatch(self, scope: CancelScope) -> bool:
         """Let go of a scope; return whether the connection has ended meanwhile."""
@@ -379,10 +355,10 @@ class Session(AsyncContextManagerMixin):
         """Return the counters as they stand now."""
         connection = self.connection
         return Statistics(
-            messages_received=connection.messages_received,
-            bytes_received=connection.bytes_received,
-            messages_sent=connection.messages_sent,
-            bytes_sent=connection.bytes_sent,
+            messages_received=connection.counters.messages_received,
+            bytes_received=connection.counters.bytes_received,
+            messages_sent=connection.counters.messages_sent,
+            bytes_sent=connection.counters.bytes_sent,
             receive_queued=connection.inbound.messages,
             receive_queued_bytes=connection.inbound.size,
             send_queued=connection.outbound.messages,

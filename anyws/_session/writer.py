@@ -1,8 +1,8 @@
-"""The task that moves what is in a session's outbound queue into its channel.
+"""The writer task: it moves what is in the outbound queue into the channel.
 
 The channel's own `send` is called by this task alone, so that a cancelled call of the
-user's never reaches it: a server's `send` that is cancelled tears frames. It ends after
-the block, when it has sent what was queued and the closing frame.
+user's never reaches it: a server's `send` that is cancelled tears frames. The task ends
+after the block, when it has sent what was queued and the closing frame.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
-from .._values.events import Event
 from .channel import DirectChannel
 from .connection import Connection
 from .queue import Item
@@ -26,40 +26,41 @@ _WRITE_BYTES: Final = 16 * 1024
 
 
 class Writer:
-    """Hands over what is queued, in order, and then the closing frame."""
+    """Hands over what is queued, in order, and then the closing frame.
 
-    __slots__ = ("_connection", "_gathering", "_reader")
+    Attributes:
+        scope: Of what is handed over.
+    """
+
+    __slots__ = ("_connection", "_reader", "scope")
 
     def __init__(self, connection: Connection, reader: Reader) -> None:
+        self.scope = CancelScope(shield=True)
         self._connection = connection
         self._reader = reader
-        self._gathering = False  # it has messages that are not framed yet
 
     async def run(self) -> None:
         """Be the task."""
         connection = self._connection
-        with connection.write_scope:
+        with self.scope:
             try:
                 await self._hand_over()
                 farewell = connection.ending.closing_frame
-                if farewell is not None and connection.reading:
+                if farewell is not None and connection.stage.reads:
                     if connection.frames is None:
-                        await self._reader.step_back()
+                        await self._reader.step_aside()
                     await connection.send_event(farewell)
             except Exception as exc:
                 connection.lose(exc)
-        connection.writing = False
-        connection.outbound.discard()
-        if connection.written_done is not None:
-            connection.written_done.set()
-        connection.settle()
+        connection.writing_is_over()
 
     async def _hand_over(self) -> None:
+        """Hand over what is queued until the queue is closed and empty."""
         connection = self._connection
         outbound, frames = connection.outbound, connection.frames
         woken = frames is not None  # by what came about before this task did
-        while woken or not (outbound.empty and outbound.closed):
-            if outbound.empty and not woken:
+        while woken or not (outbound.closed and not outbound.held):
+            if not outbound.held and not woken:
                 await outbound.filled.wait()
                 if frames is None:
                     continue
@@ -83,50 +84,32 @@ class Writer:
             if receipt is not None:
                 receipt.set()
         if receipt is None:
-            self._count(1, size)
+            connection.counters.messages_sent += 1
+            connection.counters.bytes_sent += size
 
     async def _hand_over_messages(self, frames: DirectChannel) -> None:
-        """Hand over the messages that come first, in one go; without any, its own."""
-        items = self._connection.outbound.take_messages()
-        self._connection.bursting = False
+        """Hand over the messages that come first, in one go.
+
+        Without any, the channel writes what it has of its own: answers, pings.
+        """
+        connection = self._connection
+        items = connection.outbound.take_messages()
+        connection.bursting = False
         if len(items) >= _BURST:
             await self._gather(items)
         await frames.send_messages([item[0] for item in items])
-        self._count(len(items), sum([item[1] for item in items]))
+        connection.counters.messages_sent += len(items)
+        connection.counters.bytes_sent += sum([item[1] for item in items])
 
     async def _gather(self, items: list[Item]) -> None:
         """Add what a burst brings in the next turns: a write costs more than these."""
-        fresh, size = items, 0
-        self._gathering = True
+        connection, fresh, size = self._connection, items, 0
         while len(fresh) >= _BURST and len(items) < _WRITE_MESSAGES:
             size += sum([item[1] for item in fresh])
             if size >= _WRITE_BYTES:
                 break
+            connection.in_hand = len(items)
             await checkpoint()
-            fresh = self._connection.outbound.take_messages()
+            fresh = connection.outbound.take_messages()
             items += fresh
-        self._gathering = False
-
-    def send_at_once(self, event: Event, size: int) -> bool:
-        """Send a message that is alone: one hand-over less. False: queue it.
-
-        It is alone if none waits, in either direction, and if it is the first since the
-        last turn of the scheduler that we know of: those of a burst go in one write.
-        """
-        connection = self._connection
-        frames = connection.frames
-        if (
-            frames is None
-            or connection.bursting
-            or self._gathering
-            or not (connection.outbound.empty and connection.inbound.empty)
-            or not frames.send_nowait(event)
-        ):
-            return False
-        connection.bursting = True
-        self._count(1, size)
-        return True
-
-    def _count(self, messages: int, size: int) -> None:
-        self._connection.messages_sent += messages
-        self._connection.bytes_sent += size
+        connection.in_hand = 0

@@ -14,7 +14,9 @@ class Statistics:
             payload in bytes; dropped ones included.
         messages_sent, bytes_sent: Messages that the server has taken, and their payload
             in bytes.
-        receive_queued, send_queued: Messages in the two buffers.
+        receive_queued, send_queued: Messages in the two buffers. Where the frames are
+            ours, up to 256 messages and 1 MiB more than `Options.receive_buffer` are
+            read ahead, so that pings and the peer's close are seen; they count.
         receive_queued_bytes, send_queued_bytes: Their payload in bytes.
         receive_dropped, send_dropped: Messages dropped by an overflow rule.
         latency: Round-trip time in seconds, of the last ping that was answered; `None`

@@ -78,6 +78,7 @@ class EngineStream(WSStream):
 
     Attributes:
         channel: Where its frames are.
+        session: What its application runs in, once the opening handshake was checked.
         on_resume: Called when `paused` ends.
     """
 
@@ -100,6 +101,7 @@ class EngineStream(WSStream):
         self.channel = FrameChannel(
             self._write, self._write_nowait, self._answer, self._ended, self._resumed
         )
+        self.session: Session
         self.on_resume: Callable[[], None] | None = None
         self._transport: Transport | None = None
         self._opening: ServerHandshake
@@ -176,7 +178,7 @@ class EngineStream(WSStream):
             return
         self.scope["path"] = self._opening.path
         self.scope["subprotocols"] = self._opening.subprotocols
-        self.channel.session = Session(
+        self.session = Session(
             self.channel.receive,
             self.channel.send,
             self.worker.options,
@@ -209,7 +211,7 @@ class EngineStream(WSStream):
         call_soon: Callable[..., Any],
     ) -> None:
         """Run the application over the session; Hypercorn's own queue is not used."""
-        session, hosted = self.channel.session, cast("Any", self.app)
+        session, hosted = self.session, cast("Any", self.app)
         scope["extensions"][EXTENSION] = session
 
         async def app() -> None:
@@ -242,7 +244,7 @@ class EngineStream(WSStream):
         headers += agreed + message["headers"]
         await self.send(Response(self.stream_id, headers, status))
         self.state = _CONNECTED
-        options = self.channel.session.options
+        options = self.session.options
         codec = Codec(
             Side.SERVER,
             max_message_bytes=min(

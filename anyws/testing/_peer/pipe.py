@@ -10,7 +10,7 @@ from anyio import Event as Signal
 from anyio import sleep
 from anyio.lowlevel import checkpoint
 
-from ..._session.session import Session
+from ..._session.channel import Inbox
 from ..._session.wakeup import Wakeup
 from ..._values.closing import CloseInfo
 from ..._values.events import FRAGMENT, INFO, Event, payload_of, size_of
@@ -27,17 +27,17 @@ class PeerChannel:
     """The peer's end of the transport: the direct channel of its session.
 
     Attributes:
-        session: The peer's; until it reads, what comes is kept.
+        inbox: Where its messages go; set by the session that takes the channel.
+        paused: Whether nothing is read, as `inbox` was full.
         stalled: Whether the peer reads nothing.
         half_closed: Whether it has ended its half of the transport.
         codeless: Whether its closing frame has no code.
         rate: Bytes that it reads in a second.
     """
 
-    paused = False
-
     def __init__(self, server: Server) -> None:
-        self.session: Session
+        self.inbox: Inbox
+        self.paused: bool = False
         self.stalled: bool = False
         self.half_closed: bool = False
         self.codeless: bool = False
@@ -63,7 +63,7 @@ class PeerChannel:
         self._down.append(item)
         self._down_bytes += item.size if isinstance(item, Message) else 0
         if self.rate == inf:
-            self.deliver()
+            self._hand_on()
         self._written.wake()
 
     @property
@@ -74,9 +74,14 @@ class PeerChannel:
     def read(self) -> None:
         """Begin to read."""
         self._begun = True
-        self.deliver()
+        self._hand_on()
 
-    def deliver(self) -> None:
+    def read_on(self) -> None:
+        """Go on reading, if the session's queue has room again."""
+        if self.paused:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
         """Hand on what can be handed on now."""
         if self._delivering or self.rate != inf:
             return
@@ -91,12 +96,15 @@ class PeerChannel:
         if isinstance(item, Message):
             kind = "text" if isinstance(item.payload, str) else "bytes"
             event: Event = {"type": RECEIVE, kind: item.payload}
-            if not self.session.feed(event, size_of(event)):
+            self.paused = self.inbox.full
+            if self.paused:
                 return False
+            if not self.inbox.offer(event, size_of(event)):
+                self.inbox.keep(event, size_of(event))
             self._down_bytes -= item.size
             self._server.room.ring()
         elif isinstance(item, Ping):
-            self.session.pong(item.payload)
+            self.inbox.pong(item.payload)
         elif isinstance(item, Close):
             info = CloseInfo(item.code, item.reason, "peer", True)
             if item.defect is not None:
@@ -128,7 +136,7 @@ class PeerChannel:
     def resume(self) -> None:
         """Read as fast as can be."""
         self.stalled, self.rate = False, inf
-        self.deliver()
+        self._hand_on()
         self._written.wake()
 
     # What the session writes

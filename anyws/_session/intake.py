@@ -1,0 +1,113 @@
+"""What comes out of a channel, on its way into the inbound queue.
+
+Either way to drive a connection ends here: the reader task offers what a foreign
+channel gives it, and a channel of our own feeds what it finds in what was read. The two
+differ in what follows when the queue has no room. The reader task keeps the message and
+waits, and the server holds the peer up. Our own channel goes on to the second mark of
+the queue, so that pings and the peer's close are seen, and only then stops reading.
+"""
+
+from __future__ import annotations
+
+from anyio import current_time
+
+from .._values.closing import CloseCode
+from .._values.errors import MessageTooBig
+from .._values.events import MORE, Event
+from .._values.states import RESPONSE
+from .connection import Connection
+
+
+class Intake:
+    """Puts messages into the inbound queue, by the options."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def offer(self, event: Event, size: int) -> bool:
+        """Take a message, by the overflow rule if need be; false: it has no room."""
+        connection = self._connection
+        inbound, limit = connection.inbound, connection.options.max_message_bytes
+        connection.bursting = False
+        if inbound.closed or connection.application_state is RESPONSE:
+            self._discard()
+        elif size > limit:
+            reason = f"over {limit} bytes"
+            connection.close_by_rule(CloseCode.MESSAGE_TOO_BIG, reason, MessageTooBig)
+        elif inbound.put_nowait(event, size) or self._overflow(event, size):
+            connection.counters.messages_received += 1
+            connection.counters.bytes_received += size
+            if connection.deadlines.quiet_limit is not None:
+                connection.await_message()
+        else:
+            return False
+        return True
+
+    def _discard(self) -> None:
+        """Let a message go that nothing will read; do not leave amid a flood.
+
+        Stock Hypercorn waits for room in its queue inside the task that reads the
+        socket: to leave it there would leak the connection.
+        """
+        connection = self._connection
+        if connection.ending.ours and connection.frames is None:
+            connection.deadlines.flooded(current_time())
+
+    def _overflow(self, event: Event, size: int) -> bool:
+        """Apply the overflow rule to a full queue; false: wait for room."""
+        connection = self._connection
+        inbound, rule = connection.inbound, connection.options.receive_overflow
+        if MORE in event or inbound.has_parts:
+            return False  # a message with a gap in it is none
+        if inbound.put_by_rule(event, size, rule):
+            return True
+        if rule == "close":
+            reason = "too many unread messages"
+            connection.close_by_rule(CloseCode.POLICY_VIOLATION, reason)
+            return True
+        if connection.ending.watchers and connection.frames is None:
+            # The disconnect must be reached, and is behind this.
+            return inbound.put_by_rule(event, size, "drop_newest")
+        return False
+
+    def keep(self, event: Event, size: int) -> None:
+        """Take a message that our own channel has found, and that has no room."""
+        connection = self._connection
+        if connection.ending.watchers and connection.inbound.crowded:
+            connection.inbound.dropped += 1  # as above: there is no end to this
+        else:
+            connection.inbound.put_ahead(event, size)
+        connection.counters.messages_received += 1
+        connection.counters.bytes_received += size
+        if connection.ending.failure is None:
+            # The session keeps the peer waiting, not the other way round.
+            connection.deadlines.await_nothing()
+
+    @property
+    def full(self) -> bool:
+        """Whether our own channel should read no more, until the queue has room."""
+        inbound = self._connection.inbound
+        watched = bool(self._connection.ending.watchers)
+        return inbound.crowded and not inbound.closed and not watched
+
+    # What else our own channel has to tell
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a task waits for a message."""
+        return self._connection.receiving and self._connection.inbound.blocked
+
+    def pong(self, payload: bytes) -> None:
+        """Take note of a pong."""
+        if self._connection.keepalive.answered(payload):
+            self._connection.start_beating()
+
+    def wake_writer(self) -> None:
+        """Have the frames written that the channel has of its own."""
+        self._connection.outbound.filled.wake()
+
+    def wake_receiver(self) -> None:
+        """Have the receiving task look at the frames."""
+        self._connection.inbound.filled.wake()

@@ -1,0 +1,47 @@
+"""One of the ways to drive a connection: two tasks, for a channel that has to be asked.
+
+ASGI's `receive` and `send` wait, so a task waits in each. Both run in shielded scopes
+of their own, and in the task group of the block that hosts the session.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from anyio.abc import TaskGroup
+
+from .connection import Connection
+from .intake import Intake
+from .reader import Reader
+from .writer import Writer
+
+
+class Tasks:
+    """The reader task and the writer task of a connection."""
+
+    __slots__ = ("_connection", "_reader", "_writer")
+
+    def __init__(self, connection: Connection, intake: Intake) -> None:
+        self._connection = connection
+        self._reader = Reader(connection, intake)
+        self._writer = Writer(connection, self._reader)
+
+    def start(self, group: TaskGroup) -> None:
+        """Start both tasks."""
+        group.start_soon(self._reader.run)
+        group.start_soon(self._writer.run)
+
+    def rearm(self) -> None:
+        """Take note that a deadline of the connection has changed."""
+        connection = self._connection
+        self._reader.scope.deadline = connection.next_deadline
+        if connection.deadlines.close_at != inf:
+            self._writer.scope.deadline = connection.deadlines.close_at
+
+    def stop_reading(self) -> None:
+        """Read no more: nothing that is still to come matters."""
+        self._reader.scope.cancel()
+
+    def stop_writing(self) -> None:
+        """Write no more: there is no peer to write to."""
+        self._writer.scope.cancel()
