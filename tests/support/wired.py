@@ -412,6 +412,24 @@ class Dialled(anyws.ClientWebSocket):
         return self._guarded("application_state").application_state
 
 
+def session_of(
+    channel: WiredChannel, *, adopts: bool = True, **options: Any
+) -> Session:
+    """Return a session, as a server hosts it."""
+    wire = channel.wire
+    session = Session(
+        wire.receive, wire.send, Options(**options), direct=wire, adopts=adopts
+    )
+    wire.session = session
+    return session
+
+
+async def accept(session: Session) -> None:
+    """Complete the opening handshake."""
+    assert (await session.receive())["type"] == "websocket.connect"
+    await session.send({"type": "websocket.accept"})
+
+
 # A law suite's `channel` is each of these by turns.
 CHANNELS: Final = [
     pytest.param(Channel, id="asgi"),
