@@ -21,8 +21,8 @@ import pytest
 
 import anyws
 
+from ..support.chromium import browser
 from ..support.servers import HERE, HOST
-from ..whole.test_browser import browser
 
 SERVERS = (
     "hypercorn-asyncio",

@@ -24,7 +24,8 @@ from typing import Any
 import pytest
 import trustme
 
-from ..support import servers
+from ..support import chromium, servers
+from ..support.chromium import Tab, browser, tab
 from ..support.h2_client import (
     HOST,
     PING,
@@ -35,8 +36,6 @@ from ..support.h2_client import (
     connected,
     frame,
 )
-from ..whole import test_browser
-from ..whole.test_browser import Tab, browser, tab
 
 case = servers.case
 
@@ -736,8 +735,8 @@ def test_chromium(
     secure: Server, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Chromium closes its WebSockets over HTTP/2 a hundred times, each at once."""
-    flags = (*test_browser.FLAGS, "--ignore-certificate-errors")
-    monkeypatch.setattr(test_browser, "FLAGS", flags)
+    flags = (*chromium.FLAGS, "--ignore-certificate-errors")
+    monkeypatch.setattr(chromium, "FLAGS", flags)
     with browser(tmp_path) as devtools:
         with tab(devtools, f"https://{HOST}:{secure.port}/page") as page:
             page.wait_for("document.title", "page")
