@@ -185,7 +185,7 @@ CONFORMANCE = {
 def conformance(session: nox.Session, project: str) -> None:
     """Run the tests of Starlette and FastAPI with our class in the place of theirs."""
     session.install("pip", PACKAGE, *CONFORMANCE_NEEDS)
-    plugin = Path("tests").resolve()
+    plugin = Path("tests/whole").resolve()
     session.chdir(unpack_tests(session, CONFORMANCE_PROJECTS[project]))
     session.run(
         *("pytest", "-q", "-p", "conformance_plugin", *session.posargs),
@@ -216,19 +216,19 @@ def unpack_tests(session: nox.Session, requirement: str) -> Path:
 # What the newest Python alone runs, for the minutes it takes: real servers, of which
 # the oldest runs those of stock Hypercorn with the oldest dependencies; and the law
 # over frames as well as over ASGI events, at either end.
+ANY_SERVER = ("tests/hypercorn/test_portability.py", "tests/testing/test_dialects.py")
 ENGINE_FILES = (
-    *sorted(str(path) for path in Path("tests").glob("test_engine_*.py")),
-    "tests/test_testing_dialects.py",
-    "tests/test_portability.py",
+    *sorted(str(path) for path in Path("tests/hypercorn").glob("test_engine_*.py")),
+    *ANY_SERVER,
 )
 SERVER_FILES = (
-    *ENGINE_FILES,
-    *sorted(str(path) for path in Path("tests").glob("test_hypercorn_*.py")),
-    "tests/test_browser.py",
-    "tests/test_client_contract.py",
-    "tests/test_client_leaks.py",
-    "tests/test_connect_peers.py",
-    "tests/test_examples.py",
+    "tests/hypercorn",
+    "tests/client/test_contract.py",
+    "tests/client/test_leaks.py",
+    "tests/client/test_other_servers.py",
+    "tests/testing/test_dialects.py",
+    "tests/whole/test_browser.py",
+    "tests/whole/test_examples.py",
 )
 FRAMES = ("-k", "not wired and not eager and not dialled")
 QUICK = ("-m", "not slow and not alone")
@@ -285,7 +285,7 @@ def examples(session: nox.Session) -> None:
     """Run the examples with what a user has who followed the README."""
     # pytest drives them.
     session.install(".[hypercorn,trio]", "pytest>=9.2")
-    session.run("pytest", "tests/test_examples.py", *session.posargs)
+    session.run("pytest", "tests/whole/test_examples.py", *session.posargs)
 
 
 @nox.session(python=PYTHONS, tags=["matrix"])
@@ -341,8 +341,7 @@ def measure_coverage(session: nox.Session, *arguments: str) -> None:
 def servers(session: nox.Session) -> None:
     """Ask every server what holds there, and write that into the README."""
     session.install(PACKAGE, *TEST, *SERVERS)
-    files = ("tests/test_testing_dialects.py", "tests/test_portability.py")
-    session.run("pytest", *files, *session.posargs, env={"WRITE_SERVERS": "1"})
+    session.run("pytest", *ANY_SERVER, *session.posargs, env={"WRITE_SERVERS": "1"})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The specification leaves much open, and servers keep less. Each field here is one
 difference that an application can see; the same contract suite holds each dialect
-against the real server (`tests/test_testing_dialects.py`).
+against the real server (`tests/testing/test_dialects.py`).
 
 `"uvicorn"` is that with its implementation of WebSockets that it calls
 `websockets-sansio`, which its `--ws auto` takes since 0.50; the two others differ. No
@@ -211,7 +211,7 @@ def _all(refusal: Refusal) -> Mapping[str, Refusal]:
 # returns without a close, 1011 for one that raises; RuntimeError for a receive after
 # the disconnect and for a send after its own close. Besides, 256 messages or 1 MiB are
 # read ahead, and a server that stops tells both ends 1012.
-# `tests/test_testing_strict.py` has a test for each rule.
+# `tests/testing/test_strict.py` has a test for each rule.
 STRICT: Final = Dialect(
     name="strict",
     checks=True,

@@ -1,0 +1,118 @@
+"""The opening handshake in guarded mode: rejected, denied, accepted, cut short."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from starlette.exceptions import WebSocketException
+
+import anyws
+
+from ..support.channels import Channel
+from ..support.wired import SERVED
+
+
+@pytest.fixture(params=SERVED)
+async def channel(request: pytest.FixtureRequest) -> Channel:
+    """Return a fresh channel."""
+    make: type[Channel] = request.param
+    return make()
+
+
+async def test_returning_before_accept_rejects(channel: Channel) -> None:
+    """A return before accept is a close, which servers answer with 403."""
+    async with channel.websocket():
+        pass
+
+    assert [event["type"] for event in channel.sent] == ["websocket.close"]
+
+
+async def test_a_rejection_may_have_any_code(channel: Channel) -> None:
+    """Before accept there is no closing frame, so no code is refused."""
+    async with channel.websocket() as ws:
+        await ws.close(1006)
+
+    assert channel.closes == [(1006, "")]
+
+
+async def test_raising_before_accept_sends_nothing(channel: Channel) -> None:
+    """An exception before accept is left to the server, which answers with 500."""
+    with pytest.raises(ValueError, match="mine"):
+        async with channel.websocket() as ws:
+            raise ValueError("mine")
+
+    assert channel.sent == []
+    with pytest.raises(anyws.ConnectionClosed):
+        await ws.send_text("late")
+
+
+async def test_a_websocket_exception_before_accept_rejects(channel: Channel) -> None:
+    """WebSocketException before accept is a close with its code."""
+    with pytest.raises(WebSocketException):
+        async with channel.websocket():
+            raise WebSocketException(1008, "no")
+
+    assert channel.closes == [(1008, "no")]
+
+
+@pytest.mark.parametrize("more_body", [True, False])
+async def test_no_close_behind_a_denial_response(
+    channel: Channel, more_body: bool
+) -> None:
+    """A denial response, whole or begun, is not followed by a close."""
+    start = {"type": "websocket.http.response.start", "status": 401, "headers": []}
+    body = {
+        "type": "websocket.http.response.body",
+        "body": b"x",
+        "more_body": more_body,
+    }
+    async with channel.websocket() as ws:
+        await ws.send(start)
+        with pytest.raises(RuntimeError, match=r"http\.response\.body"):
+            await ws.close()
+        await ws.send(body)
+        if not more_body:
+            await ws.close()
+
+    assert channel.sent == [start, body]
+
+
+async def test_messages_behind_a_denial_are_discarded(channel: Channel) -> None:
+    """A client that talks on while it is denied is read, and not kept waiting."""
+    async with channel.websocket(receive_buffer=2) as ws:
+        await ws.send(
+            {"type": "websocket.http.response.start", "status": 401, "headers": []}
+        )
+        channel.arrive(*"x" * 100)
+        await anyio.wait_all_tasks_blocked()
+
+        assert channel.unread == 0
+        assert ws.statistics().receive_queued == 0
+
+
+async def test_a_cancelled_accept_is_accepted(channel: Channel) -> None:
+    """`accept()` that is cancelled while it waits leaves a state that is true."""
+    async with channel.websocket() as ws:
+        channel.stall()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.accept, "chat")
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+
+        assert ws.application_state is anyws.WebSocketState.CONNECTED
+        assert ws.subprotocol == "chat"
+        channel.resume()
+        await ws.send_text("after")
+    assert channel.sent[0]["type"] == "websocket.accept"
+    assert channel.messages == ["after"]
+
+
+async def test_an_unoffered_subprotocol_is_refused(channel: Channel) -> None:
+    """The error says what was offered, and the handshake can still be completed."""
+    async with channel.websocket() as ws:
+        with pytest.raises(ValueError, match=r"'soap' was not offered.*graphql-ws"):
+            await ws.accept("soap")
+        assert ws.application_state is anyws.WebSocketState.CONNECTING
+        await ws.accept("chat")
+
+    assert channel.sent[0]["subprotocol"] == "chat"

@@ -1,0 +1,190 @@
+"""The examples, run as the README says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+WORKERS = ("asyncio", "trio")
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running(*command: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python command in the folder of the examples; end it by its pid."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", *command],
+        cwd=EXAMPLES,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    # Hypercorn's worker is a process of its own, and would keep the pipe open.
+    kill = partial(os.killpg, process.pid, signal.SIGKILL)
+    watchdog = threading.Timer(30, kill)  # reading the output may not hang
+    watchdog.start()
+    try:
+        yield process
+    finally:
+        watchdog.cancel()
+        with suppress(ProcessLookupError):
+            kill()
+        process.communicate()
+
+
+@contextmanager
+def served(module: str, worker: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Serve an example as its docstring says; yield the address of its WebSockets."""
+    bind = ("-b", "127.0.0.1:0", "--graceful-timeout", "1")
+    with running("-m", "hypercorn", "-k", worker, *bind, f"{module}:app") as process:
+        [address] = re.findall(r"http:(\S+)", wait_for_line(process, "Running on"))
+        yield process, f"ws:{address}"
+
+
+def wait_for_line(process: subprocess.Popen[str], words: str) -> str:
+    """Read the output until a line holds the words."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if words in line:
+            return line
+    pytest.fail(f"ended without saying {words!r}")
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_echo(worker: str) -> None:
+    """Both kinds of message come back."""
+    with served("echo", worker) as (_, url), connect(url) as client:
+        for message in ("hello", b"hello"):
+            client.send(message)
+            assert client.recv(timeout=5) == message
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_ticker(worker: str) -> None:
+    """The time comes, and the handler stops when its client leaves."""
+    with served("ticker", worker) as (process, url):
+        with connect(url) as client:
+            assert re.fullmatch(r"[\d-]+T[\d:]+\+00:00", str(client.recv(timeout=5)))
+        assert "CloseInfo(code=1006" in wait_for_line(process, "the client has gone")
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_fastapi_app(worker: str) -> None:
+    """A plain FastAPI application answers, and a closed tab leaves no traceback."""
+    if find_spec("fastapi") is None:
+        pytest.skip("fastapi is not installed")
+    with served("fastapi_app", worker) as (process, url):
+        with connect(f"{url}/items/7?unit=USD") as client:
+            client.send("2")
+            answer = json.loads(client.recv(timeout=5))
+        assert answer == {"item": 7, "price": 6, "unit": "USD"}
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=10)
+        assert "Traceback" not in output
+
+
+def say(client: ClientConnection, *expected: str) -> None:
+    """Receive the expected lines."""
+    assert [client.recv(timeout=5) for _ in expected] == list(expected)
+
+
+@contextmanager
+def chatting(worker: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the README's main job; yield the address that it prints."""
+    port = str(free_port())
+    with running("chat.py", "--worker", worker, "--port", port) as process:
+        line = wait_for_line(process, f"Chat on {worker}")
+        [url] = re.findall(r"http://\S+", line)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", int(port))).close()
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            else:
+                break
+        yield process, url
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_chat(worker: str) -> None:
+    """Rooms are apart, members hear each other, and stopping closes with 1012."""
+    with chatting(worker) as (process, url):
+        ws = url.replace("http", "ws") + "ws"
+        with (
+            connect(f"{ws}/one?name=ann") as ann,
+            connect(f"{ws}/two?name=eve") as eve,
+        ):
+            with connect(f"{ws}/one?name=bob") as bob:
+                say(ann, "* ann has come", "* bob has come")
+                say(bob, "* bob has come")
+                bob.send("hello")
+                say(bob, "bob: hello")
+            say(ann, "bob: hello", "* bob has gone")
+            say(eve, "* eve has come")
+            process.send_signal(signal.SIGINT)
+            for client in (ann, eve):
+                with pytest.raises(ConnectionClosed) as caught:
+                    client.recv(timeout=5)
+                assert caught.value.rcvd is not None
+                assert caught.value.rcvd.code == 1012
+        assert process.wait(10) == 0
+
+
+def test_the_readmes_test(tmp_path: Path) -> None:
+    """It passes in an empty project, on both backends, with what is installed here."""
+    readme = (ROOT / "README.md").read_text()
+    [code] = re.findall(r"```python\n(import pytest\n.*?)```", readme, re.DOTALL)
+    (tmp_path / "test_echo.py").write_text(code)
+    (tmp_path / "echo.py").write_text((EXAMPLES / "echo.py").read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    done = subprocess.run(
+        [Path(sys.executable).parent / "pytest", "-v"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for backend in ("asyncio", "trio"):
+        assert f"test_echo[{backend}] PASSED" in done.stdout
+    assert len(list(filter(None, code.splitlines()))) <= 8
+    assert readme[: readme.index(code) + len(code)].count("\n") <= 45
+
+
+def test_the_readme_shows_the_example() -> None:
+    """The README's server is examples/echo.py, and stands near the top."""
+    readme = (ROOT / "README.md").read_text()
+    [code] = re.findall(r"```python\n(import anyws\n.*?)```", readme, re.DOTALL)
+    function = code.split("\n\n\n")[1].split(":\n")[-1]
+    example = (EXAMPLES / "echo.py").read_text()
+
+    assert function.rstrip() in example
+    assert len(code.splitlines()) <= 12
+    assert readme.splitlines().index("@anyws.endpoint") < 25
