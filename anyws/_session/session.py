@@ -35,7 +35,7 @@ from .._values.states import CONNECTED, CONNECTING
 from .._values.statistics import Statistics
 from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
-from .ending import Phase
+from .ending import Cause, Phase
 from .keepalive import Keepalive
 from .reader import Reader
 from .receiver import Receiver
@@ -179,9 +179,8 @@ class Session(AsyncContextManagerMixin):
             connection.inbound.discard()
             connection.outbound.discard()
             if connection.ending.info is None:  # rejected
-                connection.ending.learn(
-                    CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local")
-                )
+                info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local")
+                connection.ending.end(Cause.REJECTION, info)
                 connection.wake_all()
         try:
             defect = connection.ending.defect
