@@ -34,6 +34,7 @@ WINGS: Final = {
         "ending",
         "deadlines",
         "keepalive",
+        "stopwatch",
         "connection",
         "turns",
         "reader",
@@ -110,6 +111,7 @@ PURE: Final = (
     *(f"_values.{name}" for name in WINGS["_values"]),
     "_session.ending",
     "_session.deadlines",
+    "_session.keepalive",
     "_client.url",
     "_cli.console",
 )

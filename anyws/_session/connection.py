@@ -25,6 +25,7 @@ from .deadlines import LULL, Deadlines
 from .ending import Cause, Ending
 from .keepalive import KEEPALIVE, Keepalive
 from .queue import MessageQueue
+from .stopwatch import stopwatch
 
 ChannelReceive: TypeAlias = Callable[[], Awaitable[Event]]
 ChannelSend: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -113,7 +114,7 @@ class Connection:
         self.accepted = application_state is CONNECTED
         self.ending = Ending()
         self.deadlines = Deadlines(options.idle_timeout, options.close_timeout)
-        self.keepalive = Keepalive()
+        self.keepalive = Keepalive(current_time, stopwatch())
         self.read_scope = CancelScope(shield=True)
         self.write_scope = CancelScope(shield=True)
         self.reading = self.writing = True

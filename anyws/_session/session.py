@@ -334,13 +334,14 @@ class Session(AsyncContextManagerMixin):
         connection = self.connection
         if connection.frames is None:
             raise RuntimeError("this server sends its own pings, and does not tell")
-        ping = connection.keepalive.add(payload)
+        over = Signal()
+        ping = connection.keepalive.add(payload, over)
         connection.frames.ping(payload)
         self.wake_writer()
         try:
-            await ping.over.wait()
+            await over.wait()
         finally:
-            connection.keepalive.forget(payload)
+            connection.keepalive.forget(ping)
         if ping.latency is None:
             raise self.error()
         return ping.latency
