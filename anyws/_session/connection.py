@@ -25,6 +25,7 @@ from .ending import Cause, Ending
 from .keepalive import KEEPALIVE, Keepalive
 from .queue import MessageQueue
 from .stage import Stage, Step
+from .stopwatch import stopwatch
 
 ChannelReceive: TypeAlias = Callable[[], Awaitable[Event]]
 ChannelSend: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -138,7 +139,7 @@ class Connection:
         self.stage: Stage = Stage.OPEN
         self.ending = Ending()
         self.deadlines = Deadlines(options.idle_timeout, options.close_timeout)
-        self.keepalive = Keepalive()
+        self.keepalive = Keepalive(current_time, stopwatch())
         self.counters = Counters()
         self.held: Event | None = None
         self.receiving = self.bursting = False

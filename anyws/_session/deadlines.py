@@ -1,8 +1,39 @@
-"""What is due when, on one connection. There is no I/O, and no clock but the caller's.
+"""What is due when, on one connection.
 
-All deadlines meet in the scope of the reader's pending receive, and it is the reader
-who acts on them. So a server's `send` that cannot be cancelled, as Hypercorn's on trio,
-does not keep a deadline from being noticed.
+Three rules hold here:
+
+1. What decides whether a connection has run out of time stands in this file, and
+   nothing else does. (The keepalive has a time of its own, `Keepalive.beat_at`.)
+2. The file does no I/O, and has no clock: every call is told the time.
+3. The file does not know who asks. Whoever drives the connection sleeps until `next`,
+   asks `judge`, and acts on the verdict. So a deadline is noticed also while a `send`
+   that cannot be cancelled is stuck, as Hypercorn's on trio is.
+
+A deadline is a time, and infinite while it is not set. `judge` looks at four of them,
+in this order; the first one that has passed is the verdict:
+
+    deadline      set while                                      verdict
+    heard_until   the channel has failed, and may still say why  UNHEARD
+    close_at      the closing handshake is under way             UNANSWERED
+    stuck_at      the server is taking a message                 STUCK
+    idle_at       the peer is expected to send a message         SILENT
+
+The order is that of what is left to do. After UNHEARD and UNANSWERED nothing is, so
+they come first. After STUCK the connection is lost, and the peer's silence does not
+matter.
+
+The deadlines of a closing connection, the first two, are kept to the letter. The other
+two have a second chance each, as the event loop may have been held up, and what came in
+time may be about to be read. When one of them has passed it gets a LULL more, and only
+after that the verdict. The chance is given anew when the deadline is set anew. The two
+chances are two: a peer that sends without a pause, and reads nothing, does not put off
+the verdict on a `send` that is stuck.
+
+Not deadlines of their own:
+
+- `heard_until` is the last time that `idle_at` can be set to, and so `next` need not
+  look at it.
+- `flood_until` is the last time that a flood can move `close_at` to.
 """
 
 from __future__ import annotations
@@ -11,8 +42,8 @@ from enum import Enum
 from math import inf
 from typing import Final
 
-# Seconds of silence that end a flood, and that a deadline is given when it has passed:
-# the event loop may have been held up, and what came in time be about to arrive.
+# Seconds. A flood is over after so long a silence; and so long is the second chance of
+# a deadline that has passed.
 LULL: Final = 0.03
 
 # How many times the wait for the peer's answer a flood may last.
@@ -37,13 +68,14 @@ class Deadlines:
         stuck_at: For the server to take what is being sent.
         close_at: For the closing handshake.
         heard_until: For what a channel that has failed may still tell.
-        flood_until: For a peer that sends on behind our closing frame.
-        quiet_limit: Seconds that the peer may be silent.
-        linger: Seconds without an answer to our closing frame.
+        flood_until: For a peer that goes on sending after our closing frame.
+        quiet_limit: Seconds that the peer may be silent; `None`: for ever.
+        linger: Seconds that the peer has to answer our closing frame.
     """
 
     __slots__ = (
-        "_suspect",
+        "_idle_again",
+        "_stuck_again",
         "close_at",
         "flood_until",
         "heard_until",
@@ -58,56 +90,59 @@ class Deadlines:
         self.heard_until = self.flood_until = inf
         self.quiet_limit = quiet_limit
         self.linger = linger
-        self._suspect = False  # one has passed, and is looked at once more
+        self._idle_again = self._stuck_again = False  # this is the second chance
 
     @property
     def next(self) -> float:
-        """The first of those that the reader acts on."""
+        """When `judge` is to be asked again."""
         return min(self.idle_at, self.stuck_at, self.close_at)
 
     def await_message(self, now: float) -> None:
         """Count the seconds without a message from now on."""
         if self.quiet_limit is not None:
-            self._suspect = False
+            self._idle_again = False
             self.idle_at = min(now + self.quiet_limit, self.heard_until)
 
     def await_nothing(self) -> None:
-        """Count no seconds: it is we who keep the peer waiting."""
+        """Do not count: the peer is kept waiting, and is not read."""
         self.idle_at = self.heard_until = inf
 
     def await_send(self, at: float) -> None:
-        """Count the seconds of a send; infinite: it is over."""
-        self._suspect = False
+        """Have the server take a message until then; infinite: it has taken it."""
+        self._stuck_again = False
         self.stuck_at = at
 
     def close_by(self, at: float) -> None:
-        """Have the closing handshake end, at the latest."""
+        """Have the closing handshake end then, or earlier if that was said before."""
         self.close_at = min(at, self.close_at)
 
     def await_answer(self, now: float) -> None:
-        """Have only the answer to our closing frame be awaited."""
+        """Wait for nothing but the answer to our closing frame, from now on."""
         self.close_by(now + self.linger)
         self.flood_until = now + _FLOOD_FACTOR * self.linger
 
     def flooded(self, now: float) -> None:
-        """Do not leave in the midst of a flood, within bounds."""
+        """Put the end of the closing handshake off while messages keep coming.
+
+        Stock Hypercorn leaks the connection if it is left in the midst of a flood.
+        """
         self.close_at = min(max(self.close_at, now + LULL), self.flood_until)
 
     def judge(self, now: float) -> Verdict:
-        """Say which has passed; idle and stuck are looked at once more before that."""
+        """Say which deadline has passed, by the table above; one at a time."""
         if now >= self.heard_until:
             return Verdict.UNHEARD
         if now >= self.close_at:
             return Verdict.UNANSWERED
-        if now < min(self.idle_at, self.stuck_at):
-            return Verdict.NOTHING
-        if not self._suspect:
-            self._suspect = True
-            self.idle_at = max(self.idle_at, now + LULL)
-            self.stuck_at = max(self.stuck_at, now + LULL)
-            return Verdict.NOTHING
         if now >= self.stuck_at:
-            self.stuck_at = inf
-            return Verdict.STUCK
-        self.idle_at = inf
-        return Verdict.SILENT
+            if self._stuck_again:
+                self.stuck_at = inf
+                return Verdict.STUCK
+            self._stuck_again, self.stuck_at = True, now + LULL
+        if now >= self.idle_at:
+            if self._idle_again:
+                self.idle_at = inf
+                return Verdict.SILENT
+            self._idle_again = True
+            self.idle_at = min(now + LULL, self.heard_until)
+        return Verdict.NOTHING

@@ -1,23 +1,52 @@
-"""How, and why, a connection has ended: a table. There is no I/O.
+"""How, and why, a connection has ended: a table of phases and causes.
 
-A connection is open until one of four things happens. What happens after that changes
-nothing but what is known: a failure may be explained by the disconnect that follows.
+Three rules hold here:
 
-    phase    our closing frame   alarm   what has happened first
-    OPEN            no            no     nothing
-    CLOSED          yes           no     the user's code closed it, or has ended
-    FORCED          yes           yes    a rule of the options or a drain closed it
-    LEFT            no            yes    the channel delivered the disconnect
-    LOST            no            yes    the channel failed; it may still tell why
+1. What decides how a connection has ended stands in this file, and nothing else does.
+2. The file does no I/O, has no clock, and wakes nobody. It cancels what is registered
+   in `watchers`, and knows no more of it than that.
+3. A cause that the table refuses changes nothing.
 
-An alarm cancels the blocks of `cancel_on_disconnect()`. A channel may fail in any phase
-(`failure`); a `defect` is a failure that is no end of a connection, and that the user
-must hear of.
+A connection is open until one of five causes ends it. That cause chooses the phase, and
+the phase stays, with one exception: a channel that has failed may still deliver the
+disconnect, which says why. So uvicorn's `send` raises `ClientDisconnected` while the
+disconnect with the peer's close code still waits to be received.
+
+    phase      our closing frame   alarm   what has happened first
+    OPEN              no            no     nothing
+    CLOSED            yes           no     the user's code closed it, or has ended
+    FORCED            yes           yes    a rule of the options, or a drain, closed it
+    LEFT              no            yes    the channel delivered the disconnect
+    LOST              no            yes    the channel failed, and may still say why
+    REJECTED          no            no     the user's code ended without an accept
+
+The alarm cancels the blocks of `cancel_on_disconnect()`. It sounds once, when an open
+connection ends, and it sounds within the call that ends the connection: no task that
+waits for the end has been woken by then.
+
+What is known in each phase:
+
+    phase      info                                failure      cause of `error()`
+    OPEN       None                                None         none
+    CLOSED     our code, "local"; later, if clean  may be set   none
+    FORCED     our code, "local"; later, if clean  may be set   none
+    LEFT       what the disconnect says            may be set   after LOST, as there
+    LOST       1006, "network"                     set          the first failure
+    REJECTED   1006, "local"                       None         none
+
+Not tabular:
+
+- A failure is a `defect` besides, if it is no way for a channel to say that the peer is
+  gone. The user must hear of a defect, once, unless the disconnect follows: that
+  explains the failure, in any phase.
+- Whether a closing handshake was clean is learned later, and changes no phase.
+- The disconnect that answers our closing frame says nothing new, so CLOSED and FORCED
+  do not count them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from typing import Final, Protocol
@@ -39,6 +68,7 @@ class Phase(Enum):
     FORCED = "forced"
     LEFT = "left"
     LOST = "lost"
+    REJECTED = "rejected"
 
 
 class Cause(Enum):
@@ -48,30 +78,51 @@ class Cause(Enum):
     RULE = "rule"
     DISCONNECT = "disconnect"
     FAILURE = "failure"
+    REJECTION = "rejection"
 
 
 OPEN, CLOSED, FORCED = Phase.OPEN, Phase.CLOSED, Phase.FORCED
-LEFT, LOST = Phase.LEFT, Phase.LOST
+LEFT, LOST, REJECTED = Phase.LEFT, Phase.LOST, Phase.REJECTED
 
-# phase -> cause -> next phase; only an open connection can be closed
+# phase -> cause -> next phase; a cause that is not in the row is refused:
+# - USER, RULE and REJECTION: only an open connection can be closed or rejected.
+# - DISCONNECT in LEFT: a channel is asked for nothing after the disconnect. Hypercorn
+#   and Daphne would block there for ever, and Granian would deliver a second one.
+# - REJECTED: nothing is sent or received any more when this phase begins.
 TRANSITIONS: Final[Mapping[Phase, Mapping[Cause, Phase]]] = {
     OPEN: {
         Cause.USER: CLOSED,
         Cause.RULE: FORCED,
         Cause.DISCONNECT: LEFT,
         Cause.FAILURE: LOST,
+        Cause.REJECTION: REJECTED,
     },
     CLOSED: {Cause.DISCONNECT: CLOSED, Cause.FAILURE: CLOSED},
     FORCED: {Cause.DISCONNECT: FORCED, Cause.FAILURE: FORCED},
-    LEFT: {Cause.DISCONNECT: LEFT, Cause.FAILURE: LEFT},
+    LEFT: {Cause.FAILURE: LEFT},
     LOST: {Cause.DISCONNECT: LEFT, Cause.FAILURE: LOST},
+    REJECTED: {},
 }
 OURS: Final = frozenset({CLOSED, FORCED})
 ALARMING: Final = frozenset({FORCED, LEFT, LOST})
 
 
+def next_phase(phase: Phase, cause: Cause) -> Phase:
+    """Look up the phase that a cause leads to.
+
+    Raises:
+        RuntimeError: The cause is refused in this phase.
+    """
+    following = TRANSITIONS[phase].get(cause)
+    if following is None:
+        raise RuntimeError(
+            f"a connection that is {phase.value} is not ended by a {cause.value}"
+        )
+    return following
+
+
 class Cancellable(Protocol):
-    """A scope."""
+    """What an alarm cancels."""
 
     def cancel(self) -> None:
         """Cancel it."""
@@ -81,16 +132,16 @@ class Ending:
     """What is known of the end of one connection.
 
     Attributes:
-        phase: What it has come to.
-        info: How it ended; `None` while it is open. Set at once, by whoever ends it.
-        failure: What the channel has failed with, if it has.
+        phase: What the connection has come to.
+        info: How the connection ended; `None` in the phase OPEN, and only there.
+        failure: What the channel has failed with last, if it has failed.
         defect: The same, as long as the user must hear of it.
-        watchers: Scopes that an alarm cancels.
+        watchers: What the alarm cancels.
     """
 
     __slots__ = (
-        "_cause",
-        "_error",
+        "_ended_by",
+        "_error_type",
         "_infos",
         "defect",
         "failure",
@@ -105,9 +156,11 @@ class Ending:
         self.failure: BaseException | None = None
         self.defect: BaseException | None = None
         self.watchers: list[Cancellable] = []
-        self._cause: BaseException | None = None  # the failure, if it came first
-        self._infos: tuple[CloseInfo, ...] = ()  # all that `info` has been
-        self._error: type[ConnectionClosed] = ConnectionClosed
+        self._ended_by: BaseException | None = None  # the failure that led to LOST
+        self._infos: tuple[CloseInfo, ...] = ()  # every value that `info` has had
+        self._error_type: type[ConnectionClosed] = ConnectionClosed
+
+    # The causes
 
     def end(
         self,
@@ -115,42 +168,71 @@ class Ending:
         info: CloseInfo,
         error: type[ConnectionClosed] | None = None,
     ) -> None:
-        """Go to the next phase, by what has happened; sound the alarm if it is one."""
-        first = self.phase is OPEN
-        self.phase = TRANSITIONS[self.phase][cause]
+        """Go to the next phase; sound the alarm if the connection was open.
+
+        Args:
+            cause: What has happened.
+            info: What the cause says of the end. The phase decides if it counts.
+            error: The class of the errors that tell of the end, if not the usual one.
+
+        Raises:
+            RuntimeError: The cause is refused in this phase. Nothing has changed.
+        """
+        before, self.phase = self.phase, next_phase(self.phase, cause)
+        if self.phase is before:
+            return
+        self._learn(info)
         if error is not None:
-            self._error = error
-        if self.phase in ALARMING:
-            for scope in self.watchers:
-                scope.cancel()  # before any waiter wakes
-        if first or self.phase is LEFT:
-            self.learn(info)
+            self._error_type = error
+        if before is OPEN and self.phase in ALARMING:
+            for watcher in self.watchers:
+                watcher.cancel()
 
     def fail(self, failure: BaseException, info: CloseInfo, *, defect: bool) -> None:
-        """Take note that the channel has failed."""
-        if self.info is None:
-            self._cause = failure
-            self.end(Cause.FAILURE, info)
+        """Take note that the channel has failed.
+
+        Args:
+            failure: What the channel has raised.
+            info: How the connection ended, if this is what ends it.
+            defect: Whether the user must hear of the failure.
+
+        Raises:
+            RuntimeError: A failure is refused in this phase. Nothing has changed.
+        """
+        next_phase(self.phase, Cause.FAILURE)  # refuses first, changes then
+        if self.phase is OPEN:
+            self._ended_by = failure
         self.failure = failure
         if defect:
             self.defect = failure
+        self.end(Cause.FAILURE, info)
 
     def explain(
         self, info: CloseInfo, error: type[ConnectionClosed] | None = None
     ) -> None:
-        """Take note of the disconnect, which explains a failed send."""
-        self.defect = None
-        self.end(Cause.DISCONNECT, info, None if self.ours else error)
+        """Take note of the disconnect, which explains a failure before it.
 
-    def learn(self, info: CloseInfo) -> None:
-        """Know more of how it ended."""
-        self.info = info
-        self._infos += (info,)
+        Args:
+            info: What the disconnect says.
+            error: The class of the errors that tell of it, if not the usual one.
+
+        Raises:
+            RuntimeError: A disconnect is refused in this phase. Nothing has changed.
+        """
+        next_phase(self.phase, Cause.DISCONNECT)  # refuses first, changes then
+        self.defect = None
+        self.end(Cause.DISCONNECT, info, error)
+
+    # What is learned later
 
     def learn_whether_clean(self, clean: bool | None) -> None:
-        """Know whether the peer has answered our closing frame."""
+        """Take note whether the peer has answered our closing frame."""
         if self.info is not None:
-            self.learn(replace(self.info, clean=clean))
+            self._learn(replace(self.info, clean=clean))
+
+    def _learn(self, info: CloseInfo) -> None:
+        self.info = info
+        self._infos += (info,)
 
     def take_defect(self) -> BaseException | None:
         """Return the defect once, for the user to hear of."""
@@ -173,34 +255,54 @@ class Ending:
 
     @property
     def alarmed(self) -> bool:
-        """Whether it ended, and not by the user's own close."""
+        """Whether the alarm has sounded."""
         return self.phase in ALARMING
 
     @property
     def explained(self) -> bool:
-        """Whether the channel has failed, and that is no defect."""
+        """Whether the channel has failed, and the user need not hear of that."""
         return self.failure is not None and self.defect is None
 
     @property
     def broken(self) -> bool:
-        """Whether it is known not to have ended in order."""
+        """Whether the connection is known not to have ended in order."""
         return self.phase is FORCED or (
             self.info is not None and self.info.clean is False
         )
 
     def error(self) -> ConnectionClosed:
         """Make the error that says how the connection ended."""
-        error = self._error(self.info or CloseInfo(CloseCode.ABNORMAL_CLOSURE))
-        error.__cause__ = self._cause
+        info = self.info or CloseInfo(CloseCode.ABNORMAL_CLOSURE)
+        error = self._error_type(info)
+        error.__cause__ = self._ended_by
         return error
 
     def explains(self, exc: BaseException) -> bool:
-        """Whether an exception tells of nothing but the end of this connection."""
+        """Whether an exception tells of nothing but the end of this connection.
+
+        An exception group does so if every exception in it does.
+        """
         return all(map(self._explains_leaf, leaves_of(exc)))
 
     def _explains_leaf(self, exc: BaseException) -> bool:
         if isinstance(exc, ConnectionClosed):
+            # By identity: another connection may have ended in the same way.
             return any(exc.info is info for info in self._infos)
-        # What Starlette's own class makes of our error.
+        # Starlette's own class raises its own errors in the place of ours.
         gone = isinstance(exc, WebSocketDisconnect | WebSocketDisconnected)
         return gone and self.alarmed
+
+
+def diagram() -> str:
+    """Draw the table as a Mermaid state diagram."""
+    return "\n".join(("stateDiagram-v2", *_diagram_lines()))
+
+
+def _diagram_lines() -> Iterator[str]:
+    yield f"    [*] --> {OPEN.name}"
+    for phase, row in TRANSITIONS.items():
+        for cause, following in row.items():
+            yield f"    {phase.name} --> {following.name}: {cause.value}"
+    for phase in TRANSITIONS:
+        if phase is not OPEN:
+            yield f"    {phase.name} --> [*]"

@@ -1,146 +1,210 @@
-"""The pings of a connection whose frames are ours: its keepalive, and the user's."""
+"""The pings of one connection whose frames are ours: the keepalive's, and the user's.
+
+Three rules hold here:
+
+1. What decides whether the peer is alive stands in this file, and nothing else does.
+2. The file does no I/O, and has no clocks but the two that it is given.
+3. The file does not know who asks. Whoever drives the connection sleeps until
+   `beat_at`, and then sends the ping, or gives up, as `Connection.beat` does.
+
+The keepalive is at rest, or has one ping under way:
+
+    state      beat_at                    what comes then        what a pong to it does
+    off        infinite                   -                      -
+    resting    the interval is over       the ping: awaited      -
+    awaited    the answer is due          late() says no         resting
+    overdue    the grace is over          late() says yes        resting
+
+An answer has a grace, as the event loop may have been held up, and the pong be about to
+be read. While reading is paused, no pong can be read: the answer has as long again
+then, and its grace again (`postpone`).
+
+All pings stand in one line, in the order in which they were sent. A pong answers the
+ping that it repeats and every ping before it, the keepalive's or the user's: a peer may
+answer the last of several alone (RFC 6455 section 5.5.3). Rust's tungstenite does so:
+it holds one pong that is not written yet, and replaces it by the next.
+A pong that repeats no ping is unsolicited, and says nothing.
+
+Not tabular: a ping of the user's that the user has given up is forgotten, so a pong to
+it is unsolicited. Remembering it would cost memory that a silent peer decides on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from time import monotonic, perf_counter
-from typing import Final
+from typing import Final, Protocol
 
-from anyio import Event as Signal
-from anyio import current_time
-
-# The payload of the keepalive. One is under way at a time, so it need not differ.
+# The payload of the keepalive. One ping of it is under way at a time, so it can stay.
 KEEPALIVE: Final = b"anyws"
 
 
-# Seconds that asyncio's clock may be off the system's, where it is that of uvloop: in
-# whole milliseconds, and as it was when the loop's turn began.
-_LAG: Final = 1.0
+class Settable(Protocol):
+    """What tells that a ping of the user's is over."""
 
-
-def _stopwatch() -> Callable[[], float]:
-    """Return the clock for round trips: that of the event loop, which may be virtual.
-
-    Where it only tells the system's time, a finer one does so. Trio's is as fine.
-    """
-    return perf_counter if abs(current_time() - monotonic()) < _LAG else current_time
+    def set(self) -> None:
+        """Tell it."""
 
 
 class Ping:
-    """A ping of the user's.
+    """A ping that is under way.
 
     Args:
-        at: When it was sent, by the clock that tells when it is answered.
+        payload: The payload.
+        at: When the ping was sent, by the clock that tells when it is answered.
+        over: Set once the ping is answered, or never will be. The keepalive's has none.
 
     Attributes:
-        at: When it was sent.
-        over: Set once it is answered, or never will be.
-        latency: Seconds to its answer.
+        payload: The payload.
+        at: When the ping was sent.
+        over: Set once the ping is answered, or never will be; `None`: the keepalive's.
+        latency: Seconds to its answer; `None` without one.
     """
 
-    __slots__ = ("at", "latency", "over")
+    __slots__ = ("at", "latency", "over", "payload")
 
-    def __init__(self, at: float) -> None:
-        self.at: float = at
-        self.over: Signal = Signal()
+    def __init__(self, payload: bytes, at: float, over: Settable | None) -> None:
+        self.payload = payload
+        self.at = at
+        self.over = over
         self.latency: float | None = None
 
 
 class Keepalive:
     """What was sent and is not answered yet, and when the keepalive is to do something.
 
+    Args:
+        clock: The clock of the deadlines.
+        stopwatch: The clock of the round trips, which may be a finer one.
+
     Attributes:
         beat_at: When the next ping of the keepalive is due, or its answer.
         latency: Seconds from the last answered ping to its pong; `None` before that.
     """
 
-    __slots__ = ("_clock", "_overdue", "_pinged_at", "_users", "beat_at", "latency")
+    __slots__ = (
+        "_clock",
+        "_overdue",
+        "_pings",
+        "_stopwatch",
+        "awaited",
+        "beat_at",
+        "latency",
+    )
 
-    def __init__(self) -> None:
+    def __init__(
+        self, clock: Callable[[], float], stopwatch: Callable[[], float]
+    ) -> None:
         self.beat_at: float = inf
         self.latency: float | None = None
-        self._clock: Callable[[], float] = _stopwatch()
-        self._pinged_at: float | None = None  # the keepalive's, not answered yet
-        self._overdue = False  # its answer, and it is waited for once more
-        self._users: dict[bytes, Ping] | None = None  # in order, by their payloads
+        self._clock = clock
+        self._stopwatch = stopwatch
+        self._pings: tuple[Ping, ...] = ()  # under way; the first was sent first
+        self.awaited = False
+        self._overdue = False
 
     # The keepalive
 
     def rest(self, interval: float | None) -> None:
-        """Let so many seconds pass to the next ping, unless one is under way."""
-        if self._pinged_at is None:
-            self.beat_at = inf if interval is None else current_time() + interval
+        """Let so many seconds pass to the next ping, unless one is under way.
+
+        Args:
+            interval: The seconds; `None`: send no more pings.
+        """
+        if not self.awaited:
+            self.beat_at = self._after(interval)
 
     def cancel(self) -> None:
         """Send no more pings."""
         self.beat_at = inf
 
-    def postpone(self, timeout: float | None) -> None:
-        """Wait as long again for the answer: it is we who do not read."""
-        self.beat_at = current_time() + (timeout or 0)
-
-    @property
-    def awaited(self) -> bool:
-        """Whether the keepalive waits for an answer."""
-        return self._pinged_at is not None
-
     def sent(self, timeout: float | None) -> None:
-        """Take note that the keepalive's ping is sent; its answer may take so long."""
-        self._pinged_at, self._overdue = self._clock(), False
-        self.beat_at = inf if timeout is None else current_time() + timeout
+        """Take note that the keepalive's ping is sent.
+
+        Args:
+            timeout: Seconds that the answer may take; `None`: for ever.
+        """
+        self.awaited, self._overdue = True, False
+        self._pings += (Ping(KEEPALIVE, self._stopwatch(), None),)
+        self.beat_at = self._after(timeout)
+
+    def postpone(self, timeout: float | None) -> None:
+        """Wait for the answer as long again: it could not be read.
+
+        Args:
+            timeout: Seconds that the answer may take; `None`: for ever.
+        """
+        self._overdue = False
+        self.beat_at = self._after(timeout)
 
     def late(self, grace: float) -> bool:
-        """Whether the answer is lost; it is waited for once more before that."""
+        """Return whether the answer is lost; at first it is not, but gets a grace.
+
+        Args:
+            grace: Seconds more.
+        """
         if self._overdue:
             return True
-        self._overdue, self.beat_at = True, current_time() + grace
+        self._overdue = True
+        self.beat_at = self._after(grace)
         return False
+
+    def _after(self, seconds: float | None) -> float:
+        return inf if seconds is None else self._clock() + seconds
 
     # The user's
 
-    def add(self, payload: bytes) -> Ping:
+    def add(self, payload: bytes, over: Settable) -> Ping:
         """Take note that a ping of the user's is sent.
+
+        Args:
+            payload: The payload.
+            over: Set once the ping is answered, or never will be.
 
         Raises:
             RuntimeError: One with this payload is under way.
         """
-        self._users = {} if self._users is None else self._users
-        if payload in self._users:
-            raise RuntimeError(f"a ping with the payload {payload!r} is under way")
-        ping = self._users[payload] = Ping(self._clock())
+        for ping in self._pings:
+            if ping.payload == payload and ping.over is not None:
+                raise RuntimeError(f"a ping with the payload {payload!r} is under way")
+        ping = Ping(payload, self._stopwatch(), over)
+        self._pings += (ping,)
         return ping
 
-    def forget(self, payload: bytes) -> None:
-        """Let go of a ping of the user's."""
-        if self._users is not None:
-            self._users.pop(payload, None)
+    def forget(self, ping: Ping) -> None:
+        """Let go of a ping of the user's, which may have been answered.
+
+        It is named by itself, as another one may have its payload by now.
+        """
+        self._pings = tuple([other for other in self._pings if other is not ping])
 
     def end(self) -> None:
         """Let nobody wait for an answer any more."""
-        for ping in (self._users or {}).values():
-            ping.over.set()
+        for ping in self._pings:
+            if ping.over is not None:
+                ping.over.set()
 
     # Either
 
     def answered(self, payload: bytes) -> bool:
         """Take note of a pong; return whether it answers the keepalive.
 
-        One that nothing has asked for says nothing. It answers the pings before it too:
-        a peer may answer the last one alone.
-
         Source: RFC 6455 section 5.5.3.
         """
-        users = self._users or {}
-        if payload in users:
-            for sent in list(users):
-                ping = users.pop(sent)
-                ping.latency = self.latency = self._clock() - ping.at
-                ping.over.set()
-                if sent == payload:
-                    break
-        if self._pinged_at is None or payload != KEEPALIVE:
+        count = 0  # of the pings that are answered
+        for position, ping in enumerate(self._pings, 1):
+            if ping.payload == payload:
+                count = position
+        if not count:
             return False
-        self.latency = self._clock() - self._pinged_at
-        self._pinged_at = None
-        return True
+        pings, self._pings = self._pings[:count], self._pings[count:]
+        now, beat = self._stopwatch(), False
+        for ping in pings:
+            ping.latency = self.latency = now - ping.at
+            if ping.over is None:
+                beat = True
+            else:
+                ping.over.set()
+        if beat:
+            self.awaited = False
+        return beat

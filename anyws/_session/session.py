@@ -35,7 +35,7 @@ from .._values.states import CONNECTED, CONNECTING
 from .._values.statistics import Statistics
 from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
-from .ending import Phase
+from .ending import Cause, Phase
 from .intake import Intake
 from .keepalive import Keepalive
 from .receiver import Receiver
@@ -180,9 +180,8 @@ class Session(AsyncContextManagerMixin):
             connection.inbound.discard()
             connection.outbound.discard()
             if connection.ending.info is None:  # rejected
-                connection.ending.learn(
-                    CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local")
-                )
+                info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local")
+                connection.ending.end(Cause.REJECTION, info)
                 connection.wake_all()
         try:
             defect = connection.ending.defect
@@ -311,13 +310,14 @@ class Session(AsyncContextManagerMixin):
         connection = self.connection
         if connection.frames is None:
             raise RuntimeError("this server sends its own pings, and does not tell")
-        ping = connection.keepalive.add(payload)
+        over = Signal()
+        ping = connection.keepalive.add(payload, over)
         connection.frames.ping(payload)
         connection.outbound.filled.wake()
         try:
-            await ping.over.wait()
+            await over.wait()
         finally:
-            connection.keepalive.forget(payload)
+            connection.keepalive.forget(ping)
         if ping.latency is None:
             raise self.error()
         return ping.latency

@@ -35,6 +35,7 @@ WINGS: Final = {
         "deadlines",
         "keepalive",
         "stage",
+        "stopwatch",
         "connection",
         "intake",
         "reader",
@@ -114,6 +115,7 @@ PURE: Final = (
     "_session.ending",
     "_session.deadlines",
     "_session.stage",
+    "_session.keepalive",
     "_client.url",
     "_cli.console",
 )
