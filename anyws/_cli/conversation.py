@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from math import inf
 from typing import Final
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = settings_of(argv)
     try:
         return anyio.run(_converse, settings, backend=settings.backend)
-    except KeyboardInterrupt:  # where there are no handlers of signals
+    except KeyboardInterrupt:  # where the event loop cannot receive signals
         return SIGNALLED + signal.SIGINT
 
 
@@ -55,6 +55,20 @@ async def _converse(settings: Settings) -> int:
     interactive = lines.typed and out.terminal and not settings.quiet
     output = Output(out, err, interactive=interactive)
     return await Conversation(settings, lines, output).run()
+
+
+@contextmanager
+def _receiver_of_signals() -> Iterator[AsyncIterator[signal.Signals] | None]:
+    """Receive signals; `None` where the event loop cannot, as asyncio's on Windows."""
+    with ExitStack() as stack:
+        signals = None
+        try:
+            signals = stack.enter_context(
+                anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
+            )
+        except NotImplementedError:
+            pass
+        yield signals
 
 
 class Conversation:
@@ -75,12 +89,7 @@ class Conversation:
 
     async def run(self) -> int:
         """Hold the conversation; return the exit status."""
-        receiver = (
-            nullcontext()  # asyncio has no handlers of signals there
-            if sys.platform == "win32"
-            else anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
-        )
-        with receiver as signals:
+        with _receiver_of_signals() as signals:
             async with anyio.create_task_group() as tasks:
                 if signals is not None:
                     tasks.start_soon(self._heed, signals)

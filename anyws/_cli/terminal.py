@@ -24,6 +24,8 @@ PROMPT: Final = "> "
 _CHUNK_BYTES: Final = 64 * 1024
 # A pipe that can be written to takes so much without making anybody wait (POSIX).
 _PIPE_BYTES: Final = getattr(select, "PIPE_BUF", 512)
+# Windows can wait for sockets only; AnyIO's wait for a pipe would never end there.
+_PIPES_CAN_BE_AWAITED: Final = os.name == "posix"
 
 
 def _raw(stream: TextIO) -> RawIOBase:
@@ -107,7 +109,7 @@ class Sink:
         self._target = None if stream is None else _raw(stream)
         self._encoding = "utf-8" if stream is None else stream.encoding
         self.terminal: bool = stream is not None and stream.isatty()
-        self._waits = self._target is not None and not self.terminal
+        self._waits = _PIPES_CAN_BE_AWAITED and not self.terminal
 
     def write(self, text: str) -> None:
         """Write text, however long that takes."""

@@ -132,6 +132,9 @@ def run(
 ) -> None:
     """Run an event loop that serves an application until SIGINT or SIGTERM.
 
+    On Windows Ctrl-C and Ctrl-Break are what ends it in that way. A process that is
+    terminated there ends at once, and closes no connection.
+
     Args:
         app, config: As for `serve`.
         backend: The event loop, by AnyIO's name.
