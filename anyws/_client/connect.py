@@ -16,15 +16,10 @@ from websockets.uri import WebSocketURI
 
 from .._frames.transport import StreamTransport
 from .._values.errors import HandshakeError, HandshakeRejected
+from .._values.headers import HeadersLike, check_value, checked_request_headers
 from .._values.options import Options
 from .dial import Dialling, transport_of
-from .handshake import (
-    ClientHandshake,
-    HeadersLike,
-    check_value,
-    checked_headers,
-    checked_subprotocols,
-)
+from .handshake import ClientHandshake, checked_subprotocols
 from .proxy import proxy_for
 from .reconnect import Connections
 from .retry import Retry
@@ -78,7 +73,7 @@ class Connector(AsyncContextManagerMixin):
         self._url = parse_url(url)
         self._subprotocols = checked_subprotocols(subprotocols)
         if not callable(headers):
-            headers = checked_headers(headers)
+            headers = checked_request_headers(headers)
         if origin is not None:
             check_value("origin", origin)
         _check_types(
@@ -158,7 +153,7 @@ class Connector(AsyncContextManagerMixin):
         headers = self._headers
         if callable(headers):
             made = headers()
-            headers = checked_headers(await made if isawaitable(made) else made)
+            headers = checked_request_headers(await made if isawaitable(made) else made)
         headers = list(headers or ())
         url = self._url
         deadline: float | None = None
