@@ -10,6 +10,7 @@ from math import inf
 from typing import Final
 
 import anyio
+from anyio import Event as Signal
 from anyio.abc import TaskGroup
 
 from .._client.websocket import ClientWebSocket
@@ -80,7 +81,7 @@ class Conversation:
         self._output = output
         self._status = 0
         self._opening: anyio.CancelScope | None = None
-        self._over = anyio.Event()
+        self._over = Signal()
         self._farewell: Close | None = None
         self._signal: int | None = None
         self._at_end = False  # of input

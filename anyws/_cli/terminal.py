@@ -14,7 +14,8 @@ from shutil import get_terminal_size
 from threading import Semaphore, Thread
 from typing import Final, TextIO, cast
 
-from anyio import Event, from_thread, wait_writable
+from anyio import Event as Signal
+from anyio import from_thread, wait_writable
 from anyio.lowlevel import EventLoopToken, current_token
 
 from .console import escape, rows_of
@@ -49,7 +50,7 @@ class Lines:
         self.typed: bool = stream is not None and stream.isatty()
         self.encoding: str = "utf-8" if stream is None else stream.encoding
         self._batch: list[bytes] = []
-        self._filled = Event()
+        self._filled = Signal()
         self._room = Semaphore(1)
 
     def start(self) -> None:
@@ -60,7 +61,7 @@ class Lines:
     async def next_batch(self) -> list[bytes]:
         """Wait for more lines, without their ends; none at all: that was the last."""
         await self._filled.wait()
-        self._filled = Event()
+        self._filled = Signal()
         batch = self._batch
         self._room.release()
         return batch

@@ -14,10 +14,10 @@ import anyio
 from anyio import (
     TASK_STATUS_IGNORED,
     CancelScope,
-    Event,
     create_task_group,
     get_cancelled_exc_class,
 )
+from anyio import Event as Signal
 from anyio.abc import TaskStatus
 from hypercorn.config import Config, Sockets
 from hypercorn.typing import AppWrapper
@@ -92,9 +92,9 @@ class _Server:
     """One call of Hypercorn's, in a task of its own: its end has an order."""
 
     def __init__(self, trigger: Trigger | None) -> None:
-        self.begun = Event()
-        self.asked = Event()
-        self.ended = Event()
+        self.begun = Signal()
+        self.asked = Signal()
+        self.ended = Signal()
         self.failure: BaseException | None = None
         triggers = (self.asked.wait, trigger)
         self._trigger = partial(wait_first, *filter(None, triggers))

@@ -6,10 +6,12 @@ import socket
 from collections.abc import Callable
 from copy import copy
 from importlib import import_module
-from threading import Event, Thread
+from threading import Event as ThreadSignal
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
 
 import anyio
+from anyio import Event as Signal
 from anyio.from_thread import run_sync
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
@@ -78,10 +80,10 @@ class HypercornServer:
         self._engine = engine
         self._backend = "trio" if worker == "trio" else "asyncio"
         self._config = self._configured(config, listener.detach())
-        self._started = Event()
+        self._started = ThreadSignal()
         self._error: BaseException | None = None
         self._token: EventLoopToken | None = None
-        self._stop: anyio.Event
+        self._stop: Signal
         self._scope: anyio.CancelScope
         options = {"use_uvloop": worker == "uvloop"} if worker != "trio" else {}
         self._thread = Thread(
@@ -114,7 +116,7 @@ class HypercornServer:
             self._started.set()
 
     async def _serve(self) -> None:
-        self._stop = anyio.Event()
+        self._stop = Signal()
         if self._engine:
             from ..hypercorn import serve
         else:

@@ -94,7 +94,7 @@ class PeerChannel:
             if not self.session.feed(event, size_of(event)):
                 return False
             self._down_bytes -= item.size
-            self._server.room.ring()
+            self._server.room.wake()
         elif isinstance(item, Ping):
             self.session.pong(item.payload)
         elif isinstance(item, Close):
@@ -221,5 +221,5 @@ class PeerChannel:
         self._down_bytes = 0
         if not self._over:
             self._finish(info)
-        self._server.room.ring()
+        self._server.room.wake()
         return info
