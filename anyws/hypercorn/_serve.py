@@ -24,6 +24,7 @@ from hypercorn.typing import AppWrapper
 from hypercorn.utils import repr_socket_addr, wrap_app
 
 from .._values.options import Options, check_options
+from .._values.outcomes import sole_cause_of
 from ._engine import engine
 from ._worker import Trigger, signalled, wait_first
 
@@ -108,7 +109,7 @@ class _Server:
                     app, config, sockets=sockets, shutdown_trigger=self._trigger
                 )
         except Exception as exc:
-            self.failure = _single(exc)
+            self.failure = sole_cause_of(exc)
         finally:
             self.begun.set()
             self.ended.set()
@@ -213,10 +214,3 @@ def _worker_of_the_backend() -> Callable[..., Awaitable[None]]:
     else:
         from ._asyncio import serve_worker
     return serve_worker
-
-
-def _single(exc: BaseException) -> BaseException:
-    """Return the one cause in a group: Hypercorn's nurseries make groups of it."""
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
-    return exc

@@ -15,6 +15,8 @@ from anyio import Event as Signal
 from anyio.from_thread import run_sync
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
+from .._values.outcomes import sole_cause_of
+
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
@@ -134,10 +136,8 @@ class HypercornServer:
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]  # stock Hypercorn's nurseries make groups
         if error is not None:
-            raise error
+            raise sole_cause_of(error)
 
     def __enter__(self) -> Self:
         """Have it closed by leaving the block."""
