@@ -28,9 +28,9 @@ from .arguments import (
 from .console import (
     HELP,
     Action,
-    Close,
-    Help,
-    Ping,
+    CloseCommand,
+    HelpCommand,
+    PingCommand,
     action_of,
     ending_line,
     line_of,
@@ -82,7 +82,7 @@ class Conversation:
         self._status = 0
         self._opening: anyio.CancelScope | None = None
         self._over = Signal()
-        self._farewell: Close | None = None
+        self._farewell: CloseCommand | None = None
         self._signal: int | None = None
         self._at_end = False  # of input
         self._silence = anyio.CancelScope()
@@ -107,7 +107,7 @@ class Conversation:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
             self._signal = number
-            self._end(Close(CloseCode.GOING_AWAY))
+            self._end(CloseCommand(CloseCode.GOING_AWAY))
             if self._opening is not None:
                 self._opening.cancel()
 
@@ -137,7 +137,7 @@ class Conversation:
         if self._farewell is not None:
             await ws.close(self._farewell.code, self._farewell.reason)
 
-    def _end(self, farewell: Close | None = None) -> None:
+    def _end(self, farewell: CloseCommand | None = None) -> None:
         """End the conversation; by this end, if there is a farewell."""
         if not self._over.is_set():
             self._farewell = farewell
@@ -171,7 +171,7 @@ class Conversation:
             if message is None or not await self._show(message):
                 break
             self._received += 1
-        self._end(Close())
+        self._end(CloseCommand())
 
     def _patience(self) -> float:
         """Return when it has been silent for too long."""
@@ -207,14 +207,14 @@ class Conversation:
                 except ValueError as exc:
                     if not self._lines.typed:
                         self._fail(f"line {number} is not sent: {exc}", USAGE)
-                        self._end(Close())
+                        self._end(CloseCommand())
                         return
                     self._output.say(f"not sent: {exc}")
                 except ConnectionClosed:
                     return  # the receiver knows
                 self._output.prompt()
         if self._lines.typed:
-            self._end(Close())
+            self._end(CloseCommand())
         else:
             self._at_end = True
             self._silence.deadline = self._patience()
@@ -229,14 +229,14 @@ class Conversation:
         match action:
             case str() | bytes():
                 await ws.send_message(action)
-            case Ping() if self._lines.typed:
+            case PingCommand() if self._lines.typed:
                 tasks.start_soon(self._ping, ws, action.data)
-            case Ping():
+            case PingCommand():
                 await self._ping(ws, action.data)
-            case Close():
+            case CloseCommand():
                 self._end(action)
                 await anyio.sleep_forever()  # nothing is sent after it
-            case Help():
+            case HelpCommand():
                 for line in HELP.splitlines():
                     self._output.say(line)
 

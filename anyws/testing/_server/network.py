@@ -47,14 +47,14 @@ def checked(payload: str | bytes) -> Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class PingFrame:
     """A ping of the peer's, or the pong that answers it."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class CloseFrame:
     """A closing frame; with code 1005 it carries none.
 
     Attributes:
@@ -73,7 +73,7 @@ class End:
     reset: bool = False
 
 
-Item: TypeAlias = Message | Ping | Close | End
+Item: TypeAlias = Message | PingFrame | CloseFrame | End
 
 
 class Uplink:

@@ -38,11 +38,11 @@ from .network import (
     NO_CODE,
     Answer,
     Client,
-    Close,
+    CloseFrame,
     End,
     Item,
     Message,
-    Ping,
+    PingFrame,
     Uplink,
 )
 from .turns import Pause
@@ -76,7 +76,7 @@ class Server:
         self._deaf = False  # it has refused the handshake by itself
         self._lost = False  # the transport has ended
         self._holds = False  # what came early is not looked at yet
-        self._closed_as: Close | None = None  # by the application
+        self._closed_as: CloseFrame | None = None  # by the application
         self._response: Event = {}
         self._body = bytearray()
         self._pause = Pause()  # reads nothing while there is one
@@ -133,14 +133,14 @@ class Server:
         if isinstance(item, Message):
             if not (self._dialect.own_close_ends_reading and self._closed_as):
                 self._inbox.put(self._dialect.spelled(item.payload))
-        elif isinstance(item, Ping):
+        elif isinstance(item, PingFrame):
             self._client.written(item)
-        elif isinstance(item, Close):
+        elif isinstance(item, CloseFrame):
             self._close_came(item)
         else:
             self._lose()
 
-    def _close_came(self, frame: Close) -> None:
+    def _close_came(self, frame: CloseFrame) -> None:
         """Complete the closing handshake, whoever has begun it."""
         self.gone = True
         dialect = self._dialect
@@ -328,7 +328,7 @@ class Server:
     async def _close(self, event: Event) -> None:
         if not self._accepted:
             code, reason = event.get("code"), fitted_reason(event.get("reason"))
-            self._closed_as = Close(1000 if code is None else int(code), reason)
+            self._closed_as = CloseFrame(1000 if code is None else int(code), reason)
             self._reject(403)
             self._tell_rejection(self._dialect.rejected)
             return
@@ -380,7 +380,7 @@ class Server:
     def hang_up(self, code: int | None, reason: str = "") -> None:
         """End the connection from the server's side, by a closing frame if need be."""
         self.gone = True
-        self._client.written(End() if code is None else Close(code, reason))
+        self._client.written(End() if code is None else CloseFrame(code, reason))
         self.room.wake()
 
     def give_up(self) -> None:
