@@ -17,7 +17,7 @@ from websockets.uri import WebSocketURI
 from .._frames.transport import StreamTransport
 from .._values.errors import HandshakeError, HandshakeRejected
 from .._values.headers import HeadersLike, check_value, checked_request_headers
-from .._values.options import Options
+from .._values.options import DEFAULTS, Options
 from .dial import Dialling, transport_of
 from .handshake import ClientHandshake, checked_subprotocols
 from .proxy import proxy_for
@@ -34,8 +34,6 @@ MAX_REDIRECTS: Final = 10
 
 # Seconds for the body of a rejection, behind its head: it may have no end.
 BODY_TIMEOUT: Final = 2.0
-
-_DEFAULTS: Final = Options()
 
 # What arguments may be, and how that is said.
 _TYPES: Final[dict[str, tuple[UnionType | type, str]]] = {
@@ -257,7 +255,7 @@ def connect(
     compression: Literal["deflate"] | None = "deflate",
     unix_path: str | None = None,
     stream: ByteStream | None = None,
-    options: Options = _DEFAULTS,
+    options: Options = DEFAULTS,
     open_timeout: float | None = 10.0,
     retry: Retry | None = None,
 ) -> Connector:

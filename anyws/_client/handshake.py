@@ -27,6 +27,7 @@ from websockets.streams import StreamReader
 from websockets.typing import ExtensionParameter, Origin, Subprotocol
 from websockets.uri import WebSocketURI
 
+from .._frames.codec import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS
 from .._frames.transport import reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .._values.headers import is_token
@@ -40,7 +41,7 @@ MAX_INFORMATIONAL: Final = 16
 MAX_BODY_BYTES: Final = 1024 * 1024
 
 
-class _Deflate(ClientPerMessageDeflateFactory):
+class _ClientDeflate(ClientPerMessageDeflateFactory):
     """Compression as browsers offer it, which every server understands.
 
     To ask for a smaller window of the server's would turn away the servers that do not
@@ -58,12 +59,12 @@ class _Deflate(ClientPerMessageDeflateFactory):
             agreed.remote_no_context_takeover,
             agreed.local_no_context_takeover,
             agreed.remote_max_window_bits,
-            min(agreed.local_max_window_bits, 12),  # 15 would cost 90 KiB more
+            min(agreed.local_max_window_bits, DEFLATE_WINDOW_BITS),
             self.compress_settings,
         )
 
 
-_DEFLATE: Final = _Deflate(compress_settings={"memLevel": 5})
+_CLIENT_DEFLATE: Final = _ClientDeflate(compress_settings=DEFLATE_SETTINGS)
 
 
 class ClientHandshake:
@@ -97,7 +98,7 @@ class ClientHandshake:
         self._protocol = ClientProtocol(
             url,
             origin=None if origin is None else Origin(origin),
-            extensions=[_DEFLATE] if compression else None,
+            extensions=[_CLIENT_DEFLATE] if compression else None,
             subprotocols=[Subprotocol(name) for name in subprotocols] or None,
         )
         request = self._protocol.connect()
