@@ -39,7 +39,7 @@ FRAMEWORKS = nox.project.dependency_groups(PYPROJECT, "frameworks")
 TYPING = nox.project.dependency_groups(PYPROJECT, "typing")
 SERVERS = nox.project.dependency_groups(PYPROJECT, "servers")
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
-# Every extra that the code has a use for by now.
+# With every extra.
 PACKAGE = ".[fastapi,hypercorn,socks,trio,uvloop]"
 
 

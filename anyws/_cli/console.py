@@ -109,14 +109,14 @@ def _width_of(char: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class PingCommand:
     """Send a ping."""
 
     data: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class CloseCommand:
     """Close the connection."""
 
     code: int = CloseCode.NORMAL_CLOSURE
@@ -124,11 +124,11 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
-class Help:
+class HelpCommand:
     """Say what can be typed."""
 
 
-Action: TypeAlias = str | bytes | Ping | Close | Help
+Action: TypeAlias = str | bytes | PingCommand | CloseCommand | HelpCommand
 
 
 def action_of(line: str) -> Action:
@@ -147,7 +147,7 @@ def action_of(line: str) -> Action:
             data = rest.encode()
             if len(data) > _MAX_PING_BYTES:
                 raise ValueError(f"a ping carries at most 125 bytes, not {len(data)}")
-            return Ping(data)
+            return PingCommand(data)
         case "/binary":
             try:
                 return bytes.fromhex(rest)
@@ -156,16 +156,16 @@ def action_of(line: str) -> Action:
         case "/close":
             return _close_of(rest)
         case "/help":
-            return Help()
+            return HelpCommand()
     raise ValueError(
         f"{command!r} is no command; see /help, or begin the text with two slashes"
     )
 
 
-def _close_of(rest: str) -> Close:
+def _close_of(rest: str) -> CloseCommand:
     code, _, reason = rest.strip().partition(" ")
     if not code:
-        return Close()
+        return CloseCommand()
     if not (code.isascii() and code.isdigit()):
         raise ValueError(f"{code!r} is not a close code")
-    return Close(checked_code(int(code)), reason)
+    return CloseCommand(checked_code(int(code)), reason)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from math import inf
 from typing import Final
 
 import anyio
+from anyio import Event as Signal
 from anyio.abc import TaskGroup
 
 from .._client.websocket import ClientWebSocket
@@ -27,9 +28,9 @@ from .arguments import (
 from .console import (
     HELP,
     Action,
-    Close,
-    Help,
-    Ping,
+    CloseCommand,
+    HelpCommand,
+    PingCommand,
     action_of,
     ending_line,
     line_of,
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = settings_of(argv)
     try:
         return anyio.run(_converse, settings, backend=settings.backend)
-    except KeyboardInterrupt:  # where there are no handlers of signals
+    except KeyboardInterrupt:  # where the event loop cannot receive signals
         return SIGNALLED + signal.SIGINT
 
 
@@ -57,6 +58,20 @@ async def _converse(settings: Settings) -> int:
     return await Conversation(settings, lines, output).run()
 
 
+@contextmanager
+def _receiver_of_signals() -> Iterator[AsyncIterator[signal.Signals] | None]:
+    """Receive signals; `None` where the event loop cannot, as asyncio's on Windows."""
+    with ExitStack() as stack:
+        signals = None
+        try:
+            signals = stack.enter_context(
+                anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
+            )
+        except NotImplementedError:
+            pass
+        yield signals
+
+
 class Conversation:
     """One connection: lines go out, messages come in, until somebody has had enough."""
 
@@ -66,8 +81,8 @@ class Conversation:
         self._output = output
         self._status = 0
         self._opening: anyio.CancelScope | None = None
-        self._over = anyio.Event()
-        self._farewell: Close | None = None
+        self._over = Signal()
+        self._farewell: CloseCommand | None = None
         self._signal: int | None = None
         self._at_end = False  # of input
         self._silence = anyio.CancelScope()
@@ -75,12 +90,7 @@ class Conversation:
 
     async def run(self) -> int:
         """Hold the conversation; return the exit status."""
-        receiver = (
-            nullcontext()  # asyncio has no handlers of signals there
-            if sys.platform == "win32"
-            else anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM)
-        )
-        with receiver as signals:
+        with _receiver_of_signals() as signals:
             async with anyio.create_task_group() as tasks:
                 if signals is not None:
                     tasks.start_soon(self._heed, signals)
@@ -97,7 +107,7 @@ class Conversation:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
             self._signal = number
-            self._end(Close(CloseCode.GOING_AWAY))
+            self._end(CloseCommand(CloseCode.GOING_AWAY))
             if self._opening is not None:
                 self._opening.cancel()
 
@@ -127,7 +137,7 @@ class Conversation:
         if self._farewell is not None:
             await ws.close(self._farewell.code, self._farewell.reason)
 
-    def _end(self, farewell: Close | None = None) -> None:
+    def _end(self, farewell: CloseCommand | None = None) -> None:
         """End the conversation; by this end, if there is a farewell."""
         if not self._over.is_set():
             self._farewell = farewell
@@ -161,7 +171,7 @@ class Conversation:
             if message is None or not await self._show(message):
                 break
             self._received += 1
-        self._end(Close())
+        self._end(CloseCommand())
 
     def _patience(self) -> float:
         """Return when it has been silent for too long."""
@@ -197,14 +207,14 @@ class Conversation:
                 except ValueError as exc:
                     if not self._lines.typed:
                         self._fail(f"line {number} is not sent: {exc}", USAGE)
-                        self._end(Close())
+                        self._end(CloseCommand())
                         return
                     self._output.say(f"not sent: {exc}")
                 except ConnectionClosed:
                     return  # the receiver knows
                 self._output.prompt()
         if self._lines.typed:
-            self._end(Close())
+            self._end(CloseCommand())
         else:
             self._at_end = True
             self._silence.deadline = self._patience()
@@ -219,14 +229,14 @@ class Conversation:
         match action:
             case str() | bytes():
                 await ws.send_message(action)
-            case Ping() if self._lines.typed:
+            case PingCommand() if self._lines.typed:
                 tasks.start_soon(self._ping, ws, action.data)
-            case Ping():
+            case PingCommand():
                 await self._ping(ws, action.data)
-            case Close():
+            case CloseCommand():
                 self._end(action)
                 await anyio.sleep_forever()  # nothing is sent after it
-            case Help():
+            case HelpCommand():
                 for line in HELP.splitlines():
                     self._output.say(line)
 

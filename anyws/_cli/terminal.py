@@ -14,7 +14,8 @@ from shutil import get_terminal_size
 from threading import Semaphore, Thread
 from typing import Final, TextIO, cast
 
-from anyio import Event, from_thread, wait_writable
+from anyio import Event as Signal
+from anyio import from_thread, wait_writable
 from anyio.lowlevel import EventLoopToken, current_token
 
 from .console import escape, rows_of
@@ -24,6 +25,8 @@ PROMPT: Final = "> "
 _CHUNK_BYTES: Final = 64 * 1024
 # A pipe that can be written to takes so much without making anybody wait (POSIX).
 _PIPE_BYTES: Final = getattr(select, "PIPE_BUF", 512)
+# Windows can wait for sockets only; AnyIO's wait for a pipe would never end there.
+_PIPES_CAN_BE_AWAITED: Final = os.name == "posix"
 
 
 def _raw(stream: TextIO) -> RawIOBase:
@@ -47,7 +50,7 @@ class Lines:
         self.typed: bool = stream is not None and stream.isatty()
         self.encoding: str = "utf-8" if stream is None else stream.encoding
         self._batch: list[bytes] = []
-        self._filled = Event()
+        self._filled = Signal()
         self._room = Semaphore(1)
 
     def start(self) -> None:
@@ -58,7 +61,7 @@ class Lines:
     async def next_batch(self) -> list[bytes]:
         """Wait for more lines, without their ends; none at all: that was the last."""
         await self._filled.wait()
-        self._filled = Event()
+        self._filled = Signal()
         batch = self._batch
         self._room.release()
         return batch
@@ -107,7 +110,7 @@ class Sink:
         self._target = None if stream is None else _raw(stream)
         self._encoding = "utf-8" if stream is None else stream.encoding
         self.terminal: bool = stream is not None and stream.isatty()
-        self._waits = self._target is not None and not self.terminal
+        self._waits = _PIPES_CAN_BE_AWAITED and not self.terminal
 
     def write(self, text: str) -> None:
         """Write text, however long that takes."""

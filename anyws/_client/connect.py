@@ -16,15 +16,10 @@ from websockets.uri import WebSocketURI
 
 from .._frames.transport import StreamTransport
 from .._values.errors import HandshakeError, HandshakeRejected
-from .._values.options import Options
+from .._values.headers import HeadersLike, check_value, checked_request_headers
+from .._values.options import DEFAULTS, Options
 from .dial import Dialling, transport_of
-from .handshake import (
-    ClientHandshake,
-    HeadersLike,
-    check_value,
-    checked_headers,
-    checked_subprotocols,
-)
+from .handshake import ClientHandshake, checked_subprotocols
 from .proxy import proxy_for
 from .reconnect import Connections
 from .retry import Retry
@@ -39,8 +34,6 @@ MAX_REDIRECTS: Final = 10
 
 # Seconds for the body of a rejection, behind its head: it may have no end.
 BODY_TIMEOUT: Final = 2.0
-
-_DEFAULTS: Final = Options()
 
 # What arguments may be, and how that is said.
 _TYPES: Final[dict[str, tuple[UnionType | type, str]]] = {
@@ -78,7 +71,7 @@ class Connector(AsyncContextManagerMixin):
         self._url = parse_url(url)
         self._subprotocols = checked_subprotocols(subprotocols)
         if not callable(headers):
-            headers = checked_headers(headers)
+            headers = checked_request_headers(headers)
         if origin is not None:
             check_value("origin", origin)
         _check_types(
@@ -158,7 +151,7 @@ class Connector(AsyncContextManagerMixin):
         headers = self._headers
         if callable(headers):
             made = headers()
-            headers = checked_headers(await made if isawaitable(made) else made)
+            headers = checked_request_headers(await made if isawaitable(made) else made)
         headers = list(headers or ())
         url = self._url
         deadline: float | None = None
@@ -262,7 +255,7 @@ def connect(
     compression: Literal["deflate"] | None = "deflate",
     unix_path: str | None = None,
     stream: ByteStream | None = None,
-    options: Options = _DEFAULTS,
+    options: Options = DEFAULTS,
     open_timeout: float | None = 10.0,
     retry: Retry | None = None,
 ) -> Connector:

@@ -7,12 +7,11 @@ as has come, whatever became of the rest.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from importlib.metadata import version
 from math import inf
 from platform import python_version
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 from starlette.datastructures import Headers
 from websockets.client import ClientProtocol
@@ -28,26 +27,13 @@ from websockets.streams import StreamReader
 from websockets.typing import ExtensionParameter, Origin, Subprotocol
 from websockets.uri import WebSocketURI
 
+from .._frames.codec import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS
 from .._frames.transport import reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
+from .._values.headers import is_token
 from .url import leads_on
 
-HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
-
 USER_AGENT: Final = f"anyws/{version('anyws-websockets')} Python/{python_version()}"
-
-_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
-_VALUE: Final = re.compile(r"[^\x00\r\n]*")
-_OURS: Final = {
-    "connection": "the opening handshake sends it",
-    "origin": "pass origin= instead",
-    "sec-websocket-accept": "it is the server's",
-    "sec-websocket-extensions": "pass compression= instead",
-    "sec-websocket-key": "the opening handshake sends it",
-    "sec-websocket-protocol": "pass subprotocols= instead",
-    "sec-websocket-version": "the opening handshake sends it",
-    "upgrade": "the opening handshake sends it",
-}
 
 # Of what a server may say before it answers (RFC 9110 section 15.2), and of the body of
 # a rejection, in bytes.
@@ -55,7 +41,7 @@ MAX_INFORMATIONAL: Final = 16
 MAX_BODY_BYTES: Final = 1024 * 1024
 
 
-class _Deflate(ClientPerMessageDeflateFactory):
+class _ClientDeflate(ClientPerMessageDeflateFactory):
     """Compression as browsers offer it, which every server understands.
 
     To ask for a smaller window of the server's would turn away the servers that do not
@@ -73,12 +59,12 @@ class _Deflate(ClientPerMessageDeflateFactory):
             agreed.remote_no_context_takeover,
             agreed.local_no_context_takeover,
             agreed.remote_max_window_bits,
-            min(agreed.local_max_window_bits, 12),  # 15 would cost 90 KiB more
+            min(agreed.local_max_window_bits, DEFLATE_WINDOW_BITS),
             self.compress_settings,
         )
 
 
-_DEFLATE: Final = _Deflate(compress_settings={"memLevel": 5})
+_CLIENT_DEFLATE: Final = _ClientDeflate(compress_settings=DEFLATE_SETTINGS)
 
 
 class ClientHandshake:
@@ -112,7 +98,7 @@ class ClientHandshake:
         self._protocol = ClientProtocol(
             url,
             origin=None if origin is None else Origin(origin),
-            extensions=[_DEFLATE] if compression else None,
+            extensions=[_CLIENT_DEFLATE] if compression else None,
             subprotocols=[Subprotocol(name) for name in subprotocols] or None,
         )
         request = self._protocol.connect()
@@ -268,38 +254,6 @@ def starlette_headers(headers: CoreHeaders) -> Headers:
     )
 
 
-def checked_headers(headers: HeadersLike | None) -> list[tuple[str, str]]:
-    """Return headers as pairs; refuse those that must not be sent, and say why.
-
-    Raises:
-        TypeError: They are no pairs of `str`.
-        ValueError: A name or value is invalid, or the handshake's own.
-    """
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
-    checked = []
-    for pair in pairs:
-        match pair:
-            case (str() as name, str() as value):
-                pass
-            case _:
-                raise TypeError(f"headers are pairs of str, not {pair!r}")
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not a header name")
-        check_value(f"the value of header {name!r}", value)
-        if name.lower() in _OURS:
-            raise ValueError(f"header {name!r} cannot be set: {_OURS[name.lower()]}")
-        checked.append((name, value))
-    return checked
-
-
-def check_value(what: str, value: str) -> None:
-    """Refuse what cannot be a header's value, without showing it."""
-    if not isinstance(value, str):
-        raise TypeError(f"{what} is a str, not {type(value).__name__}")
-    if not _VALUE.fullmatch(value) or not value.isascii():
-        raise ValueError(f"{what} holds CR, LF, NUL or what is not ASCII")
-
-
 def checked_subprotocols(subprotocols: Sequence[str]) -> list[str]:
     """Return subprotocols as a list; refuse what is no token.
 
@@ -313,7 +267,7 @@ def checked_subprotocols(subprotocols: Sequence[str]) -> list[str]:
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"a subprotocol is a str, not {name!r}")
-        if not _NAME.fullmatch(name):
+        if not is_token(name):
             raise ValueError(f"{name!r} is not a subprotocol: it must be a token")
     if len(set(names)) < len(names):
         raise ValueError(f"subprotocols are named twice: {names!r}")

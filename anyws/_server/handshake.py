@@ -17,16 +17,17 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.headers import build_extension, parse_extension, parse_subprotocol
 from websockets.utils import accept_key
 
+from .._frames.codec import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS
+
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 ItemT = TypeVar("ItemT")
 
 _VERSION: Final = "13"
 
-# What `websockets` takes by default: zlib's own windows cost a connection 90 KiB more.
-_DEFLATE: Final = ServerPerMessageDeflateFactory(
-    server_max_window_bits=12,
-    client_max_window_bits=12,
-    compress_settings={"memLevel": 5},
+_SERVER_DEFLATE: Final = ServerPerMessageDeflateFactory(
+    server_max_window_bits=DEFLATE_WINDOW_BITS,
+    client_max_window_bits=DEFLATE_WINDOW_BITS,
+    compress_settings=DEFLATE_SETTINGS,
 )
 
 
@@ -97,10 +98,12 @@ class ServerHandshake:
         Source: RFC 7692 sections 5 and 7.1.
         """
         for name, parameters in self._offers:
-            if name != _DEFLATE.name:
+            if name != _SERVER_DEFLATE.name:
                 continue
             try:
-                answer, extension = _DEFLATE.process_request_params(parameters, [])
+                answer, extension = _SERVER_DEFLATE.process_request_params(
+                    parameters, []
+                )
             except NegotiationError:
                 continue
             value = build_extension([(name, answer)])

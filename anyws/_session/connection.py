@@ -17,7 +17,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed, MessageTooBig
 from .._values.events import INFO, Event, info_of
-from .._values.options import Options
+from .._values.options import DEFAULTS, Options
 from .._values.states import CLOSE, CONNECTED, Role, next_state
 from .channel import DirectChannel, Driver
 from .deadlines import LULL, Deadlines
@@ -42,8 +42,6 @@ _GONE: Final = (
 
 # Seconds of silence in which a channel that has failed may still tell why.
 _LAST_WORDS: Final = 0.5
-
-_DEFAULTS: Final = Options()
 
 
 class Counters:
@@ -125,7 +123,7 @@ class Connection:
         application_state: WebSocketState,
         frames: DirectChannel | None,
     ) -> None:
-        options = _DEFAULTS if options is None else options
+        options = DEFAULTS if options is None else options
         self.options = options
         self.receive_event, self.send_event = receive, send
         self.frames = frames

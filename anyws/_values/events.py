@@ -7,12 +7,12 @@ module.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Container, Iterable, MutableMapping
+from collections.abc import Container, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from .closing import CloseCode, CloseInfo, checked_code, fitted_reason
 from .errors import MessageTypeError
+from .headers import checked_response_headers
 from .states import ACCEPT, CLOSE, DISCONNECT, SEND
 
 Event: TypeAlias = MutableMapping[str, Any]
@@ -45,16 +45,6 @@ _MAYBE_THE_SERVER: Final = frozenset(
 _NO_CLOSING_FRAME: Final = frozenset(
     {CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE}
 )
-
-_HEADER_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110 5.6.2
-_HEADER_VALUE: Final = re.compile(rb"[^\x00\r\n]*")
-_HEADERS_OF_THE_SERVER: Final = {
-    b"sec-websocket-protocol": "pass subprotocol= instead",
-    b"sec-websocket-extensions": "the server negotiates extensions",
-    b"sec-websocket-accept": "the server answers the key",
-    b"connection": "the server sends it",
-    b"upgrade": "the server sends it",
-}
 
 
 def outgoing(
@@ -89,31 +79,8 @@ def _checked_accept(event: Event, subprotocols: Container[str]) -> Event:
             f"subprotocol {subprotocol!r} was not offered by the client, "
             f"which offered {subprotocols!r}"
         )
-    headers = _checked_headers(event.get("headers") or ())
+    headers = checked_response_headers(event.get("headers") or ())
     return {**event, "subprotocol": subprotocol, "headers": headers}
-
-
-def _checked_headers(
-    headers: Iterable[tuple[bytes, bytes]],
-) -> list[tuple[bytes, bytes]]:
-    checked = []
-    for pair in headers:
-        match pair:
-            case (bytes() as name, bytes() as value):
-                pass
-            case _:
-                raise TypeError(f"headers are pairs of bytes, not {pair!r}")
-        lowered = name.lower()
-        if not _HEADER_NAME.fullmatch(lowered):
-            raise ValueError(f"{name!r} is not a header name")
-        if not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"the value of header {name!r} holds CR, LF or NUL")
-        if lowered in _HEADERS_OF_THE_SERVER:
-            raise ValueError(
-                f"header {name!r} cannot be set: {_HEADERS_OF_THE_SERVER[lowered]}"
-            )
-        checked.append((lowered, value))
-    return checked
 
 
 def measured(event: Event) -> tuple[Event, int]:

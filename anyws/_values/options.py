@@ -108,6 +108,9 @@ class Options:
                 )
 
 
+DEFAULTS: Final = Options()
+
+
 def check_options(options: object) -> None:
     """Refuse what is neither `Options` nor `None`."""
     if options is not None and not isinstance(options, Options):

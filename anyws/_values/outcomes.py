@@ -23,6 +23,16 @@ def leaves_of(exc: BaseException) -> Iterator[BaseException]:
         yield exc
 
 
+def sole_cause_of(exc: BaseException) -> BaseException:
+    """Return the one exception that a group holds, at any depth; else what was given.
+
+    Nurseries and task groups make a group of a single cause too.
+    """
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc
+
+
 def is_cancellation(
     outcome: BaseException | None, cancelled: type[BaseException]
 ) -> bool:

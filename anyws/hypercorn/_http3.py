@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hypercorn.protocol.events import EndBody, Event, Request, Response
+from hypercorn.protocol.events import EndBody, Request, Response
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 
 MESSAGE = "WebSockets are not served over HTTP/3: an opening handshake was refused"
@@ -24,7 +25,7 @@ class RefusedStream(WSStream):
 
     logged: ClassVar = False
 
-    async def handle(self, event: Event) -> None:
+    async def handle(self, event: StreamEvent) -> None:
         """Refuse the handshake, and ignore all that follows."""
         if not isinstance(event, Request):
             return

@@ -14,16 +14,17 @@ import anyio
 from anyio import (
     TASK_STATUS_IGNORED,
     CancelScope,
-    Event,
     create_task_group,
     get_cancelled_exc_class,
 )
+from anyio import Event as Signal
 from anyio.abc import TaskStatus
 from hypercorn.config import Config, Sockets
 from hypercorn.typing import AppWrapper
 from hypercorn.utils import repr_socket_addr, wrap_app
 
 from .._values.options import Options, check_options
+from .._values.outcomes import sole_cause_of
 from ._engine import engine
 from ._worker import Trigger, signalled, wait_first
 
@@ -92,9 +93,9 @@ class _Server:
     """One call of Hypercorn's, in a task of its own: its end has an order."""
 
     def __init__(self, trigger: Trigger | None) -> None:
-        self.begun = Event()
-        self.asked = Event()
-        self.ended = Event()
+        self.begun = Signal()
+        self.asked = Signal()
+        self.ended = Signal()
         self.failure: BaseException | None = None
         triggers = (self.asked.wait, trigger)
         self._trigger = partial(wait_first, *filter(None, triggers))
@@ -108,7 +109,7 @@ class _Server:
                     app, config, sockets=sockets, shutdown_trigger=self._trigger
                 )
         except Exception as exc:
-            self.failure = _single(exc)
+            self.failure = sole_cause_of(exc)
         finally:
             self.begun.set()
             self.ended.set()
@@ -131,6 +132,9 @@ def run(
     drain_code: int | None = None,
 ) -> None:
     """Run an event loop that serves an application until SIGINT or SIGTERM.
+
+    On Windows Ctrl-C and Ctrl-Break are what ends it in that way. A process that is
+    terminated there ends at once, and closes no connection.
 
     Args:
         app, config: As for `serve`.
@@ -210,10 +214,3 @@ def _worker_of_the_backend() -> Callable[..., Awaitable[None]]:
     else:
         from ._asyncio import serve_worker
     return serve_worker
-
-
-def _single(exc: BaseException) -> BaseException:
-    """Return the one cause in a group: Hypercorn's nurseries make groups of it."""
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
-    return exc

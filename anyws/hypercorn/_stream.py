@@ -22,11 +22,11 @@ from hypercorn.protocol.events import (
     Data,
     EndBody,
     EndData,
-    Event,
     Request,
     Response,
     StreamClosed,
 )
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.typing import AppWrapper, TaskGroup, WorkerContext
 from hypercorn.utils import valid_server_name
@@ -91,7 +91,7 @@ class EngineStream(WSStream):
         ssl: bool,
         client: tuple[str, int] | None,
         server: tuple[str, int] | None,
-        send: Callable[[Event], Awaitable[None]],
+        send: Callable[[StreamEvent], Awaitable[None]],
         stream_id: int,
     ) -> None:
         super().__init__(
@@ -115,7 +115,7 @@ class EngineStream(WSStream):
 
     # What comes from the peer
 
-    async def handle(self, event: Event) -> None:
+    async def handle(self, event: StreamEvent) -> None:
         """Take in what Hypercorn's protocol object has found."""
         if self.closed:
             return

@@ -18,13 +18,14 @@ Of Hypercorn's own, `websocket_max_message_size` bounds every message, and
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
+from anyio import Event as Signal
 from anyio import create_task_group, open_signal_receiver
 from hypercorn.config import Config
 from hypercorn.utils import ShutdownError
@@ -36,6 +37,13 @@ from .._values.options import Options
 Trigger = Callable[[], Awaitable[object]]
 
 _ATTRIBUTE: Final = "websocket_worker"
+
+# What asks a process to end. SIGBREAK is Ctrl-Break, which Windows alone has.
+_ASKING: Final = tuple(
+    signal.Signals[name]
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK")
+    if name in signal.Signals.__members__
+)
 
 # The worker that the running task belongs to.
 current_worker: ContextVar[Worker] = ContextVar("current_worker")
@@ -149,14 +157,17 @@ class Backend:
         """Serve as a worker that has its process for itself, so that signals end it.
 
         One that Hypercorn has spawned is told nothing of a signal that its whole group
-        gets, as from systemd: it would end at once.
+        gets, as from systemd: it would end at once. SIGINT it inherits as ignored, and
+        leaves it so; but on Windows, where nothing is inherited, Ctrl-C is heeded too.
         """
         trigger: Trigger | None = keywords.get("shutdown_trigger")
         if trigger is None:
             keywords["shutdown_trigger"] = signalled
         else:
-            terminated = partial(signalled, signal.SIGTERM)
-            keywords["shutdown_trigger"] = partial(wait_first, trigger, terminated)
+            ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            heeded = (signal.SIGTERM,) if ignored else _ASKING
+            own = partial(signalled, *heeded)
+            keywords["shutdown_trigger"] = partial(wait_first, trigger, own)
         await self.serve_worker(app, config, **keywords)
 
     async def raise_shutdown(self, trigger: Trigger) -> None:
@@ -185,7 +196,28 @@ async def wait_first(*triggers: Trigger) -> None:
 
 async def signalled(*numbers: signal.Signals) -> None:
     """Wait for a signal; by default, one that asks the process to end."""
-    numbers = numbers or (signal.SIGINT, signal.SIGTERM)
-    with open_signal_receiver(*numbers) as signals:
-        async for _ in signals:
-            return
+    numbers = numbers or _ASKING
+    try:
+        with open_signal_receiver(*numbers) as signals:
+            async for _ in signals:
+                return
+    except NotImplementedError:  # asyncio on Windows
+        await _signalled_plainly(numbers)
+
+
+async def _signalled_plainly(numbers: Iterable[signal.Signals]) -> None:
+    """Wait for a signal where the event loop handles none, as Hypercorn does there.
+
+    The event loop of Windows wakes by itself when a signal comes, and runs the handler.
+    """
+    came = Signal()
+
+    def handle(*_: object) -> None:
+        came.set()
+
+    former = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        await came.wait()
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -16,8 +16,8 @@ from anyio import (
 from anyio.abc import TaskGroup
 from starlette.types import ASGIApp
 
-from .._client.handshake import HeadersLike
 from .._values.errors import HandshakeError, ProtocolError
+from .._values.headers import HeadersLike
 from ._errors import DeadlineExceeded, Rejected
 from ._lifespan import lifespan as lifespan_of
 from ._peer.peer import Peer

@@ -17,6 +17,7 @@ from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp
 
+from .._session.wakeup import SharedWakeup
 from .._values.events import Event
 from ._errors import DeadlineExceeded, Kept, LifespanFailed
 
@@ -83,7 +84,7 @@ class _Lifespan:
         self._shutting_down = Signal()
         self._received = 0
         self._answers: dict[str, str | None] = {}
-        self._news = Signal()
+        self._news = SharedWakeup()
         self._error: BaseException | None = None
         self._over = False
 
@@ -103,7 +104,7 @@ class _Lifespan:
             except BaseException as exc:
                 self._error = exc
         self._over = True
-        self._tell()
+        self._news.wake()
 
     async def _receive(self) -> Event:
         await checkpoint()
@@ -120,11 +121,7 @@ class _Lifespan:
             raise RuntimeError(f"unexpected ASGI message {event['type']!r}")
         failed = outcome == "failed"
         self._answers[kind] = event.get("message", "") if failed else None
-        self._tell()
-
-    def _tell(self) -> None:
-        news, self._news = self._news, Signal()
-        news.set()
+        self._news.wake()
 
     async def start(self) -> None:
         """Wait for the startup."""

@@ -6,12 +6,16 @@ import socket
 from collections.abc import Callable
 from copy import copy
 from importlib import import_module
-from threading import Event, Thread
+from threading import Event as ThreadSignal
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
 
 import anyio
+from anyio import Event as Signal
 from anyio.from_thread import run_sync
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
+
+from .._values.outcomes import sole_cause_of
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -78,10 +82,10 @@ class HypercornServer:
         self._engine = engine
         self._backend = "trio" if worker == "trio" else "asyncio"
         self._config = self._configured(config, listener.detach())
-        self._started = Event()
+        self._started = ThreadSignal()
         self._error: BaseException | None = None
         self._token: EventLoopToken | None = None
-        self._stop: anyio.Event
+        self._stop: Signal
         self._scope: anyio.CancelScope
         options = {"use_uvloop": worker == "uvloop"} if worker != "trio" else {}
         self._thread = Thread(
@@ -114,7 +118,7 @@ class HypercornServer:
             self._started.set()
 
     async def _serve(self) -> None:
-        self._stop = anyio.Event()
+        self._stop = Signal()
         if self._engine:
             from ..hypercorn import serve
         else:
@@ -132,10 +136,8 @@ class HypercornServer:
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]  # stock Hypercorn's nurseries make groups
         if error is not None:
-            raise error
+            raise sole_cause_of(error)
 
     def __enter__(self) -> Self:
         """Have it closed by leaving the block."""

@@ -24,7 +24,11 @@ from hypercorn.typing import ConnectionState
 
 from anyws.hypercorn import engine
 from anyws.hypercorn._http2.protocol import EngineH2Protocol
-from anyws.hypercorn._http2.streams import EngineHTTPStream, EngineStreamBuffer, Signal
+from anyws.hypercorn._http2.streams import (
+    EngineHTTPStream,
+    EngineStreamBuffer,
+    HypercornEvent,
+)
 from anyws.hypercorn._http3 import RefusedStream
 
 
@@ -348,7 +352,7 @@ async def test_senders_wait_for_one_buffer() -> None:
     """Several wait for room and are all woken; closing wakes them too."""
 
     done: list[int] = []
-    buffer = EngineStreamBuffer(Signal)
+    buffer = EngineStreamBuffer(HypercornEvent)
 
     async def push(number: int) -> None:
         await buffer.push(bytes(40_000))

@@ -24,6 +24,7 @@ WINGS: Final = {
         "options",
         "statistics",
         "states",
+        "headers",
         "events",
         "outcomes",
     ),

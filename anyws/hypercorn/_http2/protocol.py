@@ -30,7 +30,8 @@ from hypercorn.protocol.ws_stream import WSStream
 from hyperframe.frame import GoAwayFrame
 from priority.priority import DeadlockError, MissingStreamError
 
-from .streams import Account, EngineStreamBuffer, Signal, Stallable, refusal
+from ..._session.wakeup import Wakeup
+from .streams import Account, EngineStreamBuffer, HypercornEvent, Stallable, refusal
 
 # Seconds that the peer may take to end a stream that is over on this side, and to read
 # what it has still to be sent.
@@ -44,10 +45,10 @@ class EngineH2Protocol(H2Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.has_data: Signal = Signal()
+        self.has_data: HypercornEvent = HypercornEvent()
         self._accounts: dict[int, Account] = {}
         self._reaper = self.context.single_task_class()
-        self._lingering = Signal()  # there are new deadlines
+        self._lingering = Wakeup()  # there are new deadlines
         self._idle_reported = True
         self._going_away = False
         self._unsent = bytearray()  # frames that are not the work of h2
@@ -194,7 +195,7 @@ class EngineH2Protocol(H2Protocol):
             return
         await buffer.put(data)
         self.priority.unblock(stream_id)
-        self.has_data.wake()
+        self.has_data.set_nowait()
         await buffer.wait_room()
 
     async def _send_end(self, stream_id: int) -> None:
@@ -207,7 +208,7 @@ class EngineH2Protocol(H2Protocol):
         if account is not None and isinstance(self.streams.get(stream_id), WSStream):
             account.deadline = self.context.time() + LINGER
         self.priority.unblock(stream_id)
-        self.has_data.wake()
+        self.has_data.set_nowait()
         await buffer.drain()
 
     def _buffer(self, stream_id: int) -> EngineStreamBuffer | None:
@@ -273,7 +274,7 @@ class EngineH2Protocol(H2Protocol):
 
     def _resumed(self, stream_id: int) -> None:
         self._acknowledge(stream_id)
-        self.has_data.wake()
+        self.has_data.set_nowait()
 
     def _acknowledge(self, stream_id: int) -> None:
         """Let the peer send as much again as was received from it."""
@@ -352,7 +353,6 @@ class EngineH2Protocol(H2Protocol):
             soonest = min(self._deadlines().values(), default=None)
             if soonest is None:
                 await self._lingering.wait()
-                await self._lingering.clear()
                 continue
             await self.context.sleep(max(0, soonest - self.context.time()))
             for stream_id, deadline in self._deadlines().items():

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import anyio
-from hypercorn.protocol.events import Event, Request
+from anyio import Event as Signal
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Request
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, StreamBuffer
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import AppWrapper
+
+from ..._session.wakeup import SharedWakeup
 
 
 class Stallable(Protocol):
@@ -34,31 +37,35 @@ class Account:
     deadline: float | None = None  # for the peer's end
 
 
-class Signal:
-    """An event of Hypercorn's kind, which can be set without awaiting anything."""
+class HypercornEvent:
+    """An event of Hypercorn's kind, which can also be set without awaiting anything.
+
+    It is no `Wakeup`: Hypercorn's code sets and clears it, and it stays set for a task
+    that is not waiting yet.
+    """
 
     def __init__(self) -> None:
-        self._event = anyio.Event()
+        self._signal = Signal()
 
-    def wake(self) -> None:
+    def set_nowait(self) -> None:
         """Set it."""
-        self._event.set()
+        self._signal.set()
 
     async def set(self) -> None:
         """Set it, as Hypercorn does."""
-        self._event.set()
+        self._signal.set()
 
     async def clear(self) -> None:
         """Make it one that is not set."""
-        self._event = anyio.Event()
+        self._signal = Signal()
 
     async def wait(self) -> None:
         """Wait until it is set."""
-        await self._event.wait()
+        await self._signal.wait()
 
     def is_set(self) -> bool:
         """Tell whether it is set."""
-        return self._event.is_set()
+        return self._signal.is_set()
 
 
 class EngineStreamBuffer(StreamBuffer):
@@ -115,14 +122,14 @@ class EngineHTTPStream(HTTPStream):
         self._served = app
         self._body = bytearray()  # received, and not taken by the application
         self._body_ended = self._end_taken = self._gone = False
-        self._arrived = Signal()
+        self._arrived = SharedWakeup()
 
     @property
     def paused(self) -> bool:
         """Whether the peer is to send no more for now."""
         return bool(self._body) and not self.closed
 
-    async def handle(self, event: Event) -> None:
+    async def handle(self, event: StreamEvent) -> None:
         """Take in what the connection has found."""
         await super().handle(event)
         if isinstance(event, Request) and not self.closed:
@@ -153,7 +160,6 @@ class EngineHTTPStream(HTTPStream):
             if self._gone:
                 return {"type": "http.disconnect"}
             await self._arrived.wait()
-            await self._arrived.clear()
 
 
 def refusal(headers: Any) -> int | None:

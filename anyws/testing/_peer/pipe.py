@@ -15,7 +15,15 @@ from ..._session.wakeup import Wakeup
 from ..._values.closing import CloseInfo
 from ..._values.events import FRAGMENT, INFO, Event, payload_of, size_of
 from ..._values.states import DISCONNECT, RECEIVE, SEND
-from .._server.network import BUFFER_BYTES, NO_CODE, Close, End, Item, Message, Ping
+from .._server.network import (
+    BUFFER_BYTES,
+    NO_CODE,
+    CloseFrame,
+    End,
+    Item,
+    Message,
+    PingFrame,
+)
 from .._server.server import Server
 
 # Of the scheduler: what a closing frame takes to the peer and back, at least. What an
@@ -52,7 +60,7 @@ class PeerChannel:
         self._end: Event | None = None
         self._ended = Signal()
         self._closed = False  # by us
-        self._answer: Close | None = None  # to the closing frame of the server
+        self._answer: CloseFrame | None = None  # to the closing frame of the server
         self._kind: str
         self._parts: bytearray
 
@@ -102,14 +110,14 @@ class PeerChannel:
             if not self.inbox.offer(event, size_of(event)):
                 self.inbox.keep(event, size_of(event))
             self._down_bytes -= item.size
-            self._server.room.ring()
-        elif isinstance(item, Ping):
+            self._server.room.wake()
+        elif isinstance(item, PingFrame):
             self.inbox.pong(item.payload)
-        elif isinstance(item, Close):
+        elif isinstance(item, CloseFrame):
             info = CloseInfo(item.code, item.reason, "peer", True)
             if item.defect is not None:
                 info = CloseInfo(1002, item.defect, "local", False)
-            self._answer = None if self._closed else Close(info.code, info.reason)
+            self._answer = None if self._closed else CloseFrame(info.code, info.reason)
             self._finish(info)
         else:
             self._finish(CloseInfo(1006, "", "network", False))
@@ -155,7 +163,7 @@ class PeerChannel:
         elif not self._over:
             self._closed = True
             code = NO_CODE if self.codeless else event["code"]
-            self._server.arrive(Close(code, event["reason"]))
+            self._server.arrive(CloseFrame(code, event["reason"]))
 
     async def _send_part(self, event: Event) -> None:
         """Keep the parts until the last one: an application gets whole messages."""
@@ -203,7 +211,7 @@ class PeerChannel:
 
     def ping(self, payload: bytes) -> None:
         """Send a ping."""
-        self._server.arrive(Ping(payload))
+        self._server.arrive(PingFrame(payload))
 
     def end(self, end: End) -> None:
         """End the transport from our side."""
@@ -229,5 +237,5 @@ class PeerChannel:
         self._down_bytes = 0
         if not self._over:
             self._finish(info)
-        self._server.room.ring()
+        self._server.room.wake()
         return info

@@ -30,7 +30,7 @@ from ..._values.states import (
     SEND,
 )
 from .._errors import ClientDisconnected, UnexpectedMessageError
-from .network import NO_CODE, Close
+from .network import NO_CODE, CloseFrame
 
 Refusal: TypeAlias = type[Exception] | None
 
@@ -183,7 +183,7 @@ class Dialect:
         both = {"text": None, "bytes": None} if self.both_keys else {}
         return {"type": RECEIVE, **both, name: payload}
 
-    def closing_frame(self, event: Event) -> Close:
+    def closing_frame(self, event: Event) -> CloseFrame:
         """Return the frame that the server makes of an application's close."""
         code = 1000 if event.get("code") is None else int(event["code"])
         reason = event.get("reason")
@@ -195,9 +195,9 @@ class Dialect:
                 raise self.huge_code(f"{code} does not fit into two bytes")
             code = 1000
         if not may_be_sent(code):
-            return Close(code, reason, "invalid status code")
+            return CloseFrame(code, reason, "invalid status code")
         long = len(reason.encode()) > MAX_REASON_BYTES
-        return Close(code, reason, "control frame too long" if long else None)
+        return CloseFrame(code, reason, "control frame too long" if long else None)
 
 
 def _all(refusal: Refusal) -> Mapping[str, Refusal]:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from anyio import get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
+from ..._session.wakeup import SharedWakeup
 from ..._values.events import Event, size_of
 from ..._values.states import CONNECT, DISCONNECT
 from .dialects import Dialect
 from .history import History
-from .network import Bell
 from .turns import Pause
 
 
@@ -26,7 +26,7 @@ class Inbox:
         pause: Does not end by a receive that has something to return.
 
     Attributes:
-        changed: Rung when an event has come or gone.
+        changed: Woken when an event has come or gone.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Inbox:
         read: Callable[[], None],
         pause: Pause,
     ) -> None:
-        self.changed = Bell()
+        self.changed = SharedWakeup()
         self._dialect = dialect
         self._history = history
         self._read = read
@@ -60,7 +60,7 @@ class Inbox:
         """Add an event, although there may be no room: the reader holds it."""
         self._events.append(event)
         self._size += size_of(event)
-        self.changed.ring()
+        self.changed.wake()
 
     async def receive(self) -> Event:
         """Be the application's `receive`."""
@@ -82,7 +82,7 @@ class Inbox:
             event = self._take()
         self._over = self._over or event["type"] == DISCONNECT
         self._history.told(event)
-        self.changed.ring()
+        self.changed.wake()
         self._read()
         return event
 

@@ -6,7 +6,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
-from anyio import Event as Signal
 from starlette.datastructures import Headers
 
 # Bytes that are on their way in one direction before who sends has to wait; of the
@@ -48,14 +47,14 @@ def checked(payload: str | bytes) -> Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class PingFrame:
     """A ping of the peer's, or the pong that answers it."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class CloseFrame:
     """A closing frame; with code 1005 it carries none.
 
     Attributes:
@@ -74,7 +73,7 @@ class End:
     reset: bool = False
 
 
-Item: TypeAlias = Message | Ping | Close | End
+Item: TypeAlias = Message | PingFrame | CloseFrame | End
 
 
 class Uplink:
@@ -135,19 +134,3 @@ class Client(Protocol):
     @property
     def full(self) -> bool:
         """Whether the peer reads so slowly that the server has to wait."""
-
-
-class Bell:
-    """Wakes all who wait for something to change; they look again."""
-
-    def __init__(self) -> None:
-        self._signal = Signal()
-
-    async def wait(self) -> None:
-        """Wait for the next ring."""
-        await self._signal.wait()
-
-    def ring(self) -> None:
-        """Wake them."""
-        signal, self._signal = self._signal, Signal()
-        signal.set()

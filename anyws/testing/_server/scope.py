@@ -6,12 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..._client.handshake import (
-    USER_AGENT,
-    HeadersLike,
-    checked_headers,
-    checked_subprotocols,
-)
+from ..._client.handshake import USER_AGENT, checked_subprotocols
+from ..._values.headers import HeadersLike, check_value, checked_request_headers
 from .dialects import Dialect
 
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the one of RFC 6455 section 1.3
@@ -79,8 +75,9 @@ def _given(headers: HeadersLike | None) -> Iterable[tuple[str, str]]:
     for pair in pairs:
         is_origin = isinstance(pair[0], str) and pair[0].lower() == "origin"
         (origins if is_origin else others).append(pair)
-    checked_headers([("x-origin", value) for _, value in origins])
-    for name, value in (*origins, *checked_headers(others)):
+    for _, value in origins:
+        check_value("origin", value)
+    for name, value in (*origins, *checked_request_headers(others)):
         yield name.lower(), value
 
 
@@ -88,7 +85,7 @@ def _cookie(cookies: Mapping[str, str]) -> str:
     if not isinstance(cookies, Mapping):
         raise TypeError(f"cookies must be a mapping, not {cookies!r}")
     value = "; ".join(f"{name}={value}" for name, value in cookies.items())
-    checked_headers([("cookie", value)])
+    check_value("a cookie", value)
     return value
 
 

@@ -13,6 +13,7 @@ from anyio import Event as Signal
 from starlette.datastructures import Headers
 from websockets.exceptions import ProtocolError
 
+from ..._session.wakeup import SharedWakeup
 from ..._values.closing import CloseInfo, fitted_reason
 from ..._values.events import INFO, Event
 from ..._values.states import (
@@ -36,13 +37,12 @@ from .inbox import Inbox
 from .network import (
     NO_CODE,
     Answer,
-    Bell,
     Client,
-    Close,
+    CloseFrame,
     End,
     Item,
     Message,
-    Ping,
+    PingFrame,
     Uplink,
 )
 from .turns import Pause
@@ -56,7 +56,7 @@ class Server:
         answered: Set then.
         unanswered: Whether the application has ended without an answer to it.
         gone: Whether the server knows that the transport has ended.
-        room: Rung when the peer may send more, and when it has read.
+        room: Woken when the peer may send more, and when it has read.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Server:
         self.answered: Signal = Signal()
         self.unanswered: bool = False
         self.gone: bool = False
-        self.room: Bell = Bell()
+        self.room: SharedWakeup = SharedWakeup()
         self._dialect = dialect
         self._subprotocols = subprotocols
         self._history = history
@@ -76,7 +76,7 @@ class Server:
         self._deaf = False  # it has refused the handshake by itself
         self._lost = False  # the transport has ended
         self._holds = False  # what came early is not looked at yet
-        self._closed_as: Close | None = None  # by the application
+        self._closed_as: CloseFrame | None = None  # by the application
         self._response: Event = {}
         self._body = bytearray()
         self._pause = Pause()  # reads nothing while there is one
@@ -119,7 +119,7 @@ class Server:
     def _read(self) -> None:
         while not (self._uplink.empty or self.gone) and self._reads:
             self._take(self._uplink.take())
-        self.room.ring()
+        self.room.wake()
 
     def _read_on(self) -> None:
         """Read, as there may be room; or do so a little later."""
@@ -133,14 +133,14 @@ class Server:
         if isinstance(item, Message):
             if not (self._dialect.own_close_ends_reading and self._closed_as):
                 self._inbox.put(self._dialect.spelled(item.payload))
-        elif isinstance(item, Ping):
+        elif isinstance(item, PingFrame):
             self._client.written(item)
-        elif isinstance(item, Close):
+        elif isinstance(item, CloseFrame):
             self._close_came(item)
         else:
             self._lose()
 
-    def _close_came(self, frame: Close) -> None:
+    def _close_came(self, frame: CloseFrame) -> None:
         """Complete the closing handshake, whoever has begun it."""
         self.gone = True
         dialect = self._dialect
@@ -156,7 +156,7 @@ class Server:
             elif code == NO_CODE:
                 code = dialect.no_code
             self._tell_end(code, reason if dialect.tells_reason else None, info)
-        self.room.ring()
+        self.room.wake()
 
     def _lose(self) -> None:
         """The transport has ended."""
@@ -173,7 +173,7 @@ class Server:
             self._tell_end(dialect.lost, None, info)
         elif self._accepted and not was_gone and dialect.own_close_waits:
             self._tell_own_close(clean=False)
-        self.room.ring()
+        self.room.wake()
 
     def _tell_own_close(self, *, clean: bool) -> None:
         assert self._closed_as is not None
@@ -328,7 +328,7 @@ class Server:
     async def _close(self, event: Event) -> None:
         if not self._accepted:
             code, reason = event.get("code"), fitted_reason(event.get("reason"))
-            self._closed_as = Close(1000 if code is None else int(code), reason)
+            self._closed_as = CloseFrame(1000 if code is None else int(code), reason)
             self._reject(403)
             self._tell_rejection(self._dialect.rejected)
             return
@@ -380,8 +380,8 @@ class Server:
     def hang_up(self, code: int | None, reason: str = "") -> None:
         """End the connection from the server's side, by a closing frame if need be."""
         self.gone = True
-        self._client.written(End() if code is None else Close(code, reason))
-        self.room.ring()
+        self._client.written(End() if code is None else CloseFrame(code, reason))
+        self.room.wake()
 
     def give_up(self) -> None:
         """Do what the server does when the peer has answered no ping in time."""

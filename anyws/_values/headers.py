@@ -1,0 +1,118 @@
+"""The headers that either end may add to the opening handshake.
+
+A name is a token, and a value holds no CR, LF or NUL, at either end. Two things differ:
+
+* A client's headers are `str`, and ASCII, as nothing says how another character would
+  be written. A server's are ASGI's pairs of bytes, which are sent as they are.
+* Each end keeps to itself the headers that its own opening handshake writes.
+
+Source: RFC 9110 sections 5.5 and 5.6.2; RFC 6455 section 4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, TypeAlias
+
+HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FORBIDDEN: Final = re.compile(r"[\x00\r\n]")  # in a value
+
+# What each role cannot set, and why.
+RESERVED: Final[Mapping[Literal["client", "server"], Mapping[str, str]]] = {
+    "client": {
+        "connection": "the opening handshake sends it",
+        "origin": "pass origin= instead",
+        "sec-websocket-accept": "it is the server's",
+        "sec-websocket-extensions": "pass compression= instead",
+        "sec-websocket-key": "the opening handshake sends it",
+        "sec-websocket-protocol": "pass subprotocols= instead",
+        "sec-websocket-version": "the opening handshake sends it",
+        "upgrade": "the opening handshake sends it",
+    },
+    "server": {
+        "connection": "the server sends it",
+        "sec-websocket-accept": "the server answers the key",
+        "sec-websocket-extensions": "the server negotiates extensions",
+        "sec-websocket-protocol": "pass subprotocol= instead",
+        "upgrade": "the server sends it",
+    },
+}
+
+
+def is_token(text: str) -> bool:
+    """Whether a text is a token, as header names and subprotocols are.
+
+    Source: RFC 9110 section 5.6.2.
+    """
+    return _TOKEN.fullmatch(text) is not None
+
+
+def check_value(what: str, value: str) -> None:
+    """Refuse what a client cannot send as a header's value, without showing it.
+
+    Raises:
+        TypeError: It is no `str`.
+        ValueError: It holds CR, LF, NUL or what is not ASCII.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a str, not {type(value).__name__}")
+    if _FORBIDDEN.search(value) or not value.isascii():
+        raise ValueError(f"{what} holds CR, LF, NUL or what is not ASCII")
+
+
+def checked_request_headers(headers: HeadersLike | None) -> list[tuple[str, str]]:
+    """Return a client's headers as pairs.
+
+    Raises:
+        TypeError: They are no pairs of `str`.
+        ValueError: One must not be sent; says which and why.
+    """
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    checked = []
+    for pair in pairs:
+        match pair:
+            case (str() as name, str() as value):
+                pass
+            case _:
+                raise TypeError(f"headers are pairs of str, not {pair!r}")
+        _check_name("client", name, name)
+        check_value(f"the value of header {name!r}", value)
+        checked.append((name, value))
+    return checked
+
+
+def checked_response_headers(
+    headers: Iterable[tuple[bytes, bytes]],
+) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a server's `websocket.accept`, names in lower case.
+
+    Raises:
+        TypeError: They are no pairs of bytes.
+        ValueError: One must not be sent; says which and why.
+    """
+    checked = []
+    for pair in headers:
+        match pair:
+            case (bytes() as name, bytes() as value):
+                pass
+            case _:
+                raise TypeError(f"headers are pairs of bytes, not {pair!r}")
+        _check_name("server", name, name.decode("latin-1"))
+        if _FORBIDDEN.search(value.decode("latin-1")):
+            raise ValueError(f"the value of header {name!r} holds CR, LF or NUL")
+        checked.append((name.lower(), value))
+    return checked
+
+
+def _check_name(
+    role: Literal["client", "server"], shown: str | bytes, name: str
+) -> None:
+    """Refuse a header by its name, which is shown as it was given."""
+    if not is_token(name):
+        raise ValueError(f"{shown!r} is not a header name")
+    why = RESERVED[role].get(name.lower())
+    if why is not None:
+        raise ValueError(f"header {shown!r} cannot be set: {why}")

@@ -1,0 +1,121 @@
+"""The headers that either end may add to the opening handshake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from anyws._values.headers import (
+    RESERVED,
+    check_value,
+    checked_request_headers,
+    checked_response_headers,
+    is_token,
+)
+
+PUNCTUATION = "!#$%&'*+-.^_`|~"  # of a token, RFC 9110 section 5.6.2
+
+
+def checked(role: str, name: str, value: str = "x") -> Any:
+    """Check one header, in the type that the role has."""
+    if role == "client":
+        return checked_request_headers([(name, value)])
+    return checked_response_headers([(name.encode("latin-1"), value.encode("latin-1"))])
+
+
+def shown(role: str, name: str) -> str:
+    """Return a name as an error shows it."""
+    return repr(name if role == "client" else name.encode("latin-1"))
+
+
+@pytest.mark.parametrize("code", range(256))
+def test_the_characters_of_a_token(code: int) -> None:
+    """A token is letters and digits of ASCII, and some punctuation."""
+    char = chr(code)
+    allowed = (char.isascii() and char.isalnum()) or char in PUNCTUATION
+
+    assert is_token(f"a{char}b") == is_token(char) == allowed
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:", "a\n", "\xe9", ":status", "(a)"])
+@pytest.mark.parametrize("role", RESERVED)
+def test_a_name_is_a_token(role: str, name: str) -> None:
+    """Any other name is refused, and shown as it was given."""
+    with pytest.raises(ValueError, match="is not a header name") as caught:
+        checked(role, name)
+
+    assert str(caught.value) == f"{shown(role, name)} is not a header name"
+
+
+@pytest.mark.parametrize("value", ["\r", "a\nb: c", "\x00", "a\r\n"])
+@pytest.mark.parametrize("role", RESERVED)
+def test_a_value_is_one_line(role: str, value: str) -> None:
+    """CR, LF and NUL are refused; the value, which may be secret, is not shown."""
+    with pytest.raises(ValueError, match="CR, LF") as caught:
+        checked(role, "x-a", value)
+
+    what = f"the value of header {shown(role, 'x-a')} holds CR, LF"
+    assert str(caught.value).startswith(what)
+
+
+def test_only_a_client_is_bound_to_ascii() -> None:
+    """Bytes are sent as they are; how a `str` would be written is anybody's guess."""
+    assert checked_response_headers([(b"a", b"\xe9\t ")]) == [(b"a", b"\xe9\t ")]
+    with pytest.raises(ValueError, match="what is not ASCII"):
+        checked_request_headers([("a", "\xe9")])
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "why"),
+    [
+        (role, name, why)
+        for role, names in RESERVED.items()
+        for name, why in names.items()
+    ],
+)
+def test_a_reserved_name_is_refused(role: str, name: str, why: str) -> None:
+    """In either case of letters, and the error says what else to do."""
+    for spelt in (name, name.title()):
+        with pytest.raises(ValueError, match="cannot be set") as caught:
+            checked(role, spelt)
+
+        assert str(caught.value) == f"header {shown(role, spelt)} cannot be set: {why}"
+
+
+def test_what_only_one_role_reserves() -> None:
+    """A server may set what means nothing in its answer."""
+    for name in ("origin", "sec-websocket-key", "sec-websocket-version"):
+        assert checked("server", name) == [(name.encode(), b"x")]
+    assert RESERVED["server"].keys() < RESERVED["client"].keys()
+
+
+def test_names_of_a_response_are_lower_case() -> None:
+    """ASGI wants them so; a client's go out as they were written."""
+    assert checked("server", "X-A") == [(b"x-a", b"x")]
+    assert checked("client", "X-A") == [("X-A", "x")]
+
+
+def test_headers_of_a_request_are_a_mapping_or_pairs_or_none() -> None:
+    """A name may be there several times, where they are pairs."""
+    pairs = [("a", "1"), ("a", "2")]
+
+    assert checked_request_headers({"a": "1"}) == [("a", "1")]
+    assert checked_request_headers(iter(pairs)) == pairs
+    assert checked_request_headers(None) == []
+
+
+@pytest.mark.parametrize("pair", [("a", b"b"), (b"a", "b"), "ab", ("a",), ("a", None)])
+def test_headers_are_pairs_of_one_type(pair: Any) -> None:
+    """Each role has its own type, and the error says which."""
+    with pytest.raises(TypeError, match="headers are pairs of str, not"):
+        checked_request_headers([pair])
+    with pytest.raises(TypeError, match="headers are pairs of bytes, not"):
+        checked_response_headers([pair])
+
+
+def test_a_value_that_is_no_str() -> None:
+    """The error says what was meant, and the type that came."""
+    value: Any = b"x"
+    with pytest.raises(TypeError, match="origin is a str, not bytes"):
+        check_value("origin", value)
