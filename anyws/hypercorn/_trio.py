@@ -14,7 +14,7 @@ from .._session.wakeup import Wakeup
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 
-_BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+_BROKEN_STREAM = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
 class EngineTCPServer(EngineConnection, TCPServer):
@@ -37,7 +37,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
                 return await self._receive()
             with trio.fail_after(self.config.read_timeout):
                 return await self._receive()
-        except (*_BROKEN, trio.TooSlowError):
+        except (*_BROKEN_STREAM, trio.TooSlowError):
             return b""
 
     async def _receive(self) -> bytes:
@@ -70,7 +70,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
         try:
             if rest := memoryview(data)[self.send_nowait(data) :]:
                 await self.stream.send_all(rest)
-        except _BROKEN as exc:
+        except _BROKEN_STREAM as exc:
             raise ConnectionResetError("the connection is gone") from exc
         except BaseException:
             self.abort()
@@ -91,7 +91,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
             return False
         try:
             await self.stream.send_eof()
-        except (*_BROKEN, trio.BusyResourceError) as exc:
+        except (*_BROKEN_STREAM, trio.BusyResourceError) as exc:
             raise ConnectionResetError("the connection is gone") from exc
         return True
 
