@@ -12,7 +12,7 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 
-_BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+_BROKEN_STREAM = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
 class EngineTCPServer(EngineConnection, TCPServer):
@@ -35,7 +35,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
                 return await self._receive()
             with trio.fail_after(self.config.read_timeout):
                 return await self._receive()
-        except (*_BROKEN, trio.TooSlowError):
+        except (*_BROKEN_STREAM, trio.TooSlowError):
             return b""
 
     async def _receive(self) -> bytes:
@@ -58,7 +58,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
         try:
             if rest := memoryview(data)[self.send_nowait(data) :]:
                 await self.stream.send_all(rest)
-        except _BROKEN as exc:
+        except _BROKEN_STREAM as exc:
             raise ConnectionResetError("the connection is gone") from exc
         except BaseException:
             self.abort()
@@ -79,7 +79,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
             return False
         try:
             await self.stream.send_eof()
-        except (*_BROKEN, trio.BusyResourceError):
+        except (*_BROKEN_STREAM, trio.BusyResourceError):
             return False
         return True
 
