@@ -149,8 +149,9 @@ class Connection:
     # The ends
 
     def wake_all(self) -> None:
-        """Let nobody wait for what will not come any more."""
-        self.keepalive.end()
+        """Let no task wait for what will not come any more."""
+        if self.keepalive.pings:
+            self.keepalive.end()
         if self.streaming is not None:
             self.streaming.set()
 
@@ -209,27 +210,29 @@ class Connection:
     def reading_is_over(self) -> None:
         """Take note that nothing more will be read."""
         self.stage = self.stage.after(Step.READ)
-        self.close_inbound()
+        if not self.inbound.closed:
+            self.close_inbound()
         if self.read_done is not None:
             self.read_done.set()
 
     def writing_is_over(self) -> None:
         """Take note that nothing more will be written."""
         self.stage = self.stage.after(Step.WRITTEN)
-        self.outbound.discard()
+        if self.outbound.held or not self.outbound.closed:
+            self.outbound.discard()
         if self.written_done is not None:
             self.written_done.set()
-        self._linger()
+        if self.stage is Stage.LINGERING:
+            self._linger()
 
     def code_has_left(self) -> None:
         """Take note that the user's code has left the block."""
         self.stage = self.stage.after(Step.LEAVE)
-        self._linger()
+        if self.stage is Stage.LINGERING:
+            self._linger()
 
     def _linger(self) -> None:
-        """Behind the last write, wait for the peer's answer, if there is to be one."""
-        if self.stage is not Stage.LINGERING:
-            return
+        """Wait for the peer's answer, if there is to be one."""
         if self.answer_awaited:
             self.deadlines.await_answer(current_time())
             self.driver.rearm()
@@ -260,11 +263,6 @@ class Connection:
         return self.ending.failure is not None and self.held is not None
 
     # The deadlines
-
-    @property
-    def next_deadline(self) -> float:
-        """When there is something to do but to read and to write."""
-        return min(self.deadlines.next, self.keepalive.beat_at)
 
     def close_by(self, at: float) -> None:
         """Have the closing handshake end, at the latest."""

@@ -178,13 +178,19 @@ class Ending:
         Raises:
             RuntimeError: The cause is refused in this phase. Nothing has changed.
         """
-        before, self.phase = self.phase, next_phase(self.phase, cause)
-        if self.phase is before:
-            return
-        self._learn(info)
+        following = next_phase(self.phase, cause)
+        if following is not self.phase:
+            self._enter(following, info, error)
+
+    def _enter(
+        self, phase: Phase, info: CloseInfo, error: type[ConnectionClosed] | None
+    ) -> None:
+        before, self.phase = self.phase, phase
+        self.info = info
+        self._infos += (info,)
         if error is not None:
             self._error_type = error
-        if before is OPEN and self.phase in ALARMING:
+        if before is OPEN and self.alarmed:
             for watcher in self.watchers:
                 watcher.cancel()
 
@@ -199,13 +205,13 @@ class Ending:
         Raises:
             RuntimeError: A failure is refused in this phase. Nothing has changed.
         """
-        next_phase(self.phase, Cause.FAILURE)  # refuses first, changes then
-        if self.phase is OPEN:
-            self._ended_by = failure
+        following = next_phase(self.phase, Cause.FAILURE)
         self.failure = failure
         if defect:
             self.defect = failure
-        self.end(Cause.FAILURE, info)
+        if following is not self.phase:
+            self._ended_by = failure
+            self._enter(following, info, None)
 
     def explain(
         self, info: CloseInfo, error: type[ConnectionClosed] | None = None
@@ -219,20 +225,18 @@ class Ending:
         Raises:
             RuntimeError: A disconnect is refused in this phase. Nothing has changed.
         """
-        next_phase(self.phase, Cause.DISCONNECT)  # refuses first, changes then
+        following = next_phase(self.phase, Cause.DISCONNECT)
         self.defect = None
-        self.end(Cause.DISCONNECT, info, error)
+        if following is not self.phase:
+            self._enter(following, info, error)
 
     # What is learned later
 
     def learn_whether_clean(self, clean: bool | None) -> None:
         """Take note whether the peer has answered our closing frame."""
         if self.info is not None:
-            self._learn(replace(self.info, clean=clean))
-
-    def _learn(self, info: CloseInfo) -> None:
-        self.info = info
-        self._infos += (info,)
+            self.info = replace(self.info, clean=clean)
+            self._infos += (self.info,)
 
     def take_defect(self) -> BaseException | None:
         """Return the defect once, for the user to hear of."""

@@ -78,6 +78,7 @@ class Keepalive:
         stopwatch: The clock of the round trips, which may be a finer one.
 
     Attributes:
+        pings: Those under way; the first was sent first.
         beat_at: When the next ping of the keepalive is due, or its answer.
         latency: Seconds from the last answered ping to its pong; `None` before that.
     """
@@ -85,11 +86,11 @@ class Keepalive:
     __slots__ = (
         "_clock",
         "_overdue",
-        "_pings",
         "_stopwatch",
         "awaited",
         "beat_at",
         "latency",
+        "pings",
     )
 
     def __init__(
@@ -99,7 +100,7 @@ class Keepalive:
         self.latency: float | None = None
         self._clock = clock
         self._stopwatch = stopwatch
-        self._pings: tuple[Ping, ...] = ()  # under way; the first was sent first
+        self.pings: tuple[Ping, ...] = ()
         self.awaited = False
         self._overdue = False
 
@@ -125,7 +126,7 @@ class Keepalive:
             timeout: Seconds that the answer may take; `None`: for ever.
         """
         self.awaited, self._overdue = True, False
-        self._pings += (Ping(KEEPALIVE, self._stopwatch(), None),)
+        self.pings += (Ping(KEEPALIVE, self._stopwatch(), None),)
         self.beat_at = self._after(timeout)
 
     def postpone(self, timeout: float | None) -> None:
@@ -164,11 +165,11 @@ class Keepalive:
         Raises:
             RuntimeError: One with this payload is under way.
         """
-        for ping in self._pings:
+        for ping in self.pings:
             if ping.payload == payload and ping.over is not None:
                 raise RuntimeError(f"a ping with the payload {payload!r} is under way")
         ping = Ping(payload, self._stopwatch(), over)
-        self._pings += (ping,)
+        self.pings += (ping,)
         return ping
 
     def forget(self, ping: Ping) -> None:
@@ -176,11 +177,11 @@ class Keepalive:
 
         It is named by itself, as another one may have its payload by now.
         """
-        self._pings = tuple([other for other in self._pings if other is not ping])
+        self.pings = tuple([other for other in self.pings if other is not ping])
 
     def end(self) -> None:
         """Let nobody wait for an answer any more."""
-        for ping in self._pings:
+        for ping in self.pings:
             if ping.over is not None:
                 ping.over.set()
 
@@ -192,12 +193,12 @@ class Keepalive:
         Source: RFC 6455 section 5.5.3.
         """
         count = 0  # of the pings that are answered
-        for position, ping in enumerate(self._pings, 1):
+        for position, ping in enumerate(self.pings, 1):
             if ping.payload == payload:
                 count = position
         if not count:
             return False
-        pings, self._pings = self._pings[:count], self._pings[count:]
+        pings, self.pings = self.pings[:count], self.pings[count:]
         now, beat = self._stopwatch(), False
         for ping in pings:
             ping.latency = self.latency = now - ping.at

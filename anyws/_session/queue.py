@@ -253,15 +253,20 @@ class MessageQueue:
 
     def close(self) -> None:
         """Let nothing more in; what is in the queue can still be taken."""
+        if self.closed:
+            return
         self.closed = True
         if self._send is not None:
             self._send.close()
-        self.filled.wake()
-        self.room.wake()
+        if self.filled.waiting:
+            self.filled.wake()
+        if self.room.waiting:
+            self.room.wake()
 
     def discard(self) -> None:
         """Close the queue and let go of all that it holds."""
-        self.close()
+        if not self.closed:
+            self.close()
         while self.held:
             _, _, receipt = self.take_nowait()
             if receipt is not None:

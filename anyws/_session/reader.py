@@ -58,11 +58,20 @@ class Reader:
             with self.scope:
                 if self._aside is not None:
                     await checkpoint()  # the closing frame goes first
-                await self._take_in()
+                try:
+                    while not self._take(
+                        connection.held or await connection.receive_event()
+                    ):
+                        if connection.held is not None:
+                            await self._wait_for_room()
+                except Exception as exc:
+                    connection.lose(exc)
                 break
-            if self._time_is_up():
+            steps_aside = self._aside is not None and not self._aside.is_set()
+            if not steps_aside and self._time_is_up():
                 break
-            self.scope = CancelScope(deadline=connection.next_deadline, shield=True)
+            self.scope = CancelScope(shield=True)
+            connection.driver.rearm()
             if self._aside is not None:
                 self._aside.set()
         if self._aside is not None:
@@ -98,23 +107,17 @@ class Reader:
                 connection.close_by_rule(CloseCode.GOING_AWAY, "idle timeout")
         return False
 
-    async def _take_in(self) -> None:
-        connection, offer = self._connection, self._intake.offer
-        try:
-            while True:
-                event = connection.held
-                if event is None:
-                    event = await connection.receive_event()
-                kind = event["type"]
-                if kind != RECEIVE or connection.client_state is not CONNECTED:
-                    if self._change(event, kind):
-                        return
-                elif not offer(event, size_of(event)):
-                    connection.held = event  # a deadline may pass meanwhile
-                    await self._wait_for_room(event)
-                connection.held = None
-        except Exception as exc:
-            connection.lose(exc)
+    def _take(self, event: Event) -> bool:
+        """Take in an event, or hold it until it has room; true for the disconnect."""
+        connection, kind = self._connection, event["type"]
+        if kind != RECEIVE or connection.client_state is not CONNECTED:
+            return self._change(event, kind)
+        was_held = connection.held is not None
+        roomy = self._intake.offer(event, size_of(event))
+        connection.held = None if roomy else event
+        if roomy and was_held and connection.ending.failure is not None:
+            connection.hear_out()  # the time that the message was held did not count
+        return False
 
     def _change(self, event: Event, kind: str) -> bool:
         """Pass on what changes the client's state; true for its end."""
@@ -129,17 +132,11 @@ class Reader:
         connection.inbound.filled.wake()
         return False
 
-    async def _wait_for_room(self, event: Event) -> None:
-        """Wait until a message has room, or is not wanted any more."""
+    async def _wait_for_room(self) -> None:
+        """Wait until there may be room for what is held, or no use for it."""
         connection = self._connection
         connection.deadlines.await_nothing()  # the session keeps the peer waiting
         connection.driver.rearm()
         if connection.ending.failure is not None and connection.read_done is not None:
             connection.read_done.set()
         await connection.inbound.room.wait()
-        while not self._intake.offer(event, size_of(event)):
-            await connection.inbound.room.wait()
-        if connection.ending.failure is not None:
-            connection.hear_out()
-        else:
-            connection.await_message()

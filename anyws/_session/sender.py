@@ -8,7 +8,7 @@ from anyio import Event as Signal
 from anyio import Lock, WouldBlock
 
 from .._values.closing import CloseCode
-from .._values.events import Event, measured, outgoing
+from .._values.events import Event, checked_close, measured, outgoing
 from .._values.states import (
     ACCEPT,
     CLOSE,
@@ -61,7 +61,9 @@ class Sender:
             if not self._put(event, size):
                 await self._put_in_turn(event, size)
         elif kind == CLOSE:
-            await self._send_close(event)
+            sent = self._close(event)
+            if sent is not None:
+                await sent.wait()
         else:
             await self._send_handshake(event)
 
@@ -159,18 +161,19 @@ class Sender:
         if connection.ending.failure is not None:
             raise connection.ending.error()
 
-    async def _send_close(self, event: Event) -> None:
-        """Close, unless that is done; wait until the closing frame is sent."""
+    def _close(self, event: Event) -> Signal | None:
+        """Close, unless that is done; return what is set once the frame is sent."""
         connection = self._connection
         if (
-            connection.ending.info is None
-            and connection.application_state is not DISCONNECTED
+            connection.ending.info is not None
+            or connection.application_state is DISCONNECTED
         ):
-            event = outgoing(event, accepted=connection.accepted)
-            connection.close(event["code"], event["reason"])
-            if connection.stage.writes:
-                connection.written_done = Signal()
-                await connection.written_done.wait()
+            return None
+        event = checked_close(event, framed=connection.accepted)
+        connection.close(event["code"], event["reason"])
+        if connection.stage.writes:
+            connection.written_done = Signal()
+        return connection.written_done
 
     # Messages in parts
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Container
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import inf
 from typing import Final, TypeVar
 
 from anyio import (
@@ -231,17 +232,23 @@ class Session(AsyncContextManagerMixin):
 
     def _leave(self, outcome: BaseException | None) -> None:
         """End the connection by what left the user's code; the driver does the rest."""
-        self.end(outcome)
         connection = self.connection
-        if is_cancellation(outcome, get_cancelled_exc_class()):
+        if connection.ending.info is None:
+            self.end(outcome)
+        if outcome is not None and is_cancellation(outcome, get_cancelled_exc_class()):
             connection.deadlines.linger = min(
                 _CANCELLED_LINGER, connection.deadlines.linger
             )
-        connection.close_inbound()
-        connection.outbound.close()
-        connection.close_by(current_time() + connection.options.close_timeout)
-        listening = connection.stage.reads or connection.answering
-        if connection.ending.failure is not None or not listening:
+        if not connection.inbound.closed:
+            connection.close_inbound()
+        if not connection.outbound.closed:
+            connection.outbound.close()
+        if connection.deadlines.close_at == inf:
+            connection.close_by(current_time() + connection.options.close_timeout)
+        if connection.stage.writes and (
+            connection.ending.failure is not None
+            or not (connection.stage.reads or connection.answering)
+        ):
             connection.driver.stop_writing()  # there is no peer to write to
         connection.code_has_left()
 

@@ -34,9 +34,11 @@ class Tasks:
     def rearm(self) -> None:
         """Take note that a deadline of the connection has changed."""
         connection = self._connection
-        self._reader.scope.deadline = connection.next_deadline
-        if connection.deadlines.close_at != inf:
-            self._writer.scope.deadline = connection.deadlines.close_at
+        deadlines = connection.deadlines
+        first = min(deadlines.next, connection.keepalive.beat_at)
+        self._reader.scope.deadline = first
+        if deadlines.close_at != inf:
+            self._writer.scope.deadline = deadlines.close_at
 
     def stop_reading(self) -> None:
         """Read no more: nothing that is still to come matters."""

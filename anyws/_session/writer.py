@@ -40,40 +40,35 @@ class Writer:
         self._reader = reader
 
     async def run(self) -> None:
-        """Be the task."""
+        """Be the task: hand over what is queued until the queue is closed and empty."""
         connection = self._connection
+        outbound, frames = connection.outbound, connection.frames
+        woken = frames is not None  # by what came about before this task did
         with self.scope:
             try:
-                await self._hand_over()
+                while woken or outbound.held or not outbound.closed:
+                    if not outbound.held and not woken:
+                        await outbound.filled.wait()
+                        if frames is None:
+                            continue
+                    woken = False
+                    timeout = connection.options.send_timeout
+                    if timeout is not None:
+                        connection.await_send(timeout)
+                    if frames is None or outbound.event_first:
+                        await self._hand_over_event()
+                    else:
+                        await self._hand_over_messages(frames)
+                    if timeout is not None:
+                        connection.await_send(inf)
                 farewell = connection.ending.closing_frame
                 if farewell is not None and connection.stage.reads:
-                    if connection.frames is None:
+                    if frames is None:
                         await self._reader.step_aside()
                     await connection.send_event(farewell)
             except Exception as exc:
                 connection.lose(exc)
         connection.writing_is_over()
-
-    async def _hand_over(self) -> None:
-        """Hand over what is queued until the queue is closed and empty."""
-        connection = self._connection
-        outbound, frames = connection.outbound, connection.frames
-        woken = frames is not None  # by what came about before this task did
-        while woken or not (outbound.closed and not outbound.held):
-            if not outbound.held and not woken:
-                await outbound.filled.wait()
-                if frames is None:
-                    continue
-            woken = False
-            timeout = connection.options.send_timeout
-            if timeout is not None:
-                connection.await_send(timeout)
-            if frames is None or outbound.event_first:
-                await self._hand_over_event()
-            else:
-                await self._hand_over_messages(frames)
-            if timeout is not None:
-                connection.await_send(inf)
 
     async def _hand_over_event(self) -> None:
         connection = self._connection

@@ -68,7 +68,7 @@ def outgoing(
     if kind == ACCEPT:
         return _checked_accept(event, subprotocols)
     if kind == CLOSE:
-        return _checked_close(event, accepted)
+        return checked_close(event, framed=accepted)
     return event
 
 
@@ -105,13 +105,19 @@ def measured(event: Event) -> tuple[Event, int]:
     return {"type": SEND, "bytes": data}, len(data)
 
 
-def _checked_close(event: Event, accepted: bool) -> Event:
+def checked_close(event: Event, *, framed: bool) -> Event:
+    """Check a `websocket.close` event on its way to the server; repair its reason.
+
+    Args:
+        event: An ASGI message of the application.
+        framed: Whether its code and reason will stand in a closing frame.
+    """
     code = event.get("code")
     if code is None:
         code = CloseCode.NORMAL_CLOSURE
     return {
         "type": CLOSE,
-        "code": checked_code(code, framed=accepted),
+        "code": checked_code(code, framed=framed),
         "reason": fitted_reason(event.get("reason")),
     }
 
