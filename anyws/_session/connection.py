@@ -24,7 +24,7 @@ from .deadlines import LULL, Deadlines
 from .ending import Cause, Ending
 from .keepalive import KEEPALIVE, Keepalive
 from .queue import MessageQueue
-from .stage import Stage, Step
+from .stage import TRANSITIONS, Stage, Step
 from .stopwatch import stopwatch
 
 ChannelReceive: TypeAlias = Callable[[], Awaitable[Event]]
@@ -149,9 +149,8 @@ class Connection:
     # The ends
 
     def wake_all(self) -> None:
-        """Let no task wait for what will not come any more."""
-        if self.keepalive.pings:
-            self.keepalive.end()
+        """Let no task wait for what will not come: an answer to a ping, its turn."""
+        self.keepalive.end()
         if self.streaming is not None:
             self.streaming.set()
 
@@ -167,11 +166,13 @@ class Connection:
             state = next_state(Role.APPLICATION, self.application_state, CLOSE)
             self.application_state = state
         self.ending.end(cause, CloseInfo(int(code), reason, "local"), error)
-        self.wake_all()
-        self.close_inbound()
+        self.inbound.close()
         self.outbound.close()
-        self.close_by(current_time() + self.options.close_timeout)
+        self.deadlines.close_by(current_time() + self.options.close_timeout)
+        self.driver.rearm()
         if self.frames is not None:
+            self.wake_all()
+            self.frames.interrupt()
             self.frames.read_on()  # the peer's answer is behind what nothing will read
 
     def close_by_rule(
@@ -196,28 +197,30 @@ class Connection:
 
     def peer_left(self, event: Event) -> None:
         """The channel has delivered the disconnect."""
-        info = info_of(event)
+        info, ending = info_of(event), self.ending
         too_big = info.code == CloseCode.MESSAGE_TOO_BIG and info.initiator == "local"
         error = MessageTooBig if too_big and self.frames is not None else None
-        self.ending.explain(info, error)
-        if self.ending.ours and INFO in event:
-            self.ending.learn_whether_clean(info.clean)
-        self.wake_all()
+        ending.explain(info, error)
+        if ending.phase.ours and INFO in event:
+            ending.learn_whether_clean(info.clean)
         self.outbound.discard()
+        if self.frames is not None:
+            self.wake_all()
 
     # What comes to an end
 
     def reading_is_over(self) -> None:
         """Take note that nothing more will be read."""
-        self.stage = self.stage.after(Step.READ)
-        if not self.inbound.closed:
-            self.close_inbound()
+        self.stage = TRANSITIONS[self.stage][Step.READ]
+        self.inbound.close()
+        if self.frames is not None:
+            self.frames.interrupt()
         if self.read_done is not None:
             self.read_done.set()
 
     def writing_is_over(self) -> None:
         """Take note that nothing more will be written."""
-        self.stage = self.stage.after(Step.WRITTEN)
+        self.stage = TRANSITIONS[self.stage][Step.WRITTEN]
         if self.outbound.held or not self.outbound.closed:
             self.outbound.discard()
         if self.written_done is not None:
@@ -227,7 +230,7 @@ class Connection:
 
     def code_has_left(self) -> None:
         """Take note that the user's code has left the block."""
-        self.stage = self.stage.after(Step.LEAVE)
+        self.stage = TRANSITIONS[self.stage][Step.LEAVE]
         if self.stage is Stage.LINGERING:
             self._linger()
 
@@ -243,12 +246,6 @@ class Connection:
     def answer_awaited(self) -> bool:
         """Whether the peer is to answer our closing frame."""
         return self.accepted and self.ending.ours and not self.ending.explained
-
-    def close_inbound(self) -> None:
-        """Let nothing more in; the receiving task learns of it."""
-        self.inbound.close()
-        if self.frames is not None:
-            self.frames.interrupt()
 
     @property
     def answering(self) -> bool:

@@ -61,14 +61,25 @@ from .._values.states import CLOSE
 
 
 class Phase(Enum):
-    """What a connection has come to."""
+    """What a connection has come to.
 
-    OPEN = "open"
-    CLOSED = "closed"
-    FORCED = "forced"
-    LEFT = "left"
-    LOST = "lost"
-    REJECTED = "rejected"
+    Attributes:
+        title: Its name in a sentence.
+        ours: Whether the closing frame that begins the closing handshake is ours.
+        alarming: Whether the alarm sounds when an open connection gets there.
+    """
+
+    OPEN = ("open", False, False)
+    CLOSED = ("closed", True, False)
+    FORCED = ("forced", True, True)
+    LEFT = ("left", False, True)
+    LOST = ("lost", False, True)
+    REJECTED = ("rejected", False, False)
+
+    def __init__(self, title: str, ours: bool, alarming: bool) -> None:
+        self.title = title
+        self.ours = ours
+        self.alarming = alarming
 
 
 class Cause(Enum):
@@ -103,8 +114,6 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Cause, Phase]]] = {
     LOST: {Cause.DISCONNECT: LEFT, Cause.FAILURE: LOST},
     REJECTED: {},
 }
-OURS: Final = frozenset({CLOSED, FORCED})
-ALARMING: Final = frozenset({FORCED, LEFT, LOST})
 
 
 def next_phase(phase: Phase, cause: Cause) -> Phase:
@@ -116,7 +125,7 @@ def next_phase(phase: Phase, cause: Cause) -> Phase:
     following = TRANSITIONS[phase].get(cause)
     if following is None:
         raise RuntimeError(
-            f"a connection that is {phase.value} is not ended by a {cause.value}"
+            f"a connection that is {phase.title} is not ended by a {cause.value}"
         )
     return following
 
@@ -190,7 +199,7 @@ class Ending:
         self._infos += (info,)
         if error is not None:
             self._error_type = error
-        if before is OPEN and self.alarmed:
+        if before is OPEN and phase.alarming:
             for watcher in self.watchers:
                 watcher.cancel()
 
@@ -248,19 +257,19 @@ class Ending:
     @property
     def ours(self) -> bool:
         """Whether the closing frame that begins the closing handshake is ours."""
-        return self.phase in OURS
+        return self.phase.ours
 
     @property
     def closing_frame(self) -> Event | None:
         """The event of our closing frame, if the connection ends by it."""
-        if self.phase not in OURS or self.info is None:
+        if not self.phase.ours or self.info is None:
             return None
         return {"type": CLOSE, "code": self.info.code, "reason": self.info.reason}
 
     @property
     def alarmed(self) -> bool:
         """Whether the alarm has sounded."""
-        return self.phase in ALARMING
+        return self.phase.alarming
 
     @property
     def explained(self) -> bool:

@@ -67,13 +67,15 @@ class Reader:
                 except Exception as exc:
                     connection.lose(exc)
                 break
-            steps_aside = self._aside is not None and not self._aside.is_set()
-            if not steps_aside and self._time_is_up():
+            aside = self._aside
+            if aside is not None and not aside.is_set():
+                self.scope = CancelScope(deadline=self.scope.deadline, shield=True)
+                aside.set()
+            elif self._time_is_up():
                 break
-            self.scope = CancelScope(shield=True)
-            connection.driver.rearm()
-            if self._aside is not None:
-                self._aside.set()
+            else:
+                self.scope = CancelScope(shield=True)
+                connection.driver.rearm()
         if self._aside is not None:
             self._aside.set()
         connection.reading_is_over()

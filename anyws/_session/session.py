@@ -41,6 +41,7 @@ from .intake import Intake
 from .keepalive import Keepalive
 from .receiver import Receiver
 from .sender import Sender
+from .stage import Stage
 from .tasks import Tasks
 from .turns import Turns
 
@@ -239,15 +240,16 @@ class Session(AsyncContextManagerMixin):
             connection.deadlines.linger = min(
                 _CANCELLED_LINGER, connection.deadlines.linger
             )
+        stage = connection.stage
         if not connection.inbound.closed:
-            connection.close_inbound()
+            connection.inbound.close()
         if not connection.outbound.closed:
             connection.outbound.close()
-        if connection.deadlines.close_at == inf:
+        if connection.deadlines.close_at == inf and stage is not Stage.ENDED:
             connection.close_by(current_time() + connection.options.close_timeout)
-        if connection.stage.writes and (
+        if stage.writes and (
             connection.ending.failure is not None
-            or not (connection.stage.reads or connection.answering)
+            or not (stage.reads or connection.answering)
         ):
             connection.driver.stop_writing()  # there is no peer to write to
         connection.code_has_left()

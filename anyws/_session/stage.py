@@ -56,10 +56,6 @@ class Stage(Enum):
         self.writes = writes
         self.reads = reads
 
-    def after(self, step: Step) -> Stage:
-        """Return the stage that a step leads to."""
-        return TRANSITIONS[self][step]
-
 
 # stage -> step -> next stage
 TRANSITIONS: Final[Mapping[Stage, Mapping[Step, Stage]]] = {

@@ -52,11 +52,13 @@ class CloseInfo:
     clean: bool | None = None
 
 
+# What a closing frame may carry (RFC 6455 section 7.4).
+_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
+
+
 def may_be_sent(code: object) -> bool:
-    """Whether a closing frame may carry this code (RFC 6455 section 7.4)."""
-    if not isinstance(code, int):
-        return False
-    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+    """Whether a closing frame may carry this code."""
+    return isinstance(code, int) and code in _CODES
 
 
 def checked_code(code: object, *, framed: bool = True) -> int:
@@ -68,7 +70,7 @@ def checked_code(code: object, *, framed: bool = True) -> int:
     """
     if not isinstance(code, int):
         raise TypeError(f"a close code must be an int, not {type(code).__name__}")
-    if framed and not may_be_sent(code):
+    if framed and code not in _CODES:
         raise ValueError(
             f"close code {int(code)} must not be sent: "
             "use 1000-1003, 1007-1014 or 3000-4999"

@@ -49,7 +49,7 @@ WAYS: dict[Phase, list[Cause]] = {
     REJECTED: [REJECTION],
 }
 ENDED = [phase for phase in Phase if phase is not OPEN]
-IDS = [f"{phase.value}-{cause.value}" for phase, cause in CELLS]
+IDS = [f"{phase.title}-{cause.value}" for phase, cause in CELLS]
 
 
 class Broken(Exception):
@@ -101,7 +101,7 @@ def test_every_cell(phase: Phase, cause: Cause) -> None:
     if (phase, cause) in ALLOWED:
         assert next_phase(phase, cause) is ALLOWED[phase, cause]
         return
-    with pytest.raises(RuntimeError, match=f"{phase.value} is .* {cause.value}$"):
+    with pytest.raises(RuntimeError, match=f"{phase.title} is .* {cause.value}$"):
         next_phase(phase, cause)
 
 
