@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ import trustme
 from anyio.lowlevel import checkpoint
 from hypercorn.config import Config
 
+from anyws._frames.transport import Recipient
 from anyws.hypercorn._asyncio import EngineTCPServer
 from anyws.hypercorn._worker import Worker
 
@@ -64,13 +65,19 @@ class Taken:
     room: bool = True
     fault: Exception | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    ends: list[BaseException | None] = field(default_factory=list)
 
-    def __call__(self, data: bytes) -> bool:
+    def take_in(self, data: bytes) -> bool:
+        """Take it, or fail."""
         if self.fault is not None:
             raise self.fault
         self.data += data
         self.changed.set()
         return self.room
+
+    def take_end(self, exc: BaseException | None) -> None:
+        """Count the end, and keep what it is told of."""
+        self.ends.append(exc)
 
     async def until(self, size: int) -> None:
         """Wait until so many bytes were taken."""
@@ -99,10 +106,10 @@ class Pair:
         assert await self.connection.reader.readexactly(1) == b"?"
 
     @asynccontextmanager
-    async def pumping(self, take_in: Callable[[bytes], bool]) -> AsyncIterator[None]:
-        """Hand over what is read to `take_in`, until the connection has ended."""
+    async def pumping(self, recipient: Recipient) -> AsyncIterator[None]:
+        """Hand over what is read to a recipient, until the connection has ended."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.connection.pump, take_in)
+            tasks.start_soon(self.connection.pump, recipient)
             await anyio.wait_all_tasks_blocked()
             yield
 
@@ -166,7 +173,7 @@ async def test_an_end_that_came_early_is_the_end(contexts: Contexts) -> None:
         await pair.early(b"early")
         pair.connection.reader.feed_eof()
         await pair.connection.pump(taken)
-        assert taken.data == b"early"
+        assert (taken.data, taken.ends) == (b"early", [None])
 
 
 async def test_an_error_that_came_early_is_the_end(contexts: Contexts) -> None:
@@ -185,7 +192,7 @@ async def test_the_peers_end_is_the_end(contexts: Contexts, how: str) -> None:
             pair.writer.write(b"last")
             await taken.until(4)
             getattr(pair.writer.transport, how)()
-        assert taken.data == b"last"
+        assert (taken.data, taken.ends) == (b"last", [None])
 
 
 async def test_our_own_end_is_the_end(contexts: Contexts) -> None:
@@ -224,6 +231,7 @@ async def test_a_fault_ends_the_connections_task(contexts: Contexts) -> None:
         pair.writer.write(b"one")
         with pytest.raises(LookupError):
             await pump
+        assert taken.ends == [taken.fault]
         taken.fault = None
         pair.writer.write(b"two")
         pair.leave()
@@ -237,19 +245,23 @@ async def test_the_stream_may_ask_anyio(contexts: Contexts) -> None:
     async with connected(contexts) as pair:
         times = []
 
-        def take_in(data: bytes) -> bool:
-            times.append(anyio.current_time())
-            pair.leave()
-            return True
+        class Asking(Taken):
+            def take_in(self, data: bytes) -> bool:
+                times.append(anyio.current_time())
+                pair.leave()
+                return True
+
+            def take_end(self, exc: BaseException | None) -> None:
+                times.append(anyio.current_time())
 
         # A context such as Hypercorn's tasks have: AnyIO has not started them.
         pump = asyncio.get_running_loop().create_task(
-            pair.connection.pump(take_in), context=Context()
+            pair.connection.pump(Asking()), context=Context()
         )
         await anyio.wait_all_tasks_blocked()
         pair.writer.write(b"one")
         await pump
-        assert len(times) == 1
+        assert len(times) == 2
 
 
 async def test_writing_waits_for_the_peer(contexts: Contexts) -> None:
@@ -293,7 +305,7 @@ async def test_a_silent_peer_is_given_up(contexts: Contexts) -> None:
         taken = Taken()
         await pair.early(b"early")
         await pair.connection.pump(taken)
-        assert taken.data == b"early"
+        assert (taken.data, taken.ends) == (b"early", [None])
 
 
 async def test_every_read_starts_the_time_anew(contexts: Contexts) -> None:

@@ -43,7 +43,7 @@ WINGS: Final = {
         "session",
     ),
     "_messages": ("disconnect_scope", "object_stream", "verbs", "parts"),
-    "_frames": ("codec", "frame_channel", "transport", "event_loop"),
+    "_frames": ("codec", "transport", "frame_channel", "event_loop"),
     "_server": (
         "handshake",
         "drain",

@@ -9,7 +9,6 @@ of a client whose stream leads to a server.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Self
 
@@ -125,7 +124,7 @@ class WiredChannel(Channel):
     """
 
     clean: bool | None = True  # an answer to our close is seen
-    write_nowait: Callable[[bytes], int] | None = None
+    sends_at_once = False
 
     def __init__(self, *events: Event) -> None:
         super().__init__()
@@ -140,13 +139,7 @@ class WiredChannel(Channel):
         self._client = Codec(Side.CLIENT, max_message_bytes=LARGE)
         self._left = False  # either end has closed
         self.ends = self.resumes = 0
-        self.wire = FrameChannel(
-            self._write,
-            self.write_nowait,
-            self._answer,
-            self._ended,
-            self._resumed,
-        )
+        self.wire = FrameChannel(WiredOutlet(self), self._answer, self._ended)
         self.wire.post({"type": "websocket.connect"})
         self.arrive(*events)
 
@@ -178,13 +171,19 @@ class WiredChannel(Channel):
     def _ended(self) -> None:
         self.ends += 1
 
-    def _resumed(self) -> None:
+    def go_on_reading(self) -> None:
+        """Read what the transport holds back."""
         self.resumes += 1
         self.read()
 
-    async def _write(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
+        """Write, once the test lets it."""
         await self._pass_gate({"type": "bytes", "bytes": data})
         self._written(data)
+
+    def write_nowait(self, data: bytes) -> int:
+        """Write nothing."""
+        return 0
 
     def _written(self, data: bytes) -> None:
         self.writes.append(data)
@@ -235,6 +234,30 @@ class WiredChannel(Channel):
         return WiredWebSocket(self.wire, Options(**options))
 
 
+class WiredOutlet:
+    """Where a wired channel's frames are written.
+
+    Attributes:
+        sends_at_once: As the channel has it.
+    """
+
+    def __init__(self, channel: WiredChannel) -> None:
+        self.sends_at_once = channel.sends_at_once
+        self._channel = channel
+
+    async def send_all(self, data: bytes) -> None:
+        """Write."""
+        await self._channel.write(data)
+
+    def send_nowait(self, data: bytes) -> int:
+        """Write what can be written now."""
+        return self._channel.write_nowait(data)
+
+    def resume(self) -> None:
+        """Go on reading."""
+        self._channel.go_on_reading()
+
+
 class EagerChannel(WiredChannel):
     """One whose transport writes at once what it can, and has the rest waited for.
 
@@ -242,6 +265,7 @@ class EagerChannel(WiredChannel):
         most: How many bytes it can write at once.
     """
 
+    sends_at_once = True
     most = LARGE
 
     def write_nowait(self, data: bytes) -> int:

@@ -38,13 +38,7 @@ class ClientChannel(FrameChannel):
     )
 
     def __init__(self, transport: StreamTransport, rest: bytes = b"") -> None:
-        super().__init__(
-            transport.send_all,
-            transport.write_nowait,
-            self._refuse,
-            _nothing,
-            self._go_on_reading,
-        )
+        super().__init__(transport, self._refuse, _nothing)
         self._transport = transport
         self._early = rest
         self._handed = False  # what is read is handed to us
@@ -76,7 +70,7 @@ class ClientChannel(FrameChannel):
                 waited = self.session.waiting
                 self._take(data)
                 lend = waited and not self.session.waiting
-                self._lent = self._came_back = lend and transport.interrupt is not None
+                self._lent = self._came_back = lend and transport.interruptible
         return self._events.pop(0)
 
     async def _wait_for_stream(self) -> None:
@@ -110,9 +104,9 @@ class ClientChannel(FrameChannel):
             self._error = exc
             self._arrived.wake()
 
-    def _go_on_reading(self) -> None:
+    def _resume_reading(self) -> None:
         self.interrupt()
-        self._transport.resume()
+        super()._resume_reading()
 
     def fetch(self) -> Awaitable[None] | None:
         """Read, in the task that receives; `None`: somebody else does."""
@@ -139,7 +133,7 @@ class ClientChannel(FrameChannel):
     def interrupt(self) -> None:
         """Have the session's reader read again, and who receives look at its buffer."""
         self._came_back = False
-        if self._fetching and self._transport.interrupt is not None:
+        if self._fetching:
             self._transport.interrupt()
         self._arrived.wake()
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Final, cast
 
 from anyio.abc import ByteStream
 from anyio.lowlevel import RunVar
 
-from .transport import Reader, StreamTransport
+from .transport import Recipient, StreamTransport
 
 try:
     from sniffio import current_async_library_cvar
@@ -26,7 +25,7 @@ _buffer: Final[RunVar[memoryview]] = RunVar("anyws_read_buffer")
 
 
 class Inlet(asyncio.BufferedProtocol):
-    """Takes what is read straight to a stream, in the event loop's own callback.
+    """Hands what is read straight to a recipient, in the event loop's own callback.
 
     In the place of asyncio's StreamReaderProtocol it saves a turn of the loop for each
     read, and the 256 KiB that asyncio allocates for it: the connections of a loop
@@ -34,60 +33,67 @@ class Inlet(asyncio.BufferedProtocol):
     that stood here, which the connection's StreamWriter asks.
 
     Args:
-        transport: The connection's.
-        take_in: Takes what was read; false: no more, until `resume`.
-        timeout: Seconds of silence after which to give up.
+        transport: The event loop's, of this connection.
+        recipient: Is called in a context in which AnyIO knows its event loop.
+        timeout: Seconds of silence after which there is nothing more to read; the time
+            in which the recipient has no room does not count.
 
     Attributes:
-        context: In which it is called.
-        ended: Done at the end of what can be read; has what `take_in` raised.
-        limit: When to give up.
+        ended: Done at the end of what can be read; has what the recipient raised.
     """
 
     __slots__ = (
-        *("_buffer", "_replaced", "_take_in", "_timeout", "_transport"),
-        *("context", "ended", "limit"),
+        *("_buffer", "_context", "_recipient", "_replaced", "_take_in", "_timeout"),
+        *("_timer", "_transport", "ended"),
     )
 
     def __init__(
         self,
         transport: asyncio.WriteTransport,
-        take_in: Callable[[bytes], bool],
-        timeout: float | None,
+        recipient: Recipient,
+        timeout: float | None = None,
     ) -> None:
-        self.limit: asyncio.Timeout
         # Both directions are one object, which `asyncio.StreamWriter` types as half.
         self._transport = cast("asyncio.Transport", transport)
         self._buffer = _read_buffer()
-        self.context = _context()
-        self._take_in = take_in
+        self._context = _context()
+        self._recipient = recipient
+        self._take_in = recipient.take_in
         self._timeout = timeout
+        self._timer: asyncio.TimerHandle | None = None
         self._replaced = cast("asyncio.Protocol", transport.get_protocol())
         self.ended = asyncio.get_running_loop().create_future()
+        self.ended.add_done_callback(self._tell_the_end, context=self._context)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Say where to read to."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read to the stream; what goes wrong ends this connection."""
+        """Hand over what was read; what the recipient raises is the end."""
         if self.ended.done():
             return
         try:
             data = bytes(self._buffer[:nbytes])
-            more = self.context.run(self._take_in, data)
+            more = self._context.run(self._take_in, data)
         except Exception as exc:
             self.ended.set_exception(exc)
         else:
             self.go_on(more)
 
     def go_on(self, more: bool) -> None:
-        """Read on, or do not; time that is spent not reading does not count."""
+        """Read on, or do not; the time of silence begins anew, or stands still."""
         if not more:
             self._transport.pause_reading()
-        if self._timeout is not None and not self.ended.done():
-            now = asyncio.get_running_loop().time()
-            self.limit.reschedule(now + self._timeout if more else None)
+        if self._timeout is not None:
+            self._stop_timer()
+            if more and not self.ended.done():
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(self._timeout, self.end)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def resume(self) -> None:
         """Go on reading."""
@@ -108,6 +114,11 @@ class Inlet(asyncio.BufferedProtocol):
         """Take note of the end, unless that is done."""
         if not self.ended.done():
             self.ended.set_result(None)
+
+    def _tell_the_end(self, ended: asyncio.Future[None]) -> None:
+        self._stop_timer()
+        if not ended.cancelled():  # else the connection's task was, which awaits it
+            self._recipient.take_end(ended.exception())
 
     def pause_writing(self) -> None:
         """Have `StreamWriter.drain` wait."""
@@ -137,15 +148,15 @@ class LoopTransport(StreamTransport):
         transport: The event loop's.
     """
 
+    sends_at_once = os.name == "posix"
+
     def __init__(self, stream: ByteStream, transport: Any) -> None:
         super().__init__(stream)
         self._transport: asyncio.Transport = transport
         self._inlet: Inlet | None = None
         self._fileno: int = transport.get_extra_info("socket").fileno()
-        if os.name == "posix":
-            self.write_nowait = self._write_nowait
 
-    def _write_nowait(self, data: bytes) -> int:
+    def send_nowait(self, data: bytes) -> int:
         """Write what the kernel takes, if nothing is waiting.
 
         The transport would take it all, and nobody could tell that the peer is stalled.
@@ -158,21 +169,18 @@ class LoopTransport(StreamTransport):
         except OSError:  # it would block; or is broken, which the next call will say
             return 0
 
-    def read_to(self, reader: Reader) -> bool:
-        """Take the place of AnyIO's protocol, and what it has read."""
+    def read_to(self, recipient: Recipient) -> bool:
+        """Take the place of AnyIO's protocol, and hand over what that has read."""
         transport = self._transport
         stood: Any = transport.get_protocol()
         queue = getattr(stood, "read_queue", None)
         if queue is None:
             return False
-        inlet = self._inlet = Inlet(transport, reader.take_in, None)
-        inlet.ended.add_done_callback(
-            lambda ended: reader.take_end(ended.exception()), context=inlet.context
-        )
+        inlet = self._inlet = Inlet(transport, recipient)
         transport.set_protocol(inlet)
         more = True
         while queue:
-            more = reader.take_in(queue.popleft())
+            more = recipient.take_in(queue.popleft())
         if stood.is_at_eof or transport.is_closing():
             inlet.end()
         elif more:
@@ -180,7 +188,7 @@ class LoopTransport(StreamTransport):
         return True
 
     def resume(self) -> None:
-        """Hand over what is read again."""
+        """Go on reading, once `read_to` has begun it."""
         if self._inlet is not None:
             self._inlet.resume()
 

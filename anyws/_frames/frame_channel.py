@@ -23,6 +23,7 @@ from .._values.closing import CloseCode, CloseInfo
 from .._values.events import FRAGMENT, INFO, Event, size_of
 from .._values.states import CLOSE, DISCONNECT
 from .codec import Codec
+from .transport import Outlet
 
 # The read-ahead: messages, and bytes of payload, after which reading stops. What one
 # read finds is kept whole, so compressed reads are looked at in slices.
@@ -43,14 +44,12 @@ class FrameChannel:
     """One connection's frames, as the channel of its session.
 
     Args:
-        write: Writes bytes to the transport; raises OSError once that is broken.
-        write_nowait: Writes what can be written without waiting, and returns how many
-            bytes that was; `None` where the transport has no such thing.
+        outlet: Where the frames are written.
         answer: Sends an event of the opening handshake.
         ended: Called once, when the peer has closed, gone or broken the rules.
-        resumed: Called when `paused` ends.
 
     Attributes:
+        outlet: The same; it may be replaced by another one between two writes.
         session: The session of this channel; to be set before anything is received.
         paused: Whether to read no more for now.
     """
@@ -68,30 +67,24 @@ class FrameChannel:
         "_flushed",
         "_flushing",
         "_rest",
-        "_resumed",
         "_sliced",
         "_unfed",
-        "_write",
-        "_write_nowait",
+        "outlet",
         "paused",
         "session",
     )
 
     def __init__(
         self,
-        write: Callable[[bytes], Awaitable[None]],
-        write_nowait: Callable[[bytes], int] | None,
+        outlet: Outlet,
         answer: Callable[[Event], Awaitable[None]],
         ended: Callable[[], None],
-        resumed: Callable[[], None],
     ) -> None:
         self.session: Session
         self.paused = False
-        self._write = write
-        self._write_nowait = write_nowait
+        self.outlet = outlet
         self._answer = answer
         self._ended: Callable[[], None] | None = ended
-        self._resumed = resumed
         self._codec: Codec | None = None
         self._sliced = False
         self._unfed = b""  # read, and not looked at yet
@@ -194,7 +187,10 @@ class FrameChannel:
             self._look_for_the_end(codec)
         if self.paused and not self._full:
             self.paused = False
-            self._resumed()
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        self.outlet.resume()
 
     # For the session
 
@@ -238,10 +234,10 @@ class FrameChannel:
 
     def send_nowait(self, event: Event) -> bool:
         """Frame and write a message, unless others wait; what is left of it is kept."""
-        codec, write = self._codec, self._write_nowait
+        codec, outlet = self._codec, self.outlet
         if (
             codec is None
-            or write is None
+            or not outlet.sends_at_once
             or not codec.open
             or self._ahead
             or self._rest
@@ -250,7 +246,7 @@ class FrameChannel:
             return False
         codec.send(event)
         data = codec.take()
-        written = write(data)
+        written = outlet.send_nowait(data)
         if written < len(data):
             self._rest = data[written:]
             self.session.wake_writer()
@@ -267,7 +263,7 @@ class FrameChannel:
         try:
             while data := self._rest + self._codec.take():
                 self._rest = b""
-                await self._write(data)
+                await self.outlet.send_all(data)
                 if self.paused:
                     self._go_on()  # and write the answers to what is found
         finally:

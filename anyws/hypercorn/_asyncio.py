@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import cast
 
 from hypercorn.asyncio import run as stock
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 
 from .._frames.event_loop import Inlet
+from .._frames.transport import Recipient
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 
@@ -23,7 +23,13 @@ class EngineTCPServer(EngineConnection, TCPServer):
     _inlet: Inlet | None = None
 
     async def receive(self) -> bytes:
-        """Return what was read; empty at the end, however it came."""
+        """Wait for bytes to read; empty at the end, however it came.
+
+        After `read_to` wait for the end, and raise what the recipient has raised.
+        """
+        if self._inlet is not None:
+            await self._inlet.ended
+            return b""
         try:
             if self.config.read_timeout is None:
                 return await self.reader.read(MAX_RECV)
@@ -32,29 +38,24 @@ class EngineTCPServer(EngineConnection, TCPServer):
         except OSError:  # TimeoutError and SSLError among them
             return b""
 
-    async def pump(self, take_in: Callable[[bytes], bool]) -> None:
-        """Hand over what is read; this task only waits for the end."""
+    def read_to(self, recipient: Recipient) -> bool:
+        """Take the place of asyncio's protocol, and hand over what that has read.
+
+        False: the end has been read already, and `receive` returns it.
+        """
         more = True
         try:
-            while (data := self._receive_nowait()) is not None:
-                if not data:
-                    return
-                more = take_in(data)  # all of it: nobody else will ask for the rest
+            while data := self._receive_nowait():
+                more = recipient.take_in(data)  # all of it: nothing else will
         except OSError:
-            return
-        transport, timeout = self.writer.transport, self.config.read_timeout
-        self._inlet = inlet = Inlet(transport, take_in, timeout)
+            return False
+        if data is not None:
+            return False
+        transport = self.writer.transport
+        self._inlet = inlet = Inlet(transport, recipient, self.config.read_timeout)
         transport.set_protocol(inlet)
-        if timeout is None:
-            inlet.go_on(more)
-            await inlet.ended
-            return
-        try:
-            async with asyncio.timeout(timeout) as inlet.limit:
-                inlet.go_on(more)
-                await inlet.ended
-        except TimeoutError:
-            pass
+        inlet.go_on(more)
+        return True
 
     def _receive_nowait(self) -> bytes | None:
         """Return what was read already; empty at the end, `None` if there is nothing.
@@ -75,7 +76,11 @@ class EngineTCPServer(EngineConnection, TCPServer):
             self._inlet.resume()
 
     async def send_all(self, data: bytes) -> None:
-        """Write; a cancelled call leaves the rest to the transport."""
+        """Write; raise OSError once that is not possible any more.
+
+        Cancellation:
+            All of it is written: the event loop's transport goes on by itself.
+        """
         if self.writer.is_closing():
             raise ConnectionResetError("the connection is gone")
         self.writer.write(data)
@@ -87,12 +92,12 @@ class EngineTCPServer(EngineConnection, TCPServer):
         if transport.is_closing() or transport.get_write_buffer_size():
             return 0
         if len(data) > _AT_ONCE_BYTES:
-            return 0  # the writer waits for it, and so notices a peer that is stalled
+            return 0  # the writer task waits for it, and so notices a stalled peer
         transport.write(data)
         return len(data)
 
     async def send_eof(self) -> bool:
-        """End our half of the connection; false: that cannot be done under TLS."""
+        """End our half of the connection; false: it is under TLS, or closing."""
         try:
             self.writer.write_eof()
         except (NotImplementedError, RuntimeError):  # TLS; uvloop: it is closing
@@ -100,7 +105,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
         return True
 
     def abort(self) -> None:
-        """End the connection now: who waits to send or receive is told."""
+        """End the connection now: tasks that wait to send or receive are told."""
         self.writer.transport.abort()
 
     async def _close(self) -> None:

@@ -4,12 +4,11 @@ Hypercorn makes a `WSStream` for each opening handshake, over HTTP/1.1 and HTTP/
 and tells it what comes in. This one hosts a session round every application, so that an
 unchanged Starlette application has its guarantees; `anyws.WebSocket` joins that session
 through the scope's extensions. Over HTTP/1.1 the connection belongs to the stream from
-the handshake on, and hands whole reads to the channel (`pump`).
+the handshake on, and whole reads go to the channel (`read_from`).
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from time import time
 from typing import Any, cast
@@ -33,6 +32,7 @@ from hypercorn.utils import valid_server_name
 
 from .._frames.codec import Codec, Side
 from .._frames.frame_channel import FrameChannel
+from .._frames.transport import Transport
 from .._server.guard import host
 from .._server.handshake import HandshakeRefusal, Headers, ServerHandshake
 from .._session.session import EXTENSION, Session
@@ -45,41 +45,19 @@ _CONNECTED = ASGIWebsocketState.CONNECTED
 _OVER = ASGIWebsocketState.HTTPCLOSED
 
 
-class Transport(ABC):
-    """A connection that a stream has for itself."""
-
-    @abstractmethod
-    async def pump(self, take_in: Callable[[bytes], bool]) -> None:
-        """Hand over all that is read, to the end, however it comes.
-
-        Args:
-            take_in: Takes what was read; false: no more, for now, until `resume`.
-        """
-
-    @abstractmethod
-    def resume(self) -> None:
-        """Go on reading."""
-
-    @abstractmethod
-    async def send_all(self, data: bytes) -> None:
-        """Write; raise OSError once that is not possible any more."""
-
-    @abstractmethod
-    def send_nowait(self, data: bytes) -> int:
-        """Write what can be written without waiting; return how many bytes it was."""
-
-    @abstractmethod
-    async def send_eof(self) -> bool:
-        """End our half of the connection; false: that cannot be done under TLS."""
-
-
 class EngineStream(WSStream):
     """A WebSocket, from its opening handshake to its end.
+
+    As long as it has no connection for itself it is the outlet of its own frames, and
+    writes them through Hypercorn's protocol object. With one, it is the recipient of
+    what that reads.
 
     Attributes:
         channel: Where its frames are.
         on_resume: Called when `paused` ends.
     """
+
+    sends_at_once = True  # framed at once, although it is the writer task that writes
 
     def __init__(
         self,
@@ -97,11 +75,9 @@ class EngineStream(WSStream):
             app, config, context, task_group, ssl, client, server, send, stream_id
         )
         self.worker = worker_of(config)
-        self.channel = FrameChannel(
-            self._write, self._write_nowait, self._answer, self._ended, self._resumed
-        )
+        self.channel = FrameChannel(self, self._answer, self._ended)
         self.on_resume: Callable[[], None] | None = None
-        self._transport: Transport | None = None
+        self._transport: Transport | None = None  # a connection for itself
         self._opening: ServerHandshake
         self._finishing = False
         self._gone = Signal()  # the peer has ended its half
@@ -128,22 +104,36 @@ class EngineStream(WSStream):
             self.closed = True
             self.channel.receive_eof(aborted=True)
             self._gone.set()
-            self._resumed()
+            self.channel.outlet.resume()
 
-    async def pump(self, transport: Transport) -> None:
-        """Read a connection that is the stream's alone, to its end."""
-        self._transport = transport
-        await transport.pump(self._take_in)
-        self.channel.receive_eof()
-        self._gone.set()
+    def read_from(self, transport: Transport) -> None:
+        """Have a connection for itself: its frames go there, and come from there."""
+        self._transport = self.channel.outlet = transport
 
-    def _take_in(self, data: bytes) -> bool:
+    def take_in(self, data: bytes) -> bool:
+        """Take in what the connection has read; false: no more, for now."""
         self.channel.receive_data(data)
         return not self.paused
 
-    def _resumed(self) -> None:
-        if self._transport is not None:
-            self._transport.resume()
+    def take_end(self, exc: BaseException | None) -> None:
+        """Take in the end of the connection; a defect ends the connection's task."""
+        if exc is None:
+            self.channel.receive_eof()
+            self._gone.set()
+
+    # The outlet without a connection of its own
+
+    async def send_all(self, data: bytes) -> None:
+        """Write through Hypercorn, unless the stream has ended."""
+        if not self.closed:
+            await self.send(Data(self.stream_id, data))
+
+    def send_nowait(self, data: bytes) -> int:
+        """Write nothing: Hypercorn has no such call."""
+        return 0
+
+    def resume(self) -> None:
+        """Have Hypercorn's protocol object hand in what waits there."""
         if self.on_resume is not None:
             self.on_resume()
 
@@ -308,14 +298,5 @@ class EngineStream(WSStream):
             pass
         await self.send(StreamClosed(self.stream_id))
 
-    def _write_nowait(self, data: bytes) -> int:
-        return 0 if self._transport is None else self._transport.send_nowait(data)
-
     async def _half_close(self) -> bool:
         return self._transport is not None and await self._transport.send_eof()
-
-    async def _write(self, data: bytes) -> None:
-        if self._transport is not None:
-            await self._transport.send_all(data)
-        elif not self.closed:
-            await self.send(Data(self.stream_id, data))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import cached_property
 
 import trio
 from hypercorn.trio import run as stock
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
-from .._session.wakeup import Wakeup
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 
@@ -31,7 +29,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
         return self.stream.socket if plain else None
 
     async def receive(self) -> bytes:
-        """Return what was read; empty at the end, however it came."""
+        """Wait for bytes to read; empty at the end, however it came."""
         try:
             if self.config.read_timeout is None:
                 return await self._receive()
@@ -51,22 +49,12 @@ class EngineTCPServer(EngineConnection, TCPServer):
                 continue  # it was not
         return b""  # closed by another task
 
-    async def pump(self, take_in: Callable[[bytes], bool]) -> None:
-        """Hand over what is read, in this task, and wait while there is no room."""
-        while data := await self.receive():
-            if not take_in(data):
-                await self._room.wait()
-
-    def resume(self) -> None:
-        """Go on reading."""
-        self._room.wake()
-
-    @cached_property
-    def _room(self) -> Wakeup:
-        return Wakeup()
-
     async def send_all(self, data: bytes) -> None:
-        """Write; a cancelled call ends the connection, as a frame may be torn."""
+        """Write; raise OSError once that is not possible any more.
+
+        Cancellation:
+            Some, all or none of it is written: the connection is ended.
+        """
         try:
             if rest := memoryview(data)[self.send_nowait(data) :]:
                 await self.stream.send_all(rest)
@@ -86,17 +74,17 @@ class EngineTCPServer(EngineConnection, TCPServer):
             return 0
 
     async def send_eof(self) -> bool:
-        """End our half of the connection; false: that cannot be done under TLS."""
+        """End our half of the connection; false: it is under TLS, or broken."""
         if not hasattr(self.stream, "send_eof"):
             return False
         try:
             await self.stream.send_eof()
-        except (*_BROKEN, trio.BusyResourceError) as exc:
-            raise ConnectionResetError("the connection is gone") from exc
+        except (*_BROKEN, trio.BusyResourceError):
+            return False
         return True
 
     def abort(self) -> None:
-        """End the connection now: who waits to send or receive is told."""
+        """End the connection now: tasks that wait to send or receive are told."""
         stream = getattr(self.stream, "transport_stream", self.stream)
         stream.socket.close()
 
