@@ -58,6 +58,7 @@ WINGS: Final = {
         "handshake",
         "dial",
         "retry",
+        "who_reads",
         "client_channel",
         "websocket",
         "reconnect",
@@ -111,6 +112,7 @@ PURE: Final = (
     "_session.ending",
     "_session.deadlines",
     "_client.url",
+    "_client.who_reads",
     "_cli.console",
 )
 BACKENDS: Final = frozenset({"asyncio", "trio", "sniffio"})

@@ -30,11 +30,15 @@ class DirectChannel(Protocol):
     def deliver(self) -> None:
         """Hand over, by `feed`, what had no room before."""
 
-    def fetch(self) -> Awaitable[None] | None:
-        """Read, in the task that receives; `None`: somebody else does."""
+    def read_in_receiving_task(self) -> Awaitable[None] | None:
+        """Return what the receiving task is to await, to read the transport itself.
+
+        It is time to look at the queue after that, whether or not a message was found.
+        `None`: the transport is read elsewhere, and the queue tells.
+        """
 
     def interrupt(self) -> None:
-        """Have who reads by `fetch` look at its buffer."""
+        """Have a receiving task that reads the transport look at its queue now."""
 
     def part(self) -> Event | None:
         """Have the message under way come in parts; return what has come of it."""
