@@ -252,12 +252,12 @@ class FrameChannel:
                 self._flushed.set()
                 self._flushed = None
 
-    def fetch(self) -> Awaitable[None] | None:
-        """Read, in the task that receives; `None`: somebody else does."""
+    def read_in_receiving_task(self) -> Awaitable[None] | None:
+        """Return `None`: a receiving task does not read the transport."""
         return None
 
     def interrupt(self) -> None:
-        """Have who reads by `fetch` look at its buffer."""
+        """Do nothing: no receiving task reads the transport."""
 
     def part(self) -> Event | None:
         """Have the message under way come in parts; return what has come of it.

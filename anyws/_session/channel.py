@@ -81,11 +81,15 @@ class DirectChannel(Protocol):
     def read_on(self) -> None:
         """Go on reading, if `inbox` has room again."""
 
-    def fetch(self) -> Awaitable[None] | None:
-        """Read, in the receiving task; `None`: another task does."""
+    def read_in_receiving_task(self) -> Awaitable[None] | None:
+        """Return what the receiving task is to await, to read the transport itself.
+
+        It is time to look at the queue after that, whether or not a message was found.
+        `None`: the transport is read elsewhere, and the queue tells.
+        """
 
     def interrupt(self) -> None:
-        """Have a receiving task that reads by `fetch` look at its queue."""
+        """Have a receiving task that reads the transport look at its queue now."""
 
     def part(self) -> Event | None:
         """Have the message under way come in parts; return what has come of it."""

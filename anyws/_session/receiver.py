@@ -89,8 +89,9 @@ class Receiver:
     def _filled(self) -> Awaitable[None]:
         """Wait, when awaited, for something to take; it is time to look again then."""
         connection = self._connection
-        fetched = None if connection.frames is None else connection.frames.fetch()
-        return connection.inbound.filled.wait() if fetched is None else fetched
+        frames = connection.frames
+        read = None if frames is None else frames.read_in_receiving_task()
+        return connection.inbound.filled.wait() if read is None else read
 
     async def _wait_for_receiver(self) -> None:
         """Give a receiver a turn to let go: on asyncio one just cancelled needs it."""

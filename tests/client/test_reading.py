@@ -1,8 +1,8 @@
 """Who reads a client's stream: what is lent to who receives always comes back.
 
 Where no event loop does, the task that receives reads a socket itself while it keeps
-coming. With the term of an hour, nothing but an event brings the stream back to the
-session's reader.
+coming. With an hour between two looks of the session's reader task, nothing but an
+event brings the stream back to it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Receiving: TypeAlias = Callable[
 
 
 @pytest.fixture(autouse=True)
-def term(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give who receives an hour to come back."""
-    monkeypatch.setattr("anyws._client.client_channel._TERM", HOUR)
+def look_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the reader task look only once an hour whether a receiving task reads."""
+    monkeypatch.setattr("anyws._client.client_channel._LOOK_INTERVAL", HOUR)
 
 
 def text(payload: str) -> bytes:
@@ -181,7 +181,7 @@ async def test_the_stream_is_not_lent_for_long(
     receiving: Receiving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who does not come back in time need not: the end is seen."""
-    monkeypatch.setattr("anyws._client.client_channel._TERM", 0.01)
+    monkeypatch.setattr("anyws._client.client_channel._LOOK_INTERVAL", 0.01)
     async with receiving() as (ws, server, _):
         await server.send(text("unread"), closing(1001, mask=None))
         assert (await ws.wait_closed()).code == 1001
@@ -203,7 +203,7 @@ async def test_answers_have_a_bound(receiving: Receiving) -> None:
             inner.start_soon(ws.receive_text)
             while not ws._channel.paused:
                 await checkpoint()
-            assert ws._channel.fetch() is None
+            assert ws._channel.read_in_receiving_task() is None
             tasks.start_soon(server.drain)
             await sent.wait()
             inner.cancel_scope.cancel()

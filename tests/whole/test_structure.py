@@ -63,6 +63,7 @@ WINGS: Final = {
         "handshake",
         "dial",
         "retry",
+        "who_reads",
         "client_channel",
         "websocket",
         "reconnect",
@@ -118,6 +119,7 @@ PURE: Final = (
     "_session.stage",
     "_session.keepalive",
     "_client.url",
+    "_client.who_reads",
     "_cli.console",
 )
 BACKENDS: Final = frozenset({"asyncio", "trio", "sniffio"})

@@ -197,7 +197,7 @@ class PeerChannel:
         self._server.arrive(Message(payload_of(event)))
         return True
 
-    def fetch(self) -> None:
+    def read_in_receiving_task(self) -> None:
         """There is nothing to read: what is sent arrives by itself."""
 
     def interrupt(self) -> None:
