@@ -2,9 +2,9 @@
 
 A name is a token, and a value holds no CR, LF or NUL, at either end. Two things differ:
 
-* A client's headers are `str`, and ASCII, as nothing says how another character would
-  be written. A server's are ASGI's pairs of bytes, which are sent as they are.
-* Each end keeps to itself the headers that its own opening handshake writes.
+* A client's headers are `str`, and ASCII, as no standard says how other characters are
+  encoded. A server's headers are ASGI's pairs of bytes, which are sent as they are.
+* Neither end may set the headers that its own opening handshake writes.
 
 Source: RFC 9110 sections 5.5 and 5.6.2; RFC 6455 section 4.
 """
@@ -20,7 +20,7 @@ HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FORBIDDEN: Final = re.compile(r"[\x00\r\n]")  # in a value
 
-# What each role cannot set, and why.
+# The headers that each role cannot set, and why.
 RESERVED: Final[Mapping[Literal["client", "server"], Mapping[str, str]]] = {
     "client": {
         "connection": "the opening handshake sends it",
@@ -51,11 +51,11 @@ def is_token(text: str) -> bool:
 
 
 def check_value(what: str, value: str) -> None:
-    """Refuse what a client cannot send as a header's value, without showing it.
+    """Check the value of a client's header. The error does not show the value.
 
     Raises:
-        TypeError: It is no `str`.
-        ValueError: It holds CR, LF, NUL or what is not ASCII.
+        TypeError: The value is no `str`.
+        ValueError: The value holds CR, LF, NUL or a character that is not ASCII.
     """
     if not isinstance(value, str):
         raise TypeError(f"{what} is a str, not {type(value).__name__}")
@@ -67,8 +67,8 @@ def checked_request_headers(headers: HeadersLike | None) -> list[tuple[str, str]
     """Return a client's headers as pairs.
 
     Raises:
-        TypeError: They are no pairs of `str`.
-        ValueError: One must not be sent; says which and why.
+        TypeError: The headers are no pairs of `str`.
+        ValueError: A header must not be sent; the message says which and why.
     """
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     checked = []
@@ -90,8 +90,8 @@ def checked_response_headers(
     """Return the headers of a server's `websocket.accept`, names in lower case.
 
     Raises:
-        TypeError: They are no pairs of bytes.
-        ValueError: One must not be sent; says which and why.
+        TypeError: The headers are no pairs of bytes.
+        ValueError: A header must not be sent; the message says which and why.
     """
     checked = []
     for pair in headers:
