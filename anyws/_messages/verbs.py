@@ -194,10 +194,7 @@ class Messaging(ABC):
         return _until_the_end(self.receive_json)
 
     def __aiter__(self) -> Self:
-        """Iterate over the messages, of either kind, until the connection ends.
-
-        `__anext__` says how the iteration ends, and what it raises.
-        """
+        """Iterate over the messages, of either kind, until the connection ends."""
         return self
 
     async def __anext__(self) -> str | bytes:
@@ -321,9 +318,7 @@ class Messaging(ABC):
     # Beyond Starlette's class
 
     def send_nowait(self, message: str | Binary) -> None:
-        """Queue a message now, or not at all. Needs the guarded mode.
-
-        It is no async function and never a checkpoint.
+        """Queue a message now: never a checkpoint. Needs the guarded mode.
 
         Args:
             message: `str` is sent as a text message, bytes as a binary one.
