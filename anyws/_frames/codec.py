@@ -1,13 +1,15 @@
-"""RFC 6455 in between: bytes on one side, ASGI events on the other.
+"""The frames of one connection: bytes on one side, ASGI events on the other.
 
-The frames are the work of the Sans-I/O core of `websockets`, which bounds what it
-decompresses and checks a frame's size before its payload. What is added here: fragments
-become messages, within bounds; text becomes `str`; and how the connection ended becomes
-a `CloseInfo`. There is no I/O, no role beyond whose frames are masked, no timer.
+The Sans-I/O core of `websockets` parses and makes the frames; it bounds what it
+inflates, and checks the size of a frame before its payload. This module adds the rest
+of RFC 6455: it joins fragments to messages, within bounds, decodes text, and tells by a
+`CloseInfo` how the connection ended. It does no I/O and has no timer; the two roles
+differ only in whose frames are masked.
 
-Small messages do not go through the core, where nothing is compressed: those sent get
-headers that it has made before, those received are read here, as long as each is whole
-in one frame of up to 125 bytes. That takes a quarter of the core's time.
+On a connection without compression small messages do not pass through the core. A
+header that the core has made once is kept for the next frame of that size, and a
+message that is whole in one frame of up to 125 bytes is parsed here. That takes a
+quarter of the core's time.
 """
 
 from __future__ import annotations
@@ -34,27 +36,27 @@ from .._values.closing import CloseCode, CloseInfo
 from .._values.events import FRAGMENT, MORE, Event, size_of
 from .._values.states import CLOSE, RECEIVE
 
-# What permessage-deflate takes at either end, and what `websockets` takes by default:
-# windows of 15 bits, which are zlib's own, would cost a connection 90 KiB more.
+# The settings of permessage-deflate at either end, which are the defaults of
+# `websockets`: zlib's own window of 15 bits would cost a connection 90 KiB more.
 DEFLATE_WINDOW_BITS: Final = 12
 DEFLATE_SETTINGS: Final = {"memLevel": 5}
 
-# Frames that one message may consist of, since empty ones count as no bytes: 4 MiB in
-# frames of 64 bytes pass.
+# The limit of frames in one message, since the limit of bytes does not hold for empty
+# frames. A message of 4 MiB in frames of 64 bytes passes.
 MAX_FRAGMENTS: Final = 80_000
 
-# Payloads of at most so many bytes have frames whose headers are kept once they were
-# made: that is most of the work on them.
+# The largest payload whose frame gets a header from the cache: making the header is
+# most of the work on such a frame.
 _SMALL_BYTES: Final = 1024
 
-# The first bytes of text and binary messages that are whole, and the largest payload
-# whose length is the second byte: such a frame is read without the core.
+# The first byte of an uncompressed message that is whole in one frame, and the largest
+# payload whose length fits into the second byte (RFC 6455 section 5.2).
 _WHOLE_TEXT: Final = 0x81
 _WHOLE_BINARY: Final = 0x82
 _SHORT_BYTES: Final = 125
 
 _MASK_BYTES: Final = 4
-_MASKS: Final = 32  # that are drawn at a time
+_MASKS_AT_ONCE: Final = 32
 
 _LOGGER: Final = logging.getLogger("anyws.wire")
 _UTF8: Final = getincrementaldecoder("utf-8")
@@ -68,12 +70,15 @@ _FRAGMENTS: Final = {
 
 
 class _Core(Protocol):
-    """The core; what is too big for it is told by our limit, which has no slack."""
+    """The core of `websockets`, with the limit of the options in its close reasons.
+
+    Its own limit is larger, by the slack that compressed frames need.
+    """
 
     max_message_bytes = 0
 
     def fail(self, code: int, reason: str = "") -> None:
-        """Close by a violation."""
+        """Send a closing frame because of a violation, and parse nothing more."""
         if code == CloseCode.MESSAGE_TOO_BIG and not reason.startswith("over "):
             reason = f"over {self.max_message_bytes} bytes"
         super().fail(code, reason)
@@ -83,35 +88,36 @@ class Codec:
     """The frames of one connection, from the end of the opening handshake on.
 
     Args:
-        side: Whose end this is: a client's frames are masked.
-        max_message_bytes: Largest message taken, in bytes of payload after
-            decompression. A larger one ends the connection with 1009, before it is
-            held.
-        extensions: Those that the opening handshake has agreed on.
+        side: The end of the connection that this is: a client masks its frames.
+        max_message_bytes: Largest message accepted, in bytes of payload after
+            decompression. A larger one ends the connection with 1009, before its
+            payload is kept.
+        extensions: The extensions that the opening handshake has agreed on.
 
     Attributes:
-        info: How the connection ended, by what came from the peer: its closing frame,
-            the end of the stream, or a violation of the protocol, with the code of the
-            closing frame that answers it. `None` until then.
-        fragments: Frames of the message under way that have come; 0 if there is none.
-        answers_size: Bytes that answer what was received, and that `take` has not yet
-            returned.
-        pongs: Payloads of the pongs received; who reads them clears the list.
+        info: How the peer has ended the connection: by its closing frame, by the end of
+            the stream, or by a violation, with the code of the closing frame that
+            answers the violation. `None` until then.
+        fragments: Frames received of the message under way; 0 if there is no such
+            message.
+        answers_size: Bytes of pongs and closing frames that answer the peer, and that
+            `take` has not yet returned.
+        pongs: Payloads of the pongs received. The reader of the list clears it.
     """
 
     __slots__ = (
-        "_bare",
         "_binary",
+        "_compressed",
         "_decoder",
+        "_in_parts",
         "_limit",
         "_masks",
         "_max_message_bytes",
         "_out",
-        "_parted",
         "_protocol",
         "_randomness",
         "_size",
-        "_skipped",
+        "_skips_parts",
         "_text",
         "_unparsed",
         "answers_size",
@@ -127,36 +133,39 @@ class Codec:
         max_message_bytes: int,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        # What does not compress grows; and the core refuses what just fills its limit.
+        # Compression makes random data longer, and the core compares its limit with the
+        # compressed size too; it also refuses a payload that just fills the limit.
         slack = max_message_bytes // 8 + 64 if extensions else 0
         self._limit = max_message_bytes + slack
         self._protocol = _Core(side, max_size=self._limit, logger=_LOGGER)
         self._protocol.max_message_bytes = max_message_bytes
         self._protocol.extensions = list(extensions)
         self._masks = side is Side.CLIENT
-        self._bare = not extensions
-        # Bytes that the core has of a frame that is not whole: where frames are
-        # inflated, none would say that it is.
-        self._unparsed = 0 if self._bare else 1
-        self._randomness = b""  # for masks
-        self._out: list[bytes] = []  # what `take` has not yet returned
+        self._compressed = bool(extensions)
+        # Bytes that the core holds of a frame that is not yet whole. Under compression
+        # that is unknown, since an inflated frame has another size; 1 keeps small
+        # messages in the core.
+        self._unparsed = 1 if self._compressed else 0
+        self._randomness = b""  # masks not yet used
+        self._out: list[bytes] = []  # frames that `take` has not yet returned
         self.answers_size = 0
         self._max_message_bytes = max_message_bytes
         self.fragments = self._size = 0  # of the message under way
-        self._parted = self._skipped = False  # it comes in parts; nobody wants the rest
+        self._in_parts = False  # whether the message under way is delivered in parts
+        self._skips_parts = False  # whether the rest of those parts is dropped
         self._text: StringIO | None = None
         self._binary: bytearray | None = None
         self._decoder: IncrementalDecoder | None = None
         self.info: CloseInfo | None = None
         self.pongs: list[bytes] = []
 
-    # What comes in
+    # Receiving
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take in what was read; return the messages found, as `websocket.receive`.
+        """Parse bytes that were read; return the messages as `websocket.receive`.
 
         Pings and the peer's closing frame are answered: `take` returns the answer. Once
-        the connection has ended, what comes is ignored.
+        the connection has ended, all bytes are ignored.
 
         Source: RFC 6455 sections 5 and 7; ASGI "websocket.receive".
         """
@@ -172,7 +181,7 @@ class Codec:
             protocol.receive_data(data)
             self._unparsed += len(data)
             for frame in cast("list[Frame]", protocol.events_received()):
-                if self._bare:
+                if not self._compressed:
                     self._unparsed -= self._size_of(frame)
                 opcode = frame.opcode
                 if opcode is _TEXT and frame.fin:
@@ -204,7 +213,7 @@ class Codec:
         return events
 
     def _read_small(self, data: bytes, events: list[Event]) -> bytes:
-        """Take the small messages that come first; return what is left for the core."""
+        """Parse the small messages at the start; return the bytes left for the core."""
         masked = not self._masks
         mask_bit, start = (0x80, 2 + _MASK_BYTES) if masked else (0, 2)
         largest = mask_bit + min(_SHORT_BYTES, self._max_message_bytes)
@@ -230,15 +239,18 @@ class Codec:
         return data[at:]
 
     def _size_of(self, frame: Frame) -> int:
-        """Return how many bytes of what was read the frame was, if its size is told in
-        as few bytes as it can be: of others, the core keeps what comes behind them.
+        """Return the size of the frame on the wire, with the shortest possible header.
+
+        A longer header is allowed to nobody by RFC 6455 section 5.2, and to everybody
+        by the core. After such a frame `_unparsed` stays above 0, and the core parses
+        all the rest of the connection.
         """
         size = len(frame.data)
         length = 0 if size <= _SHORT_BYTES else 2 if size < 2**16 else 8
         return 2 + length + (0 if self._masks else _MASK_BYTES) + size
 
     def _join(self, frame: Frame) -> Event | None:
-        """Add a frame to its message; return that once it is whole."""
+        """Add a frame to the message under way; return the message once it is whole."""
         if frame.opcode is _BINARY:
             if frame.fin:
                 self._check_size(len(frame.data))
@@ -247,23 +259,24 @@ class Codec:
         elif frame.opcode is _TEXT:
             self._text, self._decoder = StringIO(), _UTF8()
         self.fragments += 1
-        self._size = len(frame.data) if self._parted else self._size + len(frame.data)
+        self._size = len(frame.data) if self._in_parts else self._size + len(frame.data)
         self._check_size(self._size)
-        if self.fragments > MAX_FRAGMENTS and not self._parted:
+        if self.fragments > MAX_FRAGMENTS and not self._in_parts:
             raise OverflowError(f"over {MAX_FRAGMENTS} fragments")
         if self._text is not None and self._decoder is not None:
             self._text.write(self._decoder.decode(bytes(frame.data), frame.fin))
         elif self._binary is not None:
             self._binary += frame.data
-        if self._parted:
+        if self._in_parts:
             return self._part(last=frame.fin)
-        return self._whole() if frame.fin else None
+        return self._joined() if frame.fin else None
 
     def _check_size(self, size: int) -> None:
         if size > self._max_message_bytes:
             raise OverflowError(f"over {self._max_message_bytes} bytes")
 
-    def _whole(self) -> Event:
+    def _joined(self) -> Event:
+        """Return the event of the payload collected so far, and forget the payload."""
         text = None if self._text is None else self._text.getvalue()
         data = None if self._binary is None else bytes(self._binary)
         self.fragments = self._size = 0
@@ -272,32 +285,38 @@ class Codec:
 
     @property
     def under_way(self) -> bool:
-        """Whether fragments of a message have come, and not yet all."""
-        return self.fragments > 0 and not self._parted
+        """Whether a part of a message was received, and is kept for the rest of it."""
+        return self.fragments > 0 and not self._in_parts
 
     def part(self) -> Event | None:
-        """Have the message under way come in parts; return what has come of it.
+        """Deliver the message under way in parts from now on; return the first part.
 
-        Its size has no limit any more, but each part has: they are its fragments.
+        `None` if no message is under way. The first part is all that was received so
+        far; the next ones are the frames that follow. The limit of a message then holds
+        for each part, and there is none for all parts together.
         """
         if not self.under_way:
             return None
-        self._parted = True
+        self._in_parts = True
         self._protocol.max_message_size = None
         self._protocol.max_fragment_size = self._limit
         return self._part(last=False, empty=True)
 
     def skip(self) -> None:
-        """Drop what is still to come of the message that comes in parts."""
-        self._skipped = self._parted
+        """Drop the rest of the message that is delivered in parts."""
+        self._skips_parts = self._in_parts
 
     def _part(self, *, last: bool, empty: bool = False) -> Event | None:
-        """Take a part of the message; `None` if it is nothing, or nobody wants it."""
-        wanted = not self._skipped
-        part = self._whole()
+        """Return the payload collected so far as a part of the message.
+
+        `None` if the rest is dropped, or if the part would be empty: only the first
+        part and the last one may be.
+        """
+        dropped = self._skips_parts
+        part = self._joined()
         part[MORE] = not last
         if last:
-            self._parted = self._skipped = False
+            self._in_parts = self._skips_parts = False
             self._protocol.max_message_size = self._limit
             self._protocol.max_fragment_size = None
         else:
@@ -306,10 +325,10 @@ class Codec:
                 self._text = StringIO()
             else:
                 self._binary = bytearray()
-        return part if wanted and (last or empty or size_of(part)) else None
+        return part if not dropped and (last or empty or size_of(part)) else None
 
     def receive_eof(self) -> None:
-        """Take in the end of the stream: without a closing frame, that is 1006.
+        """Note the end of the stream: without a closing frame before it, it is 1006.
 
         Source: RFC 6455 section 7.1.5.
         """
@@ -318,11 +337,14 @@ class Codec:
             self.info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False)
 
     def _violated(self) -> None:
-        """The rules were broken: by what our closing frame says, or behind it."""
+        """Note a violation, as the end that our closing frame tells the peer.
+
+        If we had sent a closing frame before, that one tells the end.
+        """
         sent = cast("Close", self._protocol.close_sent)
         self.info = CloseInfo(int(sent.code), sent.reason, "local", False)
 
-    # What goes out
+    # Sending
 
     @property
     def open(self) -> bool:
@@ -330,7 +352,9 @@ class Codec:
         return self._protocol.state is _OPEN
 
     def send(self, event: Event) -> bool:
-        """Frame a `websocket.send` or a `websocket.close`; false: it is closed.
+        """Frame a message, a fragment or a close; `take` returns the bytes.
+
+        Returns false, and frames nothing, once a closing frame was sent or received.
 
         Source: RFC 6455 sections 5.6 and 5.5.1; ASGI "websocket.send", ".close".
         """
@@ -351,11 +375,12 @@ class Codec:
             opcode, data = _BINARY, event["bytes"]
         else:
             opcode, data = _TEXT, text.encode()
-        if self._bare and len(data) <= _SMALL_BYTES:
+        if not self._compressed and len(data) <= _SMALL_BYTES:
             self._out.append(_header(opcode, len(data), self._masks))
             self._out.append(self._masked(data) if self._masks else data)
             return True
-        # As the core's own `send_text`, which for whole messages adds only checks.
+        # The core's `send_text` does the same after checks that hold for fragments
+        # only.
         frame = Frame(opcode, data)
         self._out.append(
             frame.serialize(mask=self._masks, extensions=protocol.extensions)
@@ -363,14 +388,15 @@ class Codec:
         return True
 
     def _masked(self, data: bytes) -> bytes:
-        """Return a fresh mask, and the payload under it.
+        """Return a new mask, and the payload under it.
 
-        The system is asked for many at a time. None may be known before it is sent.
+        The system's random bytes are drawn for many masks at once. No peer or proxy can
+        predict a mask.
 
         Source: RFC 6455 sections 5.3 and 10.3.
         """
         if not self._randomness:
-            self._randomness = token_bytes(_MASKS * _MASK_BYTES)
+            self._randomness = token_bytes(_MASKS_AT_ONCE * _MASK_BYTES)
         mask = self._randomness[-_MASK_BYTES:]
         self._randomness = self._randomness[:-_MASK_BYTES]
         return mask + apply_mask(data, mask)
@@ -385,7 +411,7 @@ class Codec:
             self._out += self._protocol.data_to_send()
 
     def take(self) -> bytes:
-        """Return the bytes to write, each once; empty if there are none."""
+        """Return the bytes to write, and forget them; empty if there are none."""
         out, self._out = self._out, []
         self.answers_size = 0
         return b"".join(out)
@@ -393,6 +419,6 @@ class Codec:
 
 @cache
 def _header(opcode: Opcode, size: int, masked: bool) -> bytes:
-    """Return what stands before mask and payload of this size, as the core has it."""
+    """Return the header of a frame with a payload of this size, made by the core."""
     frame = Frame(opcode, bytes(size)).serialize(mask=masked)
     return frame[: len(frame) - size - (_MASK_BYTES if masked else 0)]
