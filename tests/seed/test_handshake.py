@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.cookies
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,15 @@ async def test_header_names_are_sent_in_lower_case() -> None:
     wire = Codec(CONNECT)
     await wire.websocket().accept(headers=[(b"X-Seed", b"Value")])
     assert wire.sent[0]["headers"] == [(b"x-seed", b"Value")]
+
+
+async def test_white_space_around_a_value_is_not_sent() -> None:
+    """S-70, deviation: `http.cookies` makes values with a space before them."""
+    wire = Codec(CONNECT)
+    cookie = http.cookies.SimpleCookie({"a": "1"}).output(header="").encode()
+    await wire.websocket().accept(headers=[(b"set-cookie", cookie)])
+    assert cookie == b" a=1"
+    assert wire.sent[0]["headers"] == [(b"set-cookie", b"a=1")]
 
 
 # S-72 to S-74. Closing.
