@@ -8,7 +8,11 @@ refuses them and HTTP/2 forbids them (RFC 9113 section 8.2.1). Two things differ
   be written. A server's are ASGI's pairs of bytes, which are sent as they are.
 * Each end keeps to itself the headers that its own opening handshake writes.
 
-Source: RFC 9110 sections 5.5 and 5.6.2; RFC 6455 section 4.
+Neither end can set what describes one connection or the framing of a body: an opening
+handshake has no body, and HTTP/2 forbids the other ones.
+
+Source: RFC 9110 sections 5.5, 5.6.2 and 8.6; RFC 9113 section 8.2.2; RFC 6455
+section 4.
 """
 
 from __future__ import annotations
@@ -23,9 +27,23 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # all but the tab
 _AROUND: Final = " \t"  # "OWS", optional white space
 
+_NO_BODY: Final = "an opening handshake has no body"
+_HOP: Final = "it describes the connection, which is a WebSocket's from now on"
+
+# What neither role can set, and why.
+_FRAMING: Final = {
+    "content-length": _NO_BODY,
+    "keep-alive": _HOP,
+    "proxy-connection": _HOP,
+    "te": _HOP,
+    "trailer": _NO_BODY,
+    "transfer-encoding": _NO_BODY,
+}
+
 # What each role cannot set, and why.
 RESERVED: Final[Mapping[Literal["client", "server"], Mapping[str, str]]] = {
     "client": {
+        **_FRAMING,
         "connection": "the opening handshake sends it",
         "origin": "pass origin= instead",
         "sec-websocket-accept": "it is the server's",
@@ -36,6 +54,7 @@ RESERVED: Final[Mapping[Literal["client", "server"], Mapping[str, str]]] = {
         "upgrade": "the opening handshake sends it",
     },
     "server": {
+        **_FRAMING,
         "connection": "the server sends it",
         "sec-websocket-accept": "the server answers the key",
         "sec-websocket-extensions": "the server negotiates extensions",

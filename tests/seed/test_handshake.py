@@ -109,6 +109,8 @@ def header(name: bytes, value: bytes = b"1") -> dict[str, Any]:
         row("newline-in-value", header(b"a", b"1\r\nb: 2"), ValueError, "CR, LF"),
         row("nul-in-value", header(b"a", b"\0"), ValueError, "NUL"),
         row("str", header("a"), TypeError, "bytes"),  # type: ignore[arg-type]  # wrong
+        row("a-length", header(b"Content-Length", b"0"), ValueError, "no body"),
+        row("te", header(b"te", b"trailers"), ValueError, "connection"),
         row(
             "subprotocol-as-header",
             header(b"Sec-WebSocket-Protocol", b"chat"),
