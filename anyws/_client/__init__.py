@@ -14,9 +14,9 @@
       proxy_for           |               ClientChannel ------------+
       (proxy.py)          |               (client_channel.py: a FrameChannel, _frames)
           |               |                    |
-          +----> url.py <-+                    v
-                (no I/O)                  Reads x Step -> Reads
-                                          (who_reads.py, no I/O)
+          v               v                    v
+      url.py, response.py                 Reads x Step -> Reads
+      (no I/O)                            (who_reads.py, no I/O)
 
 A connection comes into being in three steps, each with one owner:
 
@@ -57,6 +57,7 @@ Which file to change for which kind of change:
     a way to reach the server; the words of a failed step     dial.py
     a kind of proxy, a variable of the environment            proxy.py, dial.py
     a header of the request, a check of the answer            handshake.py
+    how the head of an answer is parsed, and its limits       response.py
     which URLs are taken, and how they are shown              url.py
     when to try again, and after how long                     retry.py
     what a loop does between two connections                  reconnect.py

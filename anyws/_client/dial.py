@@ -29,6 +29,7 @@ from websockets.uri import WebSocketURI
 from .._frames.transport import SocketTransport, StreamTransport, reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .handshake import USER_AGENT, starlette_headers
+from .response import read_response
 
 
 class Dialling:
@@ -184,9 +185,7 @@ def transport_of(stream: ByteStream) -> StreamTransport:
 async def _response_of(stream: ByteStream) -> Response:
     """Read the head of a proxy's response; the bytes behind it are the server's."""
     reader = StreamReader()
-    parser = Response.parse(
-        reader.read_line, reader.read_exact, reader.read_to_eof, proxy=True
-    )
+    parser = read_response(reader)
     while True:
         try:
             next(parser)

@@ -31,12 +31,10 @@ from .._frames.codec import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS
 from .._frames.transport import reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .._values.headers import is_token
+from .response import read_line, read_response
 from .url import is_redirect
 
 USER_AGENT: Final = f"anyws/{version('anyws-websockets')} Python/{python_version()}"
-
-# The most 1xx responses that may come before the answer (RFC 9110 section 15.2).
-MAX_INFORMATIONAL: Final = 16
 
 # The most that is kept of the body of a rejection.
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -153,35 +151,16 @@ class ClientHandshake:
         return True
 
     def _parse(self) -> Generator[None, None, Response]:
-        """Read responses up to the first that is not informational (1xx), or is 101."""
-        reader = self._reader
-        for _ in range(MAX_INFORMATIONAL + 1):
-            # proxy=True: the core takes HTTP/1.0 too, and leaves the body unread.
-            response = yield from Response.parse(
-                self._read_line, reader.read_exact, reader.read_to_eof, proxy=True
-            )
-            if response.status_code == 101:
-                return response
-            if response.status_code >= 200:
-                self.status = response.status_code
-                self.headers = starlette_headers(response.headers)
-                if is_redirect(self.status, self.headers):
-                    next(self._read_body(), None)  # do not wait for the rest of it
-                else:
-                    yield from self._read_body()
-                return response
-        raise ValueError(f"over {MAX_INFORMATIONAL} informational responses")
-
-    def _read_line(
-        self, limit: int, too_long: type[Exception]
-    ) -> Generator[None, None, bytes | bytearray]:
-        """Read a line; refuse a bare LF and a 101 of HTTP/1.0, which the core takes."""
-        line = yield from self._reader.read_line(limit, too_long)
-        if line.startswith(b"HTTP/1.0 101"):
-            raise ValueError("HTTP/1.0 has no upgrade")
-        if not line.endswith(b"\r\n"):
-            raise ValueError(f"a line without CRLF: {bytes(line[:80])!r}")
-        return line
+        """Read the response: the body of a rejection too, if there is one."""
+        response = yield from read_response(self._reader)
+        if response.status_code != 101:
+            self.status = response.status_code
+            self.headers = starlette_headers(response.headers)
+            if is_redirect(self.status, self.headers):
+                next(self._read_body(), None)  # do not wait for the rest of it
+            else:
+                yield from self._read_body()
+        return response
 
     def _read_body(self) -> Generator[None, None, None]:
         """Read the body of a rejection, as its headers delimit it (RFC 9112 section 6).
@@ -198,7 +177,7 @@ class ClientHandshake:
             return
         if coding == "chunked":
             while True:
-                line = yield from self._read_line(4096, ValueError)
+                line = yield from read_line(self._reader, 4096)
                 size = int(line.partition(b";")[0], 16)
                 if size <= 0:
                     return

@@ -336,6 +336,15 @@ async def test_a_response_in_single_bytes() -> None:
             assert await ws.receive_text() == "hello"
 
 
+async def test_an_answer_with_a_long_head() -> None:
+    """A load balancer's cookies are no reason not to talk."""
+    long = ["Set-Cookie: " + "a" * 20_000, *["X-Hop: b"] * 200]
+    async with serving(lambda visit: visit.accept(*long)) as peer:
+        async with anyws.connect(peer.url, options=SOON) as ws:
+            assert ws.response.headers["set-cookie"] == "a" * 20_000
+            assert len(ws.response.headers.getlist("x-hop")) == 200
+
+
 @pytest.mark.parametrize("first", ["100 Continue", "103 Early Hints"])
 async def test_informational_responses_come_before_the_answer(first: str) -> None:
     """They are passed over."""

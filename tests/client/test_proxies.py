@@ -149,8 +149,18 @@ async def test_a_user_without_a_password_for_the_proxy() -> None:
             anyws.HandshakeError,
         ),
         ("HTTP/1.0 502 Bad Gateway\r\n\r\n", "it answered 502", anyws.HandshakeError),
+        (
+            f"HTTP/1.1 503 x\r\nContent-Security-Policy: {'a' * 9000}\r\n\r\n",
+            "it answered 503",
+            anyws.HandshakeError,
+        ),
         ("SSH-2.0\r\n", "it did not answer with HTTP: ", anyws.ProtocolError),
         ("a" * 10000, "it did not answer with HTTP: ", anyws.ProtocolError),
+        (
+            "HTTP/1.1 200 " + "a" * 2**18,
+            "it did not answer with HTTP: the head of the response is over 262144",
+            anyws.ProtocolError,
+        ),
     ],
 )
 async def test_an_http_proxy_that_refuses(
