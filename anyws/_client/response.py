@@ -87,11 +87,13 @@ def _read_head(reader: StreamReader) -> Generator[None, None, Response]:
 
 
 def _status_of(line: bytes) -> tuple[int, str]:
-    """Return the status and the reason phrase of a status line."""
-    try:
-        version, status, phrase = line.split(b" ", 2)
-    except ValueError:
-        raise ValueError(f"invalid HTTP status line: {_shown(line)}") from None
+    """Return the status and the reason phrase of a status line.
+
+    Some servers send no phrase, nor the space before it (RFC 9112 section 4 has only
+    the phrase optional).
+    """
+    version, _, rest = line.partition(b" ")
+    status, _, phrase = rest.partition(b" ")
     if version not in (b"HTTP/1.1", b"HTTP/1.0"):
         raise ValueError(f"unsupported protocol: {_shown(version)}")
     if not _STATUS.fullmatch(status):

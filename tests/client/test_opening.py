@@ -345,7 +345,21 @@ async def test_an_answer_with_a_long_head() -> None:
             assert len(ws.response.headers.getlist("x-hop")) == 200
 
 
-@pytest.mark.parametrize("first", ["100 Continue", "103 Early Hints"])
+@pytest.mark.parametrize("status", ["101", "101 ", "101 Web Socket Protocol Handshake"])
+async def test_an_answer_with_any_reason_phrase(status: str) -> None:
+    """Or with none: nothing depends on it."""
+
+    async def script(visit: Visit) -> None:
+        await visit.read_request()
+        await visit.send(visit.head(status=status))
+        await visit.gone()
+
+    async with serving(script) as peer:
+        async with anyws.connect(peer.url, options=SOON) as ws:
+            assert ws.response.status == 101
+
+
+@pytest.mark.parametrize("first", ["100", "100 Continue", "103 Early Hints"])
 async def test_informational_responses_come_before_the_answer(first: str) -> None:
     """They are passed over."""
 

@@ -89,6 +89,7 @@ HEAD = "HTTP/1.1 403 Forbidden\r\nX-Why: because\r\n"
         ([HEAD + "Content-Length: 4\r\n\r\nwhy?"], "why?", False),
         ([HEAD + "Content-Length: 4\r\n\r\n", "wh", "y?"], "why?", False),
         ([HEAD + "Content-Length: 0\r\n\r\n"], "", False),
+        ([HEAD.replace(" Forbidden", "") + "\r\n", "why?"], "why?", True),
         ([HEAD + "Content-Length: 4\r\n\r\nwhy?and more"], "why?", False),
         ([HEAD + "Content-Length: 40\r\n\r\n", "why?"], "why?", True),
         ([HEAD + "Content-Length: x\r\n\r\n", "why?"], "why?", True),

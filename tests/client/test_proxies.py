@@ -180,9 +180,10 @@ async def test_an_http_proxy_that_refuses(
         assert str(error.__cause__.status) in words
 
 
-async def test_an_older_http_proxy() -> None:
-    """Many still answer with HTTP/1.0."""
-    tunnels = Tunnels(answer="HTTP/1.0 200 OK\r\nVia: x\r\n\r\n")
+@pytest.mark.parametrize("status", ["HTTP/1.0 200 OK", "HTTP/1.1 200", "HTTP/1.1 200 "])
+async def test_a_terse_http_proxy(status: str) -> None:
+    """Many still answer with HTTP/1.0, or without a reason phrase."""
+    tunnels = Tunnels(answer=f"{status}\r\nVia: x\r\n\r\n")
     async with proxied(tunnels) as (_, proxy):
         await works("ws://far.test", f"http://{proxy}", None)
 

@@ -46,6 +46,26 @@ def test_the_head_of_a_response(size: int) -> None:
     assert rest == b"\r\nbody"
 
 
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+@pytest.mark.parametrize("phrase", ["", " ", " \t", "  two words", " \xe4", " 200"])
+@pytest.mark.parametrize("status", [200, 403, 599])
+def test_the_reason_phrase_is_optional(version: str, phrase: str, status: int) -> None:
+    """And so is the space before it: nobody needs either."""
+    response, rest = read(f"{version} {status}{phrase}\r\n\r\n!".encode("latin-1"))
+    assert (response.status_code, rest) == (status, b"!")
+    assert response.reason_phrase == phrase[1:]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["HTTP/1.1", "HTTP/1.1 ", "HTTP/1.1  200 OK", "HTTP/1.1 20", "HTTP/1.1 2000"],
+)
+def test_a_status_is_three_digits(line: str) -> None:
+    """Behind one space."""
+    with pytest.raises(ValueError, match="invalid status code: "):
+        read(f"{line}\r\n\r\n".encode())
+
+
 @pytest.mark.parametrize("size", [0, 1000])
 def test_the_limit_of_a_head(size: int) -> None:
     """It is of the bytes of all its lines, their ends included."""
