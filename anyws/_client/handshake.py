@@ -40,12 +40,21 @@ USER_AGENT: Final = f"anyws/{version('anyws-websockets')} Python/{python_version
 MAX_BODY_BYTES: Final = 1024 * 1024
 
 
+_EIGHT_BITS: Final = ("client_max_window_bits", "8")
+_NINE_BITS: Final = ("client_max_window_bits", "9")
+
+
 class _ClientDeflate(ClientPerMessageDeflateFactory):
     """Compression as browsers offer it, which every server understands.
 
     The offer does not name `server_max_window_bits`: the core refuses a server that
     answers without it, as a server may that does not know the parameter. The client's
     own window may be smaller than the one that the server grants.
+
+    A server may grant a window of 8 bits (RFC 7692 section 7.1.2.2), which zlib cannot
+    make without a header of its own. A window of 9 bits does: zlib keeps 262 bytes of
+    it for its look-ahead (`MIN_LOOKAHEAD`), so it refers at most 250 bytes back, and 8
+    bits are 256 bytes.
     """
 
     def process_response_params(
@@ -58,7 +67,8 @@ class _ClientDeflate(ClientPerMessageDeflateFactory):
         Raises:
             NegotiationError: The answer is not one to the offer.
         """
-        agreed = super().process_response_params(params, accepted_extensions)
+        taken = [_NINE_BITS if param == _EIGHT_BITS else param for param in params]
+        agreed = super().process_response_params(taken, accepted_extensions)
         return PerMessageDeflate(
             agreed.remote_no_context_takeover,
             agreed.local_no_context_takeover,
