@@ -29,19 +29,20 @@ from websockets.uri import WebSocketURI
 from .._frames.transport import SocketTransport, StreamTransport, reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .handshake import USER_AGENT, starlette_headers
+from .response import read_response
 
 
 class Dialling:
     """The way to the server of a URL, one step after the other.
 
     Args:
-        url: Where to.
+        url: The server's URL.
         ssl_context: For `wss`; by default the system's certificates are trusted.
-        proxy: On the way, if there is one.
-        unix_path: Of a socket to connect to instead.
+        proxy: The proxy on the way, if there is one.
+        unix_path: The path of a unix socket to connect to instead.
 
     Attributes:
-        step: What is being done, for the message that it has failed, or takes too long.
+        step: The step under way, for the message that it failed or took too long.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class Dialling:
         """Open a byte stream to the server; under TLS, if the URL says so.
 
         Raises:
-            HandshakeError: That could not be done; says what failed, and where.
+            HandshakeError: A step has failed; says which step, where, and why.
+            ProtocolError: A proxy has not answered with HTTP.
+            ModuleNotFoundError: A SOCKS proxy needs the extra `socks`.
 
         Cancellation:
-            Safe: what was open by then is closed.
+            Safe: everything that was open by then is closed.
         """
         url, proxy = self._url, self._proxy
         stream: ByteStream
@@ -92,8 +95,8 @@ class Dialling:
                     stream,
                     hostname=host,
                     ssl_context=context or ssl.create_default_context(),
-                    # A closing frame says what TLS's own closing would; without it,
-                    # 1006.
+                    # Many servers close TCP without TLS's close_notify. A stream
+                    # that was cut short is known by its missing closing frame: 1006.
                     standard_compatible=False,
                 )
 
@@ -138,7 +141,7 @@ class Dialling:
                 return await socks.connect(self._url.host, self._url.port, timeout=inf)
             except (BrokenResourceError, ClosedResourceError, OSError):
                 raise
-            except Exception as exc:  # of its own, and not all of them are public
+            except Exception as exc:  # python-socks does not export all its errors
                 raise HandshakeError(f"{self.step} failed: {exc}") from exc
 
     def _tunnelling(self, proxy: Proxy) -> AbstractContextManager[None]:
@@ -147,7 +150,7 @@ class Dialling:
 
     @contextmanager
     def _explained(self, step: str) -> Iterator[None]:
-        """Say what failed, and why, in place of what AnyIO and others raise."""
+        """Raise a HandshakeError that names the step in place of a foreign error."""
         self.step = step
         try:
             yield
@@ -160,18 +163,18 @@ class Dialling:
         except HandshakeError:
             raise
         except (BrokenResourceError, ClosedResourceError, OSError, ValueError) as exc:
-            # ValueError: of the ssl module, for what is no name of a host.
+            # The ssl module raises ValueError for a host name that it cannot check.
             raise HandshakeError(f"{step} failed: {reason_of(exc)}") from exc
 
 
 def transport_of(stream: ByteStream) -> StreamTransport:
-    """Return the shortest way to write to a stream, and to read from it."""
+    """Return the transport that costs the least over a stream."""
     if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
         plain = stream.extra(SocketAttribute.raw_socket)
         if isinstance(plain, socket.socket):
             return SocketTransport(stream, plain)
-    # AnyIO has no public name for what asyncio reads a socket by. Without it, all that
-    # follows is the longer way.
+    # AnyIO has no public name for asyncio's own transport. Should a release hide it
+    # elsewhere, the connection works all the same, but each message costs more.
     if isinstance(stream, SocketStream) and hasattr(stream, "_transport"):
         from .._frames.event_loop import LoopTransport
 
@@ -180,11 +183,9 @@ def transport_of(stream: ByteStream) -> StreamTransport:
 
 
 async def _response_of(stream: ByteStream) -> Response:
-    """Read the head of a proxy's response; behind it, it is the server's turn."""
+    """Read the head of a proxy's response; the bytes behind it are the server's."""
     reader = StreamReader()
-    parser = Response.parse(
-        reader.read_line, reader.read_exact, reader.read_to_eof, proxy=True
-    )
+    parser = read_response(reader)
     while True:
         try:
             next(parser)
@@ -202,6 +203,7 @@ def _address(of: WebSocketURI | Proxy) -> str:
 
 @asynccontextmanager
 async def _closed_on_failure(stream: ByteStream) -> AsyncIterator[None]:
+    """Close a stream at once, without TLS's own closing, if the block fails."""
     try:
         yield
     except BaseException:

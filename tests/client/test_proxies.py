@@ -149,8 +149,18 @@ async def test_a_user_without_a_password_for_the_proxy() -> None:
             anyws.HandshakeError,
         ),
         ("HTTP/1.0 502 Bad Gateway\r\n\r\n", "it answered 502", anyws.HandshakeError),
+        (
+            f"HTTP/1.1 503 x\r\nContent-Security-Policy: {'a' * 9000}\r\n\r\n",
+            "it answered 503",
+            anyws.HandshakeError,
+        ),
         ("SSH-2.0\r\n", "it did not answer with HTTP: ", anyws.ProtocolError),
         ("a" * 10000, "it did not answer with HTTP: ", anyws.ProtocolError),
+        (
+            "HTTP/1.1 200 " + "a" * 2**18,
+            "it did not answer with HTTP: the head of the response is over 262144",
+            anyws.ProtocolError,
+        ),
     ],
 )
 async def test_an_http_proxy_that_refuses(
@@ -170,9 +180,10 @@ async def test_an_http_proxy_that_refuses(
         assert str(error.__cause__.status) in words
 
 
-async def test_an_older_http_proxy() -> None:
-    """Many still answer with HTTP/1.0."""
-    tunnels = Tunnels(answer="HTTP/1.0 200 OK\r\nVia: x\r\n\r\n")
+@pytest.mark.parametrize("status", ["HTTP/1.0 200 OK", "HTTP/1.1 200", "HTTP/1.1 200 "])
+async def test_a_terse_http_proxy(status: str) -> None:
+    """Many still answer with HTTP/1.0, or without a reason phrase."""
+    tunnels = Tunnels(answer=f"{status}\r\nVia: x\r\n\r\n")
     async with proxied(tunnels) as (_, proxy):
         await works("ws://far.test", f"http://{proxy}", None)
 

@@ -60,6 +60,7 @@ WINGS: Final = {
     "_client": (
         "url",
         "proxy",
+        "response",
         "handshake",
         "dial",
         "retry",
@@ -119,6 +120,7 @@ PURE: Final = (
     "_session.stage",
     "_session.keepalive",
     "_client.url",
+    "_client.response",
     "_client.who_reads",
     "_cli.console",
 )
