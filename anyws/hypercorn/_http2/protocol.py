@@ -1,17 +1,4 @@
-"""WebSockets over HTTP/2 (RFC 8441): Hypercorn's protocol, with its streams kept apart.
-
-What holds here, and not in Hypercorn's own class:
-
-* One task writes to the socket what streams have to say. A stream only leaves bytes
-  behind and wakes it: a task of an application that is cancelled loses no frame, and
-  no header block, without which the peer could not decode any later one.
-* The task that reads never waits for a stream: what a stream cannot take in is left
-  unacknowledged, so that the peer's window for that stream closes, and no other. The
-  connection's window is large enough for every stream to be stalled at once.
-* A stream that waits for the peer's window waits alone, with bounded bytes.
-* Each stream ends by itself: an error in one resets that one, what comes for one that
-  is gone is acknowledged and ignored, and one that the peer does not end is reset.
-"""
+"""One HTTP/2 connection, with WebSockets on its streams (RFC 8441)."""
 
 from __future__ import annotations
 
@@ -33,8 +20,8 @@ from priority.priority import DeadlockError, MissingStreamError
 from ..._session.wakeup import Wakeup
 from .streams import Account, EngineStreamBuffer, HypercornEvent, Stallable, refusal
 
-# Seconds that the peer may take to end a stream that is over on this side, and to read
-# what it has still to be sent.
+# Seconds that the peer may take to end a stream that the server has ended, and to read
+# the bytes that are left to be sent.
 LINGER: Final = 5.0
 
 _STREAM_WINDOW: Final = 65535  # RFC 9113 section 6.9.2: what a stream starts with
@@ -66,15 +53,15 @@ class EngineH2Protocol(H2Protocol):
         headers: list[tuple[bytes, bytes]] | None = None,
         settings: bytes | None = None,
     ) -> None:
-        """Begin, with the request that asked for HTTP/2 if one did."""
+        """Begin; with the HTTP/1.1 request that asked for the upgrade, if any."""
         if headers is not None:
             self._accounts[1] = Account(peer_ended=True)
         try:
             await super().initiate(headers, settings)
         except KeyError:  # that request was refused
             self.task_group.spawn(self.send_task)
-        # h2 returns a window only when half of it was used. Twice what all streams can
-        # hold leaves the others a whole window of their own even then.
+        # h2 returns a window only when half of it was used (RFC 9113 section 6.9). With
+        # twice the sum of all windows of streams, no stalled stream stalls another.
         windows = 2 * (self.config.h2_max_concurrent_streams + 1)
         wanted = min(windows * _STREAM_WINDOW, 2**31 - 1)
         self.connection.increment_flow_control_window(wanted - _STREAM_WINDOW)
@@ -82,7 +69,7 @@ class EngineH2Protocol(H2Protocol):
         await self._flush()
 
     async def handle(self, event: ConnectionEvent) -> None:
-        """Handle what was read, or the end of the connection."""
+        """Handle bytes from the peer, or the end of the connection."""
         if isinstance(event, Closed):
             await self._close()
         elif isinstance(event, RawData) and not self.closed:
@@ -98,7 +85,7 @@ class EngineH2Protocol(H2Protocol):
                 await self._write()
 
     async def _close(self) -> None:
-        """End every stream, and let nobody wait any more."""
+        """End every stream, and wake every task that waits for the connection."""
         if self.closed:
             return
         self.closed = True
@@ -110,7 +97,7 @@ class EngineH2Protocol(H2Protocol):
         await self.has_data.set()
 
     async def _report_idle(self) -> None:
-        """Tell the server when the connection has become idle, or busy."""
+        """Tell Hypercorn that the connection has become idle, or busy."""
         idle = self.idle
         if idle == self._idle_reported or self.closed:
             return
@@ -121,9 +108,10 @@ class EngineH2Protocol(H2Protocol):
         await self.send(Updated(idle=idle))
 
     async def _go_away(self) -> None:
-        """Ask the peer to open no more streams; those that are open go on.
+        """Ask the peer to open no more streams; the open streams go on.
 
-        After h2's own `close_connection` nothing could be sent on them.
+        The frame is not made by h2: after its `close_connection` nothing can be sent on
+        any stream. Source: RFC 9113 section 6.8.
         """
         if not self._going_away:
             self._going_away = True
@@ -135,7 +123,7 @@ class EngineH2Protocol(H2Protocol):
     # Writing
 
     async def send_task(self) -> None:
-        """Write what there is to be written, the streams in turn."""
+        """Write the bytes of the streams, in turns."""
         while not self.closed:
             try:
                 stream_id = next(self.priority)
@@ -152,17 +140,17 @@ class EngineH2Protocol(H2Protocol):
         try:
             await super()._send_data(stream_id)
         except (KeyError, MissingStreamError, ProtocolError):
-            # It went while its bytes were being sent.
+            # The stream was reset while its bytes were being sent.
             await self._drop_buffer(stream_id)
         if stream_id not in self.stream_buffers:
             self._settle(stream_id)
 
     async def _flush(self) -> None:
-        """Have it written; whoever asks for this may be cancelled."""
+        """Wake the sending task, which is not cancelled when the caller is."""
         await self.has_data.set()
 
     async def _write(self) -> None:
-        """Write what h2 has made."""
+        """Write the frames that h2 has made."""
         data = self.connection.data_to_send()
         if self._unsent:
             data += self._unsent
@@ -171,12 +159,12 @@ class EngineH2Protocol(H2Protocol):
             self._writing_since = self._writing_since or self.context.time()
             try:
                 await self.send(RawData(data=data))
-            except OSError:  # asyncio raises more than Hypercorn expects
+            except OSError:  # Hypercorn catches only some of asyncio's
                 await self._close()
             self._writing_since = None
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Take what a stream has to say."""
+        """Take an event that a stream sends."""
         if self.closed:
             return
         if isinstance(event, StreamClosed):
@@ -189,7 +177,7 @@ class EngineH2Protocol(H2Protocol):
             await super().stream_send(event)
 
     async def _send_part(self, stream_id: int, data: bytes) -> None:
-        """Have bytes sent, and wait while too many are waiting."""
+        """Queue bytes of a stream, and wait while its buffer is full."""
         buffer = self._buffer(stream_id)
         if buffer is None:
             return
@@ -199,7 +187,7 @@ class EngineH2Protocol(H2Protocol):
         await buffer.wait_room()
 
     async def _send_end(self, stream_id: int) -> None:
-        """Have the stream ended, and wait until it is."""
+        """End a stream after its queued bytes, and wait until they are sent."""
         buffer = self._buffer(stream_id)
         if buffer is None:
             return
@@ -243,9 +231,9 @@ class EngineH2Protocol(H2Protocol):
             await super()._handle_events([event])
 
     async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
-        """Let streams take turns: a busy one would starve those that depend on it.
+        """Ignore priorities: a busy stream would starve those that depend on it.
 
-        Source: RFC 9113 section 5.3.2, which deprecates these signals.
+        Source: RFC 9113 section 5.3.2, which deprecates them.
         """
 
     async def _request_received(self, event: h2.events.RequestReceived) -> None:
@@ -277,7 +265,7 @@ class EngineH2Protocol(H2Protocol):
         self.has_data.set_nowait()
 
     def _acknowledge(self, stream_id: int) -> None:
-        """Let the peer send as much again as was received from it."""
+        """Return to the peer the window of the bytes that were received and held."""
         account = self._accounts.get(stream_id)
         if account is not None and account.held_bytes:
             size, account.held_bytes = account.held_bytes, 0
@@ -291,7 +279,7 @@ class EngineH2Protocol(H2Protocol):
         if status is None:
             try:
                 await super()._create_stream(request)
-            except UnicodeDecodeError:  # Hypercorn takes headers to be ASCII
+            except UnicodeDecodeError:  # Hypercorn decodes headers as ASCII
                 self.streams.pop(stream_id, None)
                 await self._drop_buffer(stream_id)
                 status = 400
@@ -304,26 +292,26 @@ class EngineH2Protocol(H2Protocol):
             self.connection.send_headers(stream_id, headers, end_stream=True)
             self._settle(stream_id)
         elif (stream := self.streams.get(stream_id)) and stream.closed:
-            del self.streams[stream_id]  # it has sent an error, and will say no more
+            del self.streams[stream_id]  # it has answered with an error, and ended
             self._settle(stream_id)
         elif stream:
             cast("Stallable", stream).on_resume = partial(self._resumed, stream_id)
 
     async def _finish(self, stream_id: int) -> None:
-        """End a stream that is over on this side, once what it has to send is sent."""
+        """End a stream after the application has ended and its bytes are sent."""
         buffer = self._buffer(stream_id)
         if buffer is not None and not buffer.ended:
             if isinstance(self.streams.get(stream_id), WSStream):
                 buffer.set_complete()
                 self.priority.unblock(stream_id)
-            else:  # an end would make a whole response of a part
+            else:  # END_STREAM would make a part of a response look whole
                 await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
         await self._close_stream(stream_id)
         self._settle(stream_id)
         await self._flush()
 
     async def _close_stream(self, stream_id: int) -> None:
-        """Tell a stream that it is over, whatever it makes of that."""
+        """Tell a stream that it is closed; log an error that it raises then."""
         self._acknowledge(stream_id)
         try:
             await super()._close_stream(stream_id)
@@ -331,7 +319,7 @@ class EngineH2Protocol(H2Protocol):
             await self.config.log.exception("Error in an HTTP/2 stream")
 
     def _settle(self, stream_id: int) -> None:
-        """Forget a stream that both have ended; give the peer time to end its half."""
+        """Forget a stream that both ends have ended, or set a deadline for the peer."""
         account = self._accounts.get(stream_id)
         if account is None or stream_id in self.streams:
             return
@@ -346,8 +334,8 @@ class EngineH2Protocol(H2Protocol):
     async def _reap(self) -> None:
         """Reset the streams that the peer has not ended in time.
 
-        When none is left, and the peer has not read anything for as long, the
-        connection is closed: it would not become idle before it was all written.
+        When no stream is left, and the peer has read nothing for `LINGER`, the
+        connection is closed: it becomes idle only when all bytes are written.
         """
         while not self.closed:
             soonest = min(self._deadlines().values(), default=None)
@@ -364,7 +352,7 @@ class EngineH2Protocol(H2Protocol):
                     await self.send(Closed())
 
     def _deadlines(self) -> dict[int, float]:
-        """Return the times at which streams are to be reset; 0 is the connection."""
+        """Return when each stream is to be reset; stream 0 is the connection."""
         deadlines = {
             stream_id: account.deadline
             for stream_id, account in self._accounts.items()
@@ -375,11 +363,11 @@ class EngineH2Protocol(H2Protocol):
         return deadlines
 
     async def _reset(self, stream_id: int, code: ErrorCodes) -> None:
-        """End a stream at once."""
+        """Reset a stream."""
         try:
             self.connection.reset_stream(stream_id, code)
         except ProtocolError:
-            pass  # it has ended, or the connection has
+            pass  # the stream or the connection has ended
         await self._discard(stream_id)
 
     async def _discard(self, stream_id: int) -> None:
