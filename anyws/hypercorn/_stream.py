@@ -11,6 +11,7 @@ read directly (`read_from`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import time
 from typing import Any, cast
 
@@ -206,19 +207,11 @@ class EngineStream(WSStream):
         call_soon: Callable[..., Any],
     ) -> None:
         """Run the application over the session, and not over Hypercorn's own queue."""
-        session, hosted = self.session, cast("Any", self.app)
+        session, app = self.session, cast("Any", self.app)
         scope["extensions"][EXTENSION] = session
-
-        async def app() -> None:
-            await hosted(
-                scope,
-                session.receiver.receive,
-                session.sender.send,
-                sync_spawn,
-                call_soon,
-            )
-
-        await host(session, app, self.worker.drain)
+        receive, send = session.receiver.receive, session.sender.send
+        inside = partial(app, scope, receive, send, sync_spawn, call_soon)
+        await host(session, inside, self.worker.drain)
 
     async def _answer(self, event: Any) -> None:
         """Answer the opening handshake as the application asks."""
