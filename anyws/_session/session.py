@@ -354,6 +354,8 @@ class Session(AsyncContextManagerMixin):
         connection.inbound.room.wake()  # from now on the reader does not wait for room
         if connection.frames is not None:
             connection.frames.read_on()
+            if connection.deadlines.idle_at == inf and not connection.frames.paused:
+                connection.await_message()  # the peer is kept waiting no more
 
     def unwatch(self, scope: CancelScope) -> bool:
         """Let go of a scope; return whether the connection has ended meanwhile."""
