@@ -32,6 +32,7 @@ from .._values.options import Options, check_options
 from .._values.states import (
     ACCEPT,
     CLOSE,
+    CONNECT,
     CONNECTED,
     CONNECTING,
     DISCONNECT,
@@ -345,6 +346,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             await checkpoint()
             raise not_accepted() if session.info is None else session.error()
         event = await self._receive()
+        while event["type"] == CONNECT:  # held back by what lies between
+            event = await self._receive()
         if event["type"] == DISCONNECT:
             raise session.error()
         return event
