@@ -24,7 +24,8 @@ from starlette.websockets import (
 )
 
 from .._messages.verbs import Messaging
-from .._session.session import EXTENSION, Session
+from .._session.scope import session_in
+from .._session.session import Session
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
 from .._values.events import info_of, outgoing
@@ -105,7 +106,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             raise RuntimeError("a WebSocket cannot be entered twice")
         if self._plain_info is not None:
             raise ConnectionClosed(self._plain_info)
-        joined: Session | None = (self.scope.get("extensions") or {}).get(EXTENSION)
+        joined = session_in(self.scope)
         if joined is not None:
             self._join(joined)
             return joined.joined(self)

@@ -59,6 +59,9 @@ from .._values.events import Event
 from .._values.outcomes import leaves_of
 from .._values.states import CLOSE
 
+# How many exceptions are looked at in the chain behind an error.
+_DEPTH: Final = 8
+
 
 class Phase(Enum):
     """How a connection has ended, or that it is open.
@@ -299,11 +302,30 @@ class Ending:
 
     def _explains_leaf(self, exc: BaseException) -> bool:
         if isinstance(exc, ConnectionClosed):
-            # By identity: another connection may have ended in the same way.
-            return any(exc.info is info for info in self._infos)
+            return any(map(self._is_ours, _told_by(exc)))
         # Starlette's own class raises its own errors in the place of ours.
         gone = isinstance(exc, WebSocketDisconnect | WebSocketDisconnected)
         return gone and self.alarmed
+
+    def _is_ours(self, exc: BaseException) -> bool:
+        """Whether an error is of this end; another may be like it, so by identity."""
+        return isinstance(exc, ConnectionClosed) and any(
+            exc.info is info for info in self._infos
+        )
+
+
+def _told_by(error: ConnectionClosed) -> Iterator[BaseException]:
+    """Yield an error and what caused it, from the failure of its channel on.
+
+    Where a session stands on another by mistake, the error of the upper one was caused
+    by that of the lower one; Starlette's class may have raised its own between them.
+    """
+    yield error
+    failure = error.__cause__
+    for _ in range(_DEPTH):
+        if failure is not None:
+            yield failure
+            failure = failure.__cause__ or failure.__context__
 
 
 def diagram() -> str:

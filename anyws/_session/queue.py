@@ -22,7 +22,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final, TypeAlias
 
-from anyio import EndOfStream, create_memory_object_stream
+from anyio import ClosedResourceError, EndOfStream, create_memory_object_stream
 from anyio import Event as Signal
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -102,6 +102,8 @@ class MessageQueue:
         if self.messages and (
             self.messages >= self._max_messages or self.size + size > self._max_bytes
         ):
+            if self.closed:
+                raise ClosedResourceError
             return False
         send = self._send or self._open()
         send.send_nowait((event, size, None))
@@ -154,9 +156,9 @@ class MessageQueue:
 
     def _open(self) -> MemoryObjectSendStream[Item]:
         """Make the stream, for the first item."""
-        self._send, self._receive = create_memory_object_stream[Item](inf)
         if self.closed:
-            self._send.close()
+            raise ClosedResourceError
+        self._send, self._receive = create_memory_object_stream[Item](inf)
         return self._send
 
     def _drop_oldest(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Container
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
-from typing import Final, TypeVar
+from typing import Final, NoReturn, Self, TypeVar
 
 from anyio import (
     AsyncContextManagerMixin,
@@ -43,9 +43,6 @@ from .tasks import Tasks
 from .turns import Turns
 
 GuestT = TypeVar("GuestT")
-
-# Where an ASGI scope's extensions hold the session that its events pass through.
-EXTENSION: Final = "anyws.session"
 
 # Seconds that a cancelled host waits for the peer's answer to the closing frame: a
 # server that is shutting down has already stopped reading.
@@ -92,6 +89,20 @@ class Session(AsyncContextManagerMixin):
         self.receiver = Receiver(connection, self._turns)
         self.sender = Sender(connection, self._turns, subprotocols or ())
         self._adopts = adopts
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: a copy of an ASGI scope is of the same connection."""
+        return self
+
+    def __copy__(self) -> Self:
+        """Return itself, as a deep copy does."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        raise TypeError(
+            "an anyws session cannot be pickled: it is one connection of this process"
+        )
 
     # What is known of the connection
 

@@ -179,8 +179,25 @@ def bytes_of(event: Event) -> bytes:
     return payload
 
 
+class Disconnect(dict[str, Any]):
+    """A `websocket.disconnect` that knows more than ASGI can say.
+
+    It is equal to the plain event. What stands on the session that delivers it knows by
+    it that its own end is the session's, and no other that is like it.
+
+    Attributes:
+        info: How the connection ended.
+    """
+
+    def __init__(self, info: CloseInfo) -> None:
+        super().__init__(type=DISCONNECT, code=info.code, reason=info.reason)
+        self.info = info
+
+
 def info_of(event: Event) -> CloseInfo:
     """Read how the connection ended from a server's `websocket.disconnect`."""
+    if isinstance(event, Disconnect):
+        return event.info
     known: CloseInfo | None = event.get(INFO)
     if known is not None:
         return known
@@ -194,4 +211,4 @@ def info_of(event: Event) -> CloseInfo:
 
 def disconnect_of(info: CloseInfo) -> Event:
     """Make the `websocket.disconnect` that tells an application of an end."""
-    return {"type": DISCONNECT, "code": info.code, "reason": info.reason}
+    return Disconnect(info)

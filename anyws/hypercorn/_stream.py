@@ -37,7 +37,8 @@ from .._frames.frame_channel import FrameChannel
 from .._frames.transport import Transport
 from .._server.guard import host
 from .._server.handshake import HandshakeRefusal, Headers, ServerHandshake
-from .._session.session import EXTENSION, Session
+from .._session.scope import put_session
+from .._session.session import Session
 from .._values.closing import CloseCode
 from .._values.states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
 from ._worker import worker_of
@@ -208,7 +209,7 @@ class EngineStream(WSStream):
     ) -> None:
         """Run the application over the session, and not over Hypercorn's own queue."""
         session, app = self.session, cast("Any", self.app)
-        scope["extensions"][EXTENSION] = session
+        put_session(scope, session)
         receive, send = session.receiver.receive, session.sender.send
         inside = partial(app, scope, receive, send, sync_spawn, call_soon)
         await host(session, inside, self.worker.drain)

@@ -46,6 +46,7 @@ WINGS: Final = {
         "receiver",
         "sender",
         "session",
+        "scope",
     ),
     "_messages": ("disconnect_scope", "object_stream", "verbs", "parts"),
     "_frames": ("codec", "transport", "frame_channel", "event_loop"),
