@@ -23,7 +23,8 @@ from wsproto.events import (
 from wsproto.extensions import PerMessageDeflate as OtherDeflate
 
 from anyws import CloseInfo
-from anyws._frames.codec import MAX_FRAGMENTS, Codec, Side
+from anyws._frames.assembler import MAX_FRAGMENTS
+from anyws._frames.codec import Codec, Side
 
 from ..support.wired import (
     BINARY,
@@ -90,6 +91,13 @@ by_role = pytest.mark.parametrize("role", ROLES)
 def deflated(*, takeover: bool = True) -> PerMessageDeflate:
     """Return the extension, which is the same on both sides."""
     return PerMessageDeflate(not takeover, not takeover, 12, 12, {"memLevel": 5})
+
+
+def compressed(data: bytes, *, last: bool = True) -> bytes:
+    """Compress data as a message of its own."""
+    deflate = zlib.compressobj(9, wbits=-12)
+    out = deflate.compress(data) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    return out[:-4] if last else out
 
 
 def received(wire: Codec, *reads: bytes) -> list[str | bytes]:
@@ -500,6 +508,64 @@ def test_invalid_utf8_is_1007(role: str, name: str) -> None:
     assert payload == close_payload(1007, wire.info.reason)
 
 
+# What comes behind an end in the same read, and would be an end itself.
+OVERTAKING = (
+    frame(PING, b"x")
+    + frame(PONG, b"x")
+    + closing(1000)
+    + frame(TEXT, "behind")
+    + frame(3)
+)
+ENDINGS = {
+    **VIOLATIONS,
+    **{f"text {name}": b"".join(reads) for name, reads in BAD_TEXTS.items()},
+    "a long text": frame(TEXT, b"x" * 126 + b"\xff"),
+    "a long text in fragments": frame(TEXT, b"x" * 126, fin=False)
+    + frame(CONT, b"x" * 126 + b"\xe9"),
+    "a large message": frame(BINARY, bytes(LIMIT + 1)),
+    "a large message in fragments": frame(BINARY, bytes(LIMIT), fin=False)
+    + frame(CONT, bytes(1)),
+    "a close in order": closing(4000, "bye"),
+}
+DEFLATED_ENDINGS = {
+    "a long text": frame(TEXT, compressed(b"x" * 126 + b"\xff"), rsv=4),
+    "a short text": frame(TEXT, compressed(b"\xff"), rsv=4),
+    "a large message": frame(BINARY, compressed(bytes(LIMIT + 1)), rsv=4),
+    "no deflate stream": frame(TEXT, b"\x07\xff\xff", rsv=4),
+    "a bit in a continuation": frame(TEXT, b"", fin=False, rsv=4)
+    + frame(CONT, b"", rsv=4),
+}
+
+
+def outcome(wire: Codec, reads: Iterable[bytes]) -> tuple[object, ...]:
+    """Let a wire read; return all that can be seen of it, less the fresh masks."""
+    messages = received(wire, *reads)
+    written = wire.take()
+    answers = frames_of(written if written[1:2] < b"\x80" else mirrored(written))
+    return messages, wire.info, answers, wire.pongs, wire.open
+
+
+@by_role
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize(
+    "name", [*ENDINGS, *(f"deflated {n}" for n in DEFLATED_ENDINGS)]
+)
+def test_nothing_overtakes_an_end(role: str, deflate: bool, name: str) -> None:
+    """What comes behind an end never counts, however the bytes are cut into reads."""
+    make, turn = ROLES[role]
+    ending = ENDINGS.get(name) or DEFLATED_ENDINGS[name.removeprefix("deflated ")]
+    good = frame(TEXT, "good") + frame(PING, b"good")
+    data = turn(good) + turn(ending) + turn(OVERTAKING)
+    expected = outcome(make(deflate=deflate), [turn(good), turn(ending)])
+
+    assert expected[1] is not None
+    assert outcome(make(deflate=deflate), [data]) == expected
+    for place in range(1, len(data)):
+        reads = data[:place], data[place:]
+        assert outcome(make(deflate=deflate), reads) == expected, place
+    assert outcome(make(deflate=deflate), cut(data, range(len(data)))) == expected
+
+
 def test_binary_messages_are_no_text() -> None:
     """Only text has to be UTF-8."""
     wire = server()
@@ -580,13 +646,6 @@ def test_a_message_has_a_limit_of_fragments() -> None:
     assert wire.info is None
     wire.receive(rest)
     assert refused(wire)
-
-
-def compressed(data: bytes, *, last: bool = True) -> bytes:
-    """Compress data as a message of its own."""
-    deflate = zlib.compressobj(9, wbits=-12)
-    out = deflate.compress(data) + deflate.flush(zlib.Z_SYNC_FLUSH)
-    return out[:-4] if last else out
 
 
 @pytest.mark.parametrize("size", [100, 5000, 100_000])
@@ -767,7 +826,7 @@ def test_the_core_is_given_no_small_message(role: str) -> None:
         for opcode in (TEXT, BINARY, PING, PONG):
             payload = bytes(min(size, 125) if opcode in (PING, PONG) else size)
             wire.receive(turn(frame(opcode, payload)))
-            assert wire._unparsed == 0
+            assert wire._protocol.between_frames
 
 
 def noise(mask: bytes | None) -> st.SearchStrategy[list[bytes]]:

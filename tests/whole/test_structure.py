@@ -48,7 +48,7 @@ WINGS: Final = {
         "session",
     ),
     "_messages": ("disconnect_scope", "object_stream", "verbs", "parts"),
-    "_frames": ("codec", "transport", "frame_channel", "event_loop"),
+    "_frames": ("assembler", "codec", "transport", "frame_channel", "event_loop"),
     "_server": (
         "handshake",
         "drain",
