@@ -54,7 +54,7 @@ _MASK_BYTES: Final = 4
 _MASKS_AT_ONCE: Final = 32
 
 _LOGGER: Final = logging.getLogger("anyws.wire")
-_CONT, _TEXT, _BINARY = Opcode.CONT, Opcode.TEXT, Opcode.BINARY
+_CONT, _TEXT, _BINARY, _CLOSE = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE
 _OPEN: Final = State.OPEN
 _FRAGMENTS: Final = {
     "text": Protocol.send_text,
@@ -95,6 +95,10 @@ class _Core(Protocol):
     def recv_frame(self, frame: Frame) -> None:
         """Check the place of a frame, answer it, and add it to its message."""
         opcode = frame.opcode
+        if opcode is _CLOSE:
+            # A closing frame may stand between fragments (RFC 6455 section 5.4). The
+            # core refuses it there, unless it thinks that no message is under way.
+            self.current_size = None
         super().recv_frame(frame)
         self.events.clear()
         self.between_frames = not self.reader.buffer
@@ -240,7 +244,7 @@ class Codec:
     def under_way(self) -> bool:
         """Whether a part of a message was received, and is kept for the rest of it."""
         assembler = self._assembler
-        return assembler.fragments > 0 and not assembler.in_parts
+        return assembler.fragments > 0 and not assembler.in_parts and self.info is None
 
     def part(self) -> Event | None:
         """Deliver the message under way in parts from now on; return the first part.

@@ -25,6 +25,7 @@ from wsproto.extensions import PerMessageDeflate as OtherDeflate
 from anyws import CloseInfo
 from anyws._frames.assembler import MAX_FRAGMENTS
 from anyws._frames.codec import Codec, Side
+from anyws._values.events import MORE
 
 from ..support.wired import (
     BINARY,
@@ -318,6 +319,70 @@ def test_the_answer_to_our_close_is_not_answered() -> None:
     assert wire.take() == b""
 
 
+@by_role
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_close_may_stand_between_fragments(
+    role: str, deflate: bool, in_parts: bool, together: bool, opcode: int
+) -> None:
+    """Code and reason are told and echoed; the message is not whole, and none."""
+    make, turn = ROLES[role]
+    wire = make(deflate=deflate)
+    begun = frame(opcode, "part", fin=False)
+    if deflate:
+        begun = frame(opcode, compressed(b"part", last=False), fin=False, rsv=4)
+    ending = closing(4001, "changed my mind") + frame(CONT, "the rest")
+    reads = [turn(begun), turn(ending)]
+    if together and not in_parts:
+        reads = [b"".join(reads)]
+    messages = received(wire, reads[0])
+    if in_parts:
+        part = wire.part()
+        assert part is not None
+        assert part[MORE]
+        assert wire.part() is None
+    messages += received(wire, *reads[1:])
+
+    assert messages == []
+    assert wire.info == CloseInfo(4001, "changed my mind", "peer", True)
+    assert frames_of(turn(wire.take())) == [
+        (CLOSE, close_payload(4001, "changed my mind"))
+    ]
+    assert not wire.under_way
+    assert wire.part() is None
+
+
+@by_role
+@pytest.mark.parametrize("answer", [closing(4000), closing(None)], ids=repr)
+def test_our_close_may_be_answered_between_fragments(role: str, answer: bytes) -> None:
+    """A peer that was about to send a message answers in order."""
+    make, turn = ROLES[role]
+    wire = make()
+    close(wire, 4000)
+    wire.receive(turn(frame(TEXT, "begun", fin=False) + answer))
+
+    assert wire.info is not None
+    assert (wire.info.initiator, wire.info.clean) == ("peer", True)
+    assert wire.take() == b""
+
+
+@pytest.mark.parametrize("ending", ["eof", "violation"])
+def test_a_message_that_is_not_whole_is_none(ending: str) -> None:
+    """Once the connection has ended, no part of it is told any more."""
+    wire = server()
+    wire.receive(frame(TEXT, "begun", fin=False))
+    assert wire.under_way
+    if ending == "eof":
+        wire.receive_eof()
+    else:
+        wire.receive(frame(3))
+
+    assert not wire.under_way
+    assert wire.part() is None
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_the_end_of_the_stream_is_1006(closed: bool) -> None:
     """Without the peer's closing frame the connection has been lost."""
@@ -421,7 +486,6 @@ VIOLATIONS = {
     "fragmented close": frame(CLOSE, fin=False),
     "close of one byte": frame(CLOSE, b"x"),
     "close too long": closing(1000, "x" * 124),
-    "close inside a message": frame(TEXT, "a", fin=False) + closing(1000),
     **{f"close with {code}": closing(code) for code in (0, 999, 1004, 1005, 1006)},
     **{f"close with {code}": closing(code) for code in (1015, 2999, 5000, 65535)},
 }
@@ -525,7 +589,7 @@ ENDINGS = {
     "a large message": frame(BINARY, bytes(LIMIT + 1)),
     "a large message in fragments": frame(BINARY, bytes(LIMIT), fin=False)
     + frame(CONT, bytes(1)),
-    "a close in order": closing(4000, "bye"),
+    "a close in order": frame(TEXT, "begun", fin=False) + closing(4000, "bye"),
 }
 DEFLATED_ENDINGS = {
     "a long text": frame(TEXT, compressed(b"x" * 126 + b"\xff"), rsv=4),

@@ -18,6 +18,31 @@ async def channel() -> WiredChannel:
     return WiredChannel()
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_peer_that_closes_inside_a_message_tells_why(
+    channel: WiredChannel, together: bool
+) -> None:
+    """The application sees the peer's code and reason, and nothing of the message."""
+    async with channel.websocket() as ws:
+        await ws.accept()
+        reads = [
+            frame(TEXT, "whole") + frame(TEXT, "part", fin=False),
+            closing_frame(4001, "changed my mind"),
+        ]
+        channel.read(*([b"".join(reads)] if together else reads))
+        assert await ws.receive_text() == "whole"
+        with pytest.raises(anyws.ConnectionClosed) as caught:
+            await ws.receive_text()
+
+        assert caught.value.info == anyws.CloseInfo(
+            4001, "changed my mind", "peer", True
+        )
+        assert not channel.wire.violated
+        assert ws.statistics().messages_received == 1
+    await channel.wire.flush()
+    assert channel.frames == [(CLOSE, close_payload(4001, "changed my mind"))]
+
+
 @pytest.mark.parametrize("size", [1, 200])
 @pytest.mark.parametrize("together", [True, False])
 async def test_a_close_does_not_hide_a_violation(
