@@ -18,9 +18,10 @@ bring.
 
 What owns which state:
 
-* `Codec` owns the protocol: the frame that is half read, the message whose fragments
-  have come, whether a closing frame was sent, and how the connection ended (`info`, set
-  once). It does no I/O and has no timer.
+* `Codec` owns the protocol: the frame that is half read, whether a closing frame was
+  sent, and how the connection ended (`info`, set once). It does no I/O and has no
+  timer.
+* `Assembler`, inside it, owns the message whose fragments have come.
 * `FrameChannel` owns the bytes that are between two places: those that were read and
   not yet parsed, and those that were framed and not yet written. It decides when
   reading pauses. It is the `DirectChannel` of its session, which calls it and is called
@@ -30,10 +31,10 @@ What owns which state:
 
 Invariants:
 
-* Order. What was read is parsed in the order in which it came, and every frame is dealt
-  with before the next one is looked at: no close overtakes a violation before it,
-  however the bytes are cut into reads. What is written leaves in the order in which it
-  was framed.
+* Order. Bytes are parsed in the order in which they came, and each frame is added to
+  its message before the next frame is parsed: no close overtakes a violation before it,
+  however the bytes are cut into reads. Frames leave in the order in which they were
+  made.
 * Once `info` is set nothing more is parsed, and nothing is framed behind a closing
   frame.
 * Framing and writing at once (`send_nowait`) is one step without an await, and what the
@@ -55,13 +56,14 @@ test of the codec holds both to the same results.
 
 Which file to change:
 
-* what a frame means, limits of messages, close codes of violations: `codec.py`
+* how frames become messages, limits of messages, text: `assembler.py`
+* what a frame means, close codes of violations: `codec.py`
 * when reading pauses, what is written when, parts of messages: `frame_channel.py`
 * another kind of stream, an error that a socket may raise: `transport.py`
 * how asyncio or uvloop hand over what they read: `event_loop.py`
 * what stands for a lost, violated or orderly end: `Codec.info`, and
   `_values/closing.py`
 
-Imports point down: codec, transport, frame_channel, event_loop. `asyncio` is imported
-by the last one alone.
+Imports point down: assembler, codec, transport, frame_channel, event_loop. The last one
+alone imports `asyncio`.
 """

@@ -2,9 +2,9 @@
 
 The Sans-I/O core of `websockets` parses and makes the frames; it bounds what it
 inflates, and checks the size of a frame before its payload. This module adds the rest
-of RFC 6455: it joins fragments to messages, within bounds, decodes text, and tells by a
-`CloseInfo` how the connection ended. It does no I/O and has no timer; the two roles
-differ only in whose frames are masked.
+of RFC 6455: messages (`assembler.py`), and a `CloseInfo` that tells how the connection
+ended. It does no I/O and has no timer; the two roles differ only in whose frames are
+masked.
 
 On a connection without compression small messages do not pass through the core. A
 header that the core has made once is kept for the next frame of that size, and a
@@ -15,10 +15,8 @@ quarter of the core's time.
 from __future__ import annotations
 
 import logging
-from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Sequence
 from functools import cache
-from io import StringIO
 from secrets import token_bytes
 from typing import Final, cast
 
@@ -33,17 +31,14 @@ except ImportError:  # it was not compiled
     from websockets.utils import apply_mask
 
 from .._values.closing import CloseCode, CloseInfo
-from .._values.events import FRAGMENT, MORE, Event, size_of
+from .._values.events import FRAGMENT, Event
 from .._values.states import CLOSE, RECEIVE
+from .assembler import Assembler
 
 # The settings of permessage-deflate at either end, which are the defaults of
 # `websockets`: zlib's own window of 15 bits would cost a connection 90 KiB more.
 DEFLATE_WINDOW_BITS: Final = 12
 DEFLATE_SETTINGS: Final = {"memLevel": 5}
-
-# The limit of frames in one message, since the limit of bytes does not hold for empty
-# frames. A message of 4 MiB in frames of 64 bytes passes.
-MAX_FRAGMENTS: Final = 80_000
 
 # The largest payload whose frame gets a header from the cache: making the header is
 # most of the work on such a frame.
@@ -59,8 +54,7 @@ _MASK_BYTES: Final = 4
 _MASKS_AT_ONCE: Final = 32
 
 _LOGGER: Final = logging.getLogger("anyws.wire")
-_UTF8: Final = getincrementaldecoder("utf-8")
-_CONT, _TEXT, _BINARY, _PONG = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.PONG
+_CONT, _TEXT, _BINARY, _CLOSE = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE
 _OPEN: Final = State.OPEN
 _FRAGMENTS: Final = {
     "text": Protocol.send_text,
@@ -70,18 +64,72 @@ _FRAGMENTS: Final = {
 
 
 class _Core(Protocol):
-    """The core of `websockets`, with the limit of the options in its close reasons.
+    """The core of `websockets`, which hands each frame to the assembler at once.
 
-    Its own limit is larger, by the slack that compressed frames need.
+    So a frame is dealt with before the next one is parsed, and no close or violation
+    overtakes one before it in the same read.
+
+    Args:
+        side: The end of the connection that this is.
+        max_message_bytes: The limit of the options, for close reasons.
+        extensions: The extensions that the opening handshake has agreed on.
+
+    Attributes:
+        assembler: Makes messages of the frames.
+        between_frames: Whether all bytes received belong to whole frames.
     """
 
-    max_message_bytes = 0
+    def __init__(
+        self, side: Side, max_message_bytes: int, extensions: Sequence[Extension]
+    ) -> None:
+        # Compression makes random data longer, and the core compares its limit with the
+        # compressed size too; it also refuses a payload that just fills the limit.
+        slack = max_message_bytes // 8 + 64 if extensions else 0
+        super().__init__(side, max_size=max_message_bytes + slack, logger=_LOGGER)
+        self.extensions = list(extensions)
+        self.assembler = Assembler(max_message_bytes)
+        self.between_frames = True
+        self._max_message_bytes = max_message_bytes
+        self._max_size = self.max_message_size
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Check the place of a frame, answer it, and add it to its message."""
+        opcode = frame.opcode
+        if opcode is _CLOSE:
+            # A closing frame may stand between fragments (RFC 6455 section 5.4). The
+            # core refuses it there, unless it thinks that no message is under way.
+            self.current_size = None
+        super().recv_frame(frame)
+        self.events.clear()
+        self.between_frames = not self.reader.buffer
+        try:
+            self.assembler.add(frame)
+        except UnicodeDecodeError as exc:
+            self._break(exc, CloseCode.INVALID_FRAME_PAYLOAD_DATA, _not_text(exc))
+        except OverflowError as exc:
+            self._break(exc, CloseCode.MESSAGE_TOO_BIG, str(exc))
+        if opcode is _CONT and frame.fin:
+            self.limit_messages()
+
+    def _break(self, exc: Exception, code: int, reason: str) -> None:
+        """Fail the connection, as the core does for violations that it finds itself."""
+        self.fail(code, reason)
+        self.parser_exc = exc
 
     def fail(self, code: int, reason: str = "") -> None:
         """Send a closing frame because of a violation, and parse nothing more."""
         if code == CloseCode.MESSAGE_TOO_BIG and not reason.startswith("over "):
-            reason = f"over {self.max_message_bytes} bytes"
+            # The core would name its own limit, which has some slack.
+            reason = f"over {self._max_message_bytes} bytes"
         super().fail(code, reason)
+
+    def limit_messages(self) -> None:
+        """Bound each message."""
+        self.max_message_size, self.max_fragment_size = self._max_size, None
+
+    def limit_fragments(self) -> None:
+        """Bound each frame of the message under way, instead of the message."""
+        self.max_message_size, self.max_fragment_size = None, self._max_size
 
 
 class Codec:
@@ -98,30 +146,20 @@ class Codec:
         info: How the peer has ended the connection: by its closing frame, by the end of
             the stream, or by a violation, with the code of the closing frame that
             answers the violation. `None` until then.
-        fragments: Frames received of the message under way; 0 if there is no such
-            message.
         answers_size: Bytes of pongs and closing frames that answer the peer, and that
             `take` has not yet returned.
         pongs: Payloads of the pongs received. The reader of the list clears it.
     """
 
     __slots__ = (
-        "_binary",
+        "_assembler",
         "_compressed",
-        "_decoder",
-        "_in_parts",
-        "_limit",
         "_masks",
         "_max_message_bytes",
         "_out",
         "_protocol",
         "_randomness",
-        "_size",
-        "_skips_parts",
-        "_text",
-        "_unparsed",
         "answers_size",
-        "fragments",
         "info",
         "pongs",
     )
@@ -133,31 +171,16 @@ class Codec:
         max_message_bytes: int,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        # Compression makes random data longer, and the core compares its limit with the
-        # compressed size too; it also refuses a payload that just fills the limit.
-        slack = max_message_bytes // 8 + 64 if extensions else 0
-        self._limit = max_message_bytes + slack
-        self._protocol = _Core(side, max_size=self._limit, logger=_LOGGER)
-        self._protocol.max_message_bytes = max_message_bytes
-        self._protocol.extensions = list(extensions)
+        self._protocol = _Core(side, max_message_bytes, extensions)
+        self._assembler = self._protocol.assembler
         self._masks = side is Side.CLIENT
         self._compressed = bool(extensions)
-        # Bytes that the core holds of a frame that is not yet whole. Under compression
-        # that is unknown, since an inflated frame has another size; 1 keeps small
-        # messages in the core.
-        self._unparsed = 1 if self._compressed else 0
         self._randomness = b""  # masks not yet used
         self._out: list[bytes] = []  # frames that `take` has not yet returned
         self.answers_size = 0
         self._max_message_bytes = max_message_bytes
-        self.fragments = self._size = 0  # of the message under way
-        self._in_parts = False  # whether the message under way is delivered in parts
-        self._skips_parts = False  # whether the rest of those parts is dropped
-        self._text: StringIO | None = None
-        self._binary: bytearray | None = None
-        self._decoder: IncrementalDecoder | None = None
         self.info: CloseInfo | None = None
-        self.pongs: list[bytes] = []
+        self.pongs = self._assembler.pongs
 
     # Receiving
 
@@ -171,42 +194,21 @@ class Codec:
         """
         if self.info is not None:
             return []
-        protocol = self._protocol
+        protocol, assembler = self._protocol, self._assembler
         events: list[Event] = []
-        try:
-            if not (self._unparsed or self.fragments):
+        if protocol.between_frames and not (self._compressed or assembler.fragments):
+            try:
                 data = self._read_small(data, events)
-                if not data:
-                    return events
+            except UnicodeDecodeError as exc:
+                protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, _not_text(exc))
+                self._note_violation()
+                data = b""
+        if data:
+            protocol.between_frames = False
+            assembler.events = events
             protocol.receive_data(data)
-            self._unparsed += len(data)
-            for frame in cast("list[Frame]", protocol.events_received()):
-                if not self._compressed:
-                    self._unparsed -= self._size_of(frame)
-                opcode = frame.opcode
-                if opcode is _TEXT and frame.fin:
-                    self._check_size(len(frame.data))
-                    text = str(frame.data, "utf-8")
-                    events.append({"type": RECEIVE, "bytes": None, "text": text})
-                elif opcode is _TEXT or opcode is _BINARY or opcode is _CONT:
-                    event = self._join(frame)
-                    if event is not None:
-                        events.append(event)
-                elif opcode is _PONG:
-                    self.pongs.append(bytes(frame.data))
-        except UnicodeDecodeError as exc:
-            reason = f"invalid UTF-8: {exc.reason}"
-            protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, reason)
-            self._violated()
-        except OverflowError as exc:
-            protocol.fail(CloseCode.MESSAGE_TOO_BIG, str(exc))
-            self._violated()
-        if protocol.state is not _OPEN and self.info is None:
-            if protocol.parser_exc is not None:
-                self._violated()
-            elif protocol.close_rcvd is not None:
-                code, reason = protocol.close_rcvd.code, protocol.close_rcvd.reason
-                self.info = CloseInfo(int(code), reason, "peer", True)
+            assembler.events = []
+            self._check_end()
         for answer in protocol.data_to_send():
             self._out.append(answer)
             self.answers_size += len(answer)
@@ -238,55 +240,11 @@ class Codec:
             at = end
         return data[at:]
 
-    def _size_of(self, frame: Frame) -> int:
-        """Return the size of the frame on the wire, with the shortest possible header.
-
-        A longer header is allowed to nobody by RFC 6455 section 5.2, and to everybody
-        by the core. After such a frame `_unparsed` stays above 0, and the core parses
-        all the rest of the connection.
-        """
-        size = len(frame.data)
-        length = 0 if size <= _SHORT_BYTES else 2 if size < 2**16 else 8
-        return 2 + length + (0 if self._masks else _MASK_BYTES) + size
-
-    def _join(self, frame: Frame) -> Event | None:
-        """Add a frame to the message under way; return the message once it is whole."""
-        if frame.opcode is _BINARY:
-            if frame.fin:
-                self._check_size(len(frame.data))
-                return {"type": RECEIVE, "bytes": bytes(frame.data), "text": None}
-            self._binary = bytearray()
-        elif frame.opcode is _TEXT:
-            self._text, self._decoder = StringIO(), _UTF8()
-        self.fragments += 1
-        self._size = len(frame.data) if self._in_parts else self._size + len(frame.data)
-        self._check_size(self._size)
-        if self.fragments > MAX_FRAGMENTS and not self._in_parts:
-            raise OverflowError(f"over {MAX_FRAGMENTS} fragments")
-        if self._text is not None and self._decoder is not None:
-            self._text.write(self._decoder.decode(bytes(frame.data), frame.fin))
-        elif self._binary is not None:
-            self._binary += frame.data
-        if self._in_parts:
-            return self._part(last=frame.fin)
-        return self._joined() if frame.fin else None
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_message_bytes:
-            raise OverflowError(f"over {self._max_message_bytes} bytes")
-
-    def _joined(self) -> Event:
-        """Return the event of the payload collected so far, and forget the payload."""
-        text = None if self._text is None else self._text.getvalue()
-        data = None if self._binary is None else bytes(self._binary)
-        self.fragments = self._size = 0
-        self._text = self._binary = None
-        return {"type": RECEIVE, "bytes": data, "text": text}
-
     @property
     def under_way(self) -> bool:
         """Whether a part of a message was received, and is kept for the rest of it."""
-        return self.fragments > 0 and not self._in_parts
+        assembler = self._assembler
+        return assembler.fragments > 0 and not assembler.in_parts and self.info is None
 
     def part(self) -> Event | None:
         """Deliver the message under way in parts from now on; return the first part.
@@ -297,35 +255,12 @@ class Codec:
         """
         if not self.under_way:
             return None
-        self._in_parts = True
-        self._protocol.max_message_size = None
-        self._protocol.max_fragment_size = self._limit
-        return self._part(last=False, empty=True)
+        self._protocol.limit_fragments()
+        return self._assembler.first_part()
 
     def skip(self) -> None:
         """Drop the rest of the message that is delivered in parts."""
-        self._skips_parts = self._in_parts
-
-    def _part(self, *, last: bool, empty: bool = False) -> Event | None:
-        """Return the payload collected so far as a part of the message.
-
-        `None` if the rest is dropped, or if the part would be empty: only the first
-        part and the last one may be.
-        """
-        dropped = self._skips_parts
-        part = self._joined()
-        part[MORE] = not last
-        if last:
-            self._in_parts = self._skips_parts = False
-            self._protocol.max_message_size = self._limit
-            self._protocol.max_fragment_size = None
-        else:
-            self.fragments = 1
-            if part["bytes"] is None:
-                self._text = StringIO()
-            else:
-                self._binary = bytearray()
-        return part if not dropped and (last or empty or size_of(part)) else None
+        self._assembler.skip()
 
     def receive_eof(self) -> None:
         """Note the end of the stream: without a closing frame before it, it is 1006.
@@ -336,7 +271,18 @@ class Codec:
         if self.info is None:
             self.info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False)
 
-    def _violated(self) -> None:
+    def _check_end(self) -> None:
+        """Note the end, if a frame was a close or a violation."""
+        protocol = self._protocol
+        if protocol.state is _OPEN or self.info is not None:
+            return
+        if protocol.parser_exc is not None:
+            self._note_violation()
+        elif protocol.close_rcvd is not None:
+            code, reason = protocol.close_rcvd.code, protocol.close_rcvd.reason
+            self.info = CloseInfo(int(code), reason, "peer", True)
+
+    def _note_violation(self) -> None:
         """Note a violation, as the end that our closing frame tells the peer.
 
         If we had sent a closing frame before, that one tells the end.
@@ -415,6 +361,11 @@ class Codec:
         out, self._out = self._out, []
         self.answers_size = 0
         return b"".join(out)
+
+
+def _not_text(exc: UnicodeDecodeError) -> str:
+    """Return the close reason for text that is not UTF-8."""
+    return f"invalid UTF-8: {exc.reason}"
 
 
 @cache

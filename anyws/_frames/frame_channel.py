@@ -148,7 +148,7 @@ class FrameChannel:
             if not inbox.offer(event, size):
                 inbox.keep(event, size)
                 roomy = False
-        if codec.fragments and codec.under_way:
+        if codec.under_way:
             inbox.wake_receiver()
         if codec.pongs:
             for payload in codec.pongs:

@@ -368,3 +368,16 @@ class TestReceiving:
                     await anext(message)
             assert ws.close_info is not None
             assert ws.close_info.code == 1006
+
+    async def test_a_peer_that_closes_inside_a_message(self) -> None:
+        """The parts that came before can be read; then code and reason are told."""
+        async with connected() as (ws, server, _):
+            await server.send(part(TEXT, "a"))
+            with pytest.raises(anyws.ConnectionClosed) as caught:
+                async with ws.receive_stream() as message:
+                    assert await anext(message) == "a"
+                    await server.send(part(CONT, "b"), closing(4001, "no", mask=None))
+                    await ws.wait_closed()
+                    assert await anext(message) == "b"
+                    await anext(message)
+            assert (caught.value.code, caught.value.reason) == (4001, "no")

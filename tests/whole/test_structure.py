@@ -49,7 +49,7 @@ WINGS: Final = {
         "scope",
     ),
     "_messages": ("disconnect_scope", "object_stream", "verbs", "parts"),
-    "_frames": ("codec", "transport", "frame_channel", "event_loop"),
+    "_frames": ("assembler", "codec", "transport", "frame_channel", "event_loop"),
     "_server": (
         "handshake",
         "drain",
