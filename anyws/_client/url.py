@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from starlette.datastructures import Headers
 from websockets.exceptions import InvalidURI
@@ -41,6 +41,7 @@ def parse_url(url: str) -> WebSocketURI:
         # of the URL is not ASCII.
         uri = parse_uri(with_password(parts._replace(path="", query="")))
         uri.path, uri.query = _escaped(parts.path), _escaped(parts.query)
+        uri.host = with_zone(uri.host)
         "".join(uri.user_info or ()).encode()  # raises, if it is not UTF-8
         reason = fault_in(parts.port, uri.username)
     except InvalidURI as exc:
@@ -73,6 +74,28 @@ def _escaped(text: str) -> str:
     )
 
 
+def with_zone(host: str) -> str:
+    """Return the host of a URL; an IPv6 address has its zone id as systems take it.
+
+    A URL has `%25` before the zone, and percent-encodes it (RFC 6874 section 2). As in
+    curl, a bare `%` does too.
+    """
+    address, percent, zone = host.partition("%")
+    if not percent or ":" not in address:
+        return host
+    if zone.startswith("25") and zone != "25":
+        zone = zone[2:]
+    return f"{address}%{unquote(zone)}"
+
+
+def without_zone(host: str) -> str:
+    """Return a host without its zone id, which means nothing to another machine.
+
+    Source: RFC 6874 section 4.
+    """
+    return host.partition("%")[0] if ":" in host else host
+
+
 def fault_in(port: int | None, user: str | None) -> str:
     """Return the fault of a URL that could be parsed; empty if there is none.
 
@@ -90,7 +113,10 @@ def fault_in(port: int | None, user: str | None) -> str:
 def shown(url: WebSocketURI) -> str:
     """Return a URL for a message, without its user, password and query."""
     scheme = "wss" if url.secure else "ws"
-    host = f"[{url.host}]" if ":" in url.host else url.host
+    host = url.host
+    if ":" in host:
+        address, percent, zone = host.partition("%")
+        host = f"[{address}%25{quote(zone)}]" if percent else f"[{host}]"
     return f"{scheme}://{host}:{url.port}{url.path}"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import SocketStream
 
 import anyws
 
@@ -135,6 +136,35 @@ async def test_a_user_without_a_password_for_the_proxy() -> None:
         await works(f"ws://{HOST}", f"http://token@{proxy}", None)
     token = base64.b64encode(b"token:").decode()
     assert f"Proxy-Authorization: Basic {token}" in tunnels.asked[0]
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
+async def test_a_zone_is_not_told_to_a_proxy(scheme: str) -> None:
+    """It would name an interface of the proxy's."""
+    tunnels = Tunnels()
+    async with proxied(tunnels, scheme) as (_, proxy):
+        await works("ws://[fe80::1%25lo]:1234", f"{scheme}://{proxy}", None)
+    if scheme == "http":
+        first, *lines = tunnels.asked[0].split("\r\n")
+        assert first == "CONNECT [fe80::1]:1234 HTTP/1.1"
+        assert "Host: [fe80::1]:1234" in lines
+    else:
+        assert tunnels.asked == ["fe80::1:1234"]
+
+
+async def test_a_proxy_with_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is for the system alone, as a server's is."""
+    hosts = []
+
+    async def connect_tcp(host: str, port: int) -> SocketStream:
+        hosts.append(host)
+        return await anyio.connect_tcp(HOST, port)
+
+    async with proxied(Tunnels()) as (_, proxy):
+        monkeypatch.setattr("anyws._client.dial.connect_tcp", connect_tcp)
+        place = proxy.replace(HOST, "[fe80::1%25eth0]")
+        await works("ws://far.test", f"http://{place}", None)
+    assert hosts == ["fe80::1%eth0"]
 
 
 # What proxies answer
