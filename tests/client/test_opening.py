@@ -359,7 +359,7 @@ async def test_an_answer_with_any_reason_phrase(status: str) -> None:
             assert ws.response.status == 101
 
 
-@pytest.mark.parametrize("first", ["100", "100 Continue", "103 Early Hints"])
+@pytest.mark.parametrize("first", ["100", "100 Continue", "103 Early Hints", "199 x"])
 async def test_informational_responses_come_before_the_answer(first: str) -> None:
     """They are passed over."""
 

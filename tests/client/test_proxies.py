@@ -184,6 +184,12 @@ async def test_a_proxy_with_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:
             "it answered 503",
             anyws.HandshakeError,
         ),
+        ("HTTP/1.1 101 Switching\r\n\r\n", "it answered 101", anyws.HandshakeError),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\n" * 17,
+            "it did not answer with HTTP: over 16 informational responses",
+            anyws.ProtocolError,
+        ),
         ("SSH-2.0\r\n", "it did not answer with HTTP: ", anyws.ProtocolError),
         ("a" * 10000, "it did not answer with HTTP: ", anyws.ProtocolError),
         (
@@ -216,6 +222,20 @@ async def test_a_terse_http_proxy(status: str) -> None:
     tunnels = Tunnels(answer=f"{status}\r\nVia: x\r\n\r\n")
     async with proxied(tunnels) as (_, proxy):
         await works("ws://far.test", f"http://{proxy}", None)
+
+
+@pytest.mark.parametrize("first", ["100", "102 Processing", "103 Early Hints"])
+async def test_informational_responses_come_before_a_proxy_answers(first: str) -> None:
+    """They are passed over, as a server's are."""
+    early = f"HTTP/1.1 {first}\r\nVia: x\r\n\r\n" * 2
+    tunnels = Tunnels(answer=f"{early}HTTP/1.1 200 OK\r\n\r\n")
+    async with proxied(tunnels) as (_, proxy):
+        await works("ws://far.test", f"http://{proxy}", None)
+    refusing = Tunnels(answer=f"{early}HTTP/1.1 407 x\r\n\r\n")
+    async with proxied(refusing) as (_, proxy):
+        error = await failure_of("ws://far.test", proxy=f"http://{proxy}")
+    assert isinstance(error.__cause__, anyws.HandshakeRejected)
+    assert error.__cause__.status == 407
 
 
 @pytest.mark.parametrize(
