@@ -66,6 +66,7 @@ WINGS: Final = {
         "retry",
         "who_reads",
         "client_channel",
+        "interruption",
         "websocket",
         "reconnect",
         "connect",
