@@ -62,6 +62,7 @@ Which file to change for which kind of change:
     when to try again, and after how long                     retry.py
     what a loop does between two connections                  reconnect.py
     a method of the connection                                websocket.py
+    how Ctrl-C is told from another cancellation              interruption.py
     which task reads, and when                                who_reads.py, then
                                                               client_channel.py
 """

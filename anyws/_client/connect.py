@@ -290,8 +290,9 @@ def connect(
     """Connect to a WebSocket server.
 
     `async with` opens one connection. When the block is left, the connection is closed:
-    with 1000 after a return, 1011 after an exception, 1012 after a cancellation. After
-    that the same object may be entered again, but not by two tasks at once.
+    with 1000 after a return, 1011 after an exception, 1012 after a cancellation, 1001
+    after Ctrl-C. After that the same object may be entered again, but not by two tasks
+    at once.
 
         async with anyws.connect("wss://example.org/feed") as ws:
             async for message in ws: ...

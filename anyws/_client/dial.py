@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from math import inf
 from typing import cast
 
@@ -30,6 +31,7 @@ from .._frames.transport import SocketTransport, StreamTransport, reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .handshake import USER_AGENT, starlette_headers
 from .response import read_response
+from .url import without_zone
 
 
 class Dialling:
@@ -83,7 +85,8 @@ class Dialling:
         else:
             stream = await self._through_http(proxy)
         if url.secure:
-            stream = await self._encrypted(stream, url.host, self._ssl_context)
+            host = without_zone(url.host)
+            stream = await self._encrypted(stream, host, self._ssl_context)
         return stream
 
     async def _encrypted(
@@ -102,12 +105,12 @@ class Dialling:
 
     async def _through_http(self, proxy: Proxy) -> ByteStream:
         """Ask an HTTP proxy for a tunnel (RFC 9110 section 9.3.6)."""
-        url = self._url
+        url = replace(self._url, host=without_zone(self._url.host))
         stream: ByteStream
         with self._explained(f"connecting to the proxy {_address(proxy)}"):
             stream = await connect_tcp(proxy.host, proxy.port)
         if proxy.scheme == "https":
-            stream = await self._encrypted(stream, proxy.host, None)
+            stream = await self._encrypted(stream, without_zone(proxy.host), None)
         with self._tunnelling(proxy):
             async with _closed_on_failure(stream):
                 await stream.send(prepare_connect_request(proxy, url, USER_AGENT))
@@ -138,7 +141,8 @@ class Dialling:
         )
         with self._tunnelling(proxy):
             try:
-                return await socks.connect(self._url.host, self._url.port, timeout=inf)
+                host, port = without_zone(self._url.host), self._url.port
+                return await socks.connect(host, port, timeout=inf)
             except (BrokenResourceError, ClosedResourceError, OSError):
                 raise
             except Exception as exc:  # python-socks does not export all its errors

@@ -8,6 +8,7 @@ as has arrived, even if the rest is late, cut short or too large.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from math import inf
 from platform import python_version
@@ -32,7 +33,7 @@ from .._frames.transport import reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .._values.headers import is_token
 from .response import read_line, read_response
-from .url import is_redirect
+from .url import is_redirect, without_zone
 
 USER_AGENT: Final = f"anyws/{version('anyws-websockets')} Python/{python_version()}"
 
@@ -112,7 +113,7 @@ class ClientHandshake:
         compression: bool = True,
     ) -> None:
         self._protocol = ClientProtocol(
-            url,
+            replace(url, host=without_zone(url.host)),
             origin=None if origin is None else Origin(origin),
             extensions=[_CLIENT_DEFLATE] if compression else None,
             subprotocols=[Subprotocol(name) for name in subprotocols] or None,

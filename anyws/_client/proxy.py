@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -10,7 +11,14 @@ from websockets.exceptions import InvalidProxy
 from websockets.proxy import Proxy, get_proxy, parse_proxy
 from websockets.uri import WebSocketURI
 
-from .url import NOT_PARSED, fault_in, is_loopback, with_password
+from .url import (
+    NOT_PARSED,
+    fault_in,
+    is_loopback,
+    with_password,
+    with_zone,
+    without_zone,
+)
 
 
 def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
@@ -26,6 +34,7 @@ def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
         ValueError: The URL is not that of a proxy, or is of a scheme that is not known.
             The message does not show it, as it may hold a password.
     """
+    url = replace(url, host=without_zone(url.host))
     where = ""
     if proxy is True:
         proxy = None if is_loopback(url.host) else _proxy_of_the_environment(url)
@@ -44,7 +53,7 @@ def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
         reason = NOT_PARSED
     else:
         if not reason:
-            return parsed
+            return replace(parsed, host=with_zone(parsed.host))
     # Not chained: the message of the cause holds the URL, and with it the password.
     raise ValueError(f"the proxy's URL{where} is invalid: {reason}")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from starlette.datastructures import Headers
 from websockets.exceptions import InvalidURI
@@ -18,6 +19,11 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # The reason that is given where urllib's own may show a part of a password.
 NOT_PARSED: Final = "its port or host is none, or its user or password is not UTF-8"
 
+# A URL that names a WebSocket's scheme and a host.
+_COMPLETE: Final = re.compile(r"wss?://[^/?#]", re.IGNORECASE)
+# What users write before the host in place of that. `ws:8000` is a host and a port.
+_BEGINNING: Final = re.compile(r"(wss?|https?):(?!\d)/*|//", re.IGNORECASE)
+
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 
 
@@ -26,8 +32,8 @@ def parse_url(url: str) -> WebSocketURI:
 
     Raises:
         TypeError: It is not a `str`.
-        ValueError: It is not the URL of a WebSocket. The message says why, and does not
-            show the URL, as it may hold a password.
+        ValueError: It is not the URL of a WebSocket. The message says why. It shows a
+            URL whose scheme or host is missing, but never one with a user or password.
 
     Source: RFC 6455 section 3.
     """
@@ -41,10 +47,11 @@ def parse_url(url: str) -> WebSocketURI:
         # of the URL is not ASCII.
         uri = parse_uri(with_password(parts._replace(path="", query="")))
         uri.path, uri.query = _escaped(parts.path), _escaped(parts.query)
+        uri.host = with_zone(uri.host)
         "".join(uri.user_info or ()).encode()  # raises, if it is not UTF-8
         reason = fault_in(parts.port, uri.username)
     except InvalidURI as exc:
-        reason = exc.msg
+        reason = exc.msg + _hint_for(url)
     except ValueError:
         reason = NOT_PARSED
     else:
@@ -52,6 +59,30 @@ def parse_url(url: str) -> WebSocketURI:
             return uri
     # Not chained: the message of the cause holds the URL, and with it the password.
     raise ValueError(f"the URL is not that of a WebSocket: {reason}")
+
+
+def _hint_for(url: str) -> str:
+    """Return words that show a URL without `ws://` or a host, and what may be meant.
+
+    The query is left out, as it may hold a token. A URL with an @ is not shown at all:
+    what stands before it may be a password.
+    """
+    if _COMPLETE.match(url) or "@" in url:
+        return ""
+    place, mark, _ = url.partition("#")[0].partition("?")
+    query = "?…" if mark else ""
+    said = f" in {place + query!r}"
+    found = _BEGINNING.match(place)
+    scheme, host = "ws", place
+    if found is not None:
+        scheme, host = (found[1] or "ws").lower(), place[found.end() :]
+    meant = f"{_SCHEMES.get(scheme, scheme)}://{host}"
+    try:
+        parts = urlsplit(meant)
+        likely = bool(parts.hostname) and parts.port != 0 and "://" not in host
+    except ValueError:
+        likely = False
+    return f"{said}; did you mean {meant}?" if likely else said
 
 
 def with_password(parts: SplitResult) -> str:
@@ -73,6 +104,28 @@ def _escaped(text: str) -> str:
     )
 
 
+def with_zone(host: str) -> str:
+    """Return the host of a URL; an IPv6 address has its zone id as systems take it.
+
+    A URL has `%25` before the zone, and percent-encodes it (RFC 6874 section 2). As in
+    curl, a bare `%` does too.
+    """
+    address, percent, zone = host.partition("%")
+    if not percent or ":" not in address:
+        return host
+    if zone.startswith("25") and zone != "25":
+        zone = zone[2:]
+    return f"{address}%{unquote(zone)}"
+
+
+def without_zone(host: str) -> str:
+    """Return a host without its zone id, which means nothing to another machine.
+
+    Source: RFC 6874 section 4.
+    """
+    return host.partition("%")[0] if ":" in host else host
+
+
 def fault_in(port: int | None, user: str | None) -> str:
     """Return the fault of a URL that could be parsed; empty if there is none.
 
@@ -90,7 +143,10 @@ def fault_in(port: int | None, user: str | None) -> str:
 def shown(url: WebSocketURI) -> str:
     """Return a URL for a message, without its user, password and query."""
     scheme = "wss" if url.secure else "ws"
-    host = f"[{url.host}]" if ":" in url.host else url.host
+    host = url.host
+    if ":" in host:
+        address, percent, zone = host.partition("%")
+        host = f"[{address}%25{quote(zone)}]" if percent else f"[{host}]"
     return f"{scheme}://{host}:{url.port}{url.path}"
 
 

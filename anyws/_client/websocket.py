@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from secrets import token_bytes
 from typing import Any, Literal, Protocol, Self
 
-from anyio import AsyncContextManagerMixin, current_time
+from anyio import AsyncContextManagerMixin, current_time, get_cancelled_exc_class
 from starlette.datastructures import Headers
 
 from .._frames.codec import Codec, Side
@@ -28,6 +28,7 @@ from .._values.options import Options
 from .._values.states import CLOSE, CONNECTED, DISCONNECT
 from .client_channel import ClientChannel
 from .handshake import ClientHandshake
+from .interruption import interrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
     `async with`: a cancelled receive loses no message; a cancelled send is all or
     nothing; a send raises once the connection has ended; buffers are bounded. Leaving
     the block closes the connection: with 1000 after a return, 1011 after an exception,
-    1012 after a cancellation.
+    1012 after a cancellation, 1001 after Ctrl-C.
 
     `async with connect(...)` enters it. In an `async for` loop over `connect(...)` the
     body has to enter it: a connection that is not entered is closed at the loop's next
@@ -135,7 +136,12 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         channel.read()
         try:
             async with session.hosting(self):
-                yield self
+                try:
+                    yield self
+                except get_cancelled_exc_class():
+                    if interrupted():
+                        session.end(KeyboardInterrupt())
+                    raise
         except BaseException as exc:
             if not (self._reconnects and session.explains(exc)):
                 raise

@@ -359,7 +359,7 @@ async def test_an_answer_with_any_reason_phrase(status: str) -> None:
             assert ws.response.status == 101
 
 
-@pytest.mark.parametrize("first", ["100", "100 Continue", "103 Early Hints"])
+@pytest.mark.parametrize("first", ["100", "100 Continue", "103 Early Hints", "199 x"])
 async def test_informational_responses_come_before_the_answer(first: str) -> None:
     """They are passed over."""
 
@@ -422,6 +422,29 @@ async def test_two_address_families(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(echo) as peer:
         async with anyws.connect(f"ws://two.test:{peer.port}", proxy=None) as ws:
             await says_hello(ws)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+async def test_an_address_with_a_zone(
+    secure: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for the system alone: neither the server nor TLS is told of it."""
+    asked = []
+
+    async def connect_tcp(host: str, port: int) -> Any:
+        asked.append(host)
+        return await anyio.connect_tcp(HOST, port)
+
+    tls = authority.server("fe80::1") if secure else None
+    async with serving(echo, tls=tls) as peer:
+        monkeypatch.setattr("anyws._client.dial.connect_tcp", connect_tcp)
+        url = peer.url.replace(HOST, "[fe80::1%25eth0]")
+        context = authority.client() if secure else None
+        async with anyws.connect(url, ssl_context=context, proxy=None) as ws:
+            await says_hello(ws)
+        (request,) = peer.requests
+    assert asked == ["fe80::1%eth0"]
+    assert request.headers["Host"] == f"[fe80::1]:{peer.port}"
 
 
 async def test_any_byte_stream() -> None:

@@ -142,6 +142,7 @@ async def test_a_rejection_has_its_body(
         error = await failure_of(peer.url)
     assert isinstance(error, anyws.HandshakeRejected)
     assert (error.status, error.body) == (403, body.encode())
+    assert (error.code, error.reason) == (None, None)
     assert error.headers["x-why"] == "because"
     told = f": '{body}'" if body else ""
     assert str(error) == f"the server rejected the WebSocket: 403 Forbidden{told}"

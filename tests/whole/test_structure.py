@@ -67,6 +67,7 @@ WINGS: Final = {
         "retry",
         "who_reads",
         "client_channel",
+        "interruption",
         "websocket",
         "reconnect",
         "connect",
