@@ -7,23 +7,25 @@ application sees it, or a parser that trusts it: a malformed request is a
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
-from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 from websockets.exceptions import InvalidHeader, NegotiationError
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.headers import build_extension, parse_extension, parse_subprotocol
+from websockets.headers import build_extension, parse_extension
 from websockets.utils import accept_key
 
 from .._frames.codec import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
-ItemT = TypeVar("ItemT")
 
 _VERSION: Final = "13"
+_PRINTABLE: Final = re.compile(rb"[\x20-\x7e]+")
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
+_ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?|wss?)://([^/?#@]+)((?:[/?][^#]*)?)")
 
 _SERVER_DEFLATE: Final = ServerPerMessageDeflateFactory(
     server_max_window_bits=DEFLATE_WINDOW_BITS,
@@ -50,7 +52,7 @@ class ServerHandshake:
     """A client's opening handshake, which is valid.
 
     Args:
-        raw_path: The request's path, without its query.
+        raw_path: The request's path, without its query; see `origin_form`.
         headers: The request's headers.
         http_version: `"1.1"`, or `"2"` for RFC 8441, which has no key.
 
@@ -72,12 +74,10 @@ class ServerHandshake:
             self._key = _single(headers, b"sec-websocket-key")
             self._check_key()
             version = _single(headers, b"sec-websocket-version")
-            self.subprotocols: list[str] = _listed(
-                headers, b"sec-websocket-protocol", parse_subprotocol
-            )
-            self._offers = _listed(
-                headers, b"sec-websocket-extensions", parse_extension
-            )
+            self.subprotocols: list[str] = _subprotocols(headers)
+            offers = _values(headers, b"sec-websocket-extensions")
+            self._offers = [item for offer in offers for item in parse_extension(offer)]
+            _check_no_body(headers)
         except (ValueError, InvalidHeader) as exc:
             raise HandshakeRefusal(400) from exc
         if version != _VERSION:
@@ -148,7 +148,43 @@ def _single(headers: Headers, name: bytes) -> str:
     return values[0].strip() if values else ""
 
 
-def _listed(
-    headers: Headers, name: bytes, parse: Callable[[str], Sequence[ItemT]]
-) -> list[ItemT]:
-    return [item for value in _values(headers, name) for item in parse(value)]
+def _subprotocols(headers: Headers) -> list[str]:
+    """Return the subprotocols that are offered and can be written in the answer.
+
+    They ought to be tokens (RFC 6455 section 4.1), and in practice are not: clients put
+    credentials here, in base64. Names that no answer can carry are left out.
+    """
+    names = [
+        name.strip(b" \t")
+        for key, value in headers
+        if key.lower() == b"sec-websocket-protocol"
+        for name in value.split(b",")
+    ]
+    return [name.decode() for name in names if _PRINTABLE.fullmatch(name)]
+
+
+def _check_no_body(headers: Headers) -> None:
+    """Refuse a body, whose bytes would be taken for frames.
+
+    Source: RFC 9110 section 7.8.
+    """
+    for name, value in headers:
+        is_empty = name.lower() == b"content-length" and not value.strip(b" \t0")
+        if name.lower() in _FRAMING and not is_empty:
+            raise ValueError("an opening handshake has no body")
+
+
+def origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
+    """Return a request's target as path and query, and the headers that belong to it.
+
+    A client may write a whole URL, as to a proxy. The `Host` header does not count
+    then, and is replaced by what the URL says.
+
+    Source: RFC 9112 sections 3.2.2 and 3.3.
+    """
+    absolute = _ABSOLUTE_FORM.fullmatch(target)
+    if absolute is None:
+        return target, headers
+    host, rest = absolute.groups()
+    headers = [(n, host if n.lower() == b"host" else value) for n, value in headers]
+    return (rest if rest.startswith(b"/") else b"/" + rest), headers

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from .closing import CloseCode, CloseInfo, checked_code, fitted_reason
 from .errors import MessageTypeError
 from .headers import checked_response_headers
-from .states import ACCEPT, CLOSE, DISCONNECT, SEND
+from .states import ACCEPT, CLOSE, DISCONNECT, RESPONSE_BODY, RESPONSE_START, SEND
 
 Event: TypeAlias = MutableMapping[str, Any]
 
@@ -54,6 +54,9 @@ def outgoing(
 ) -> Event:
     """Check an event on its way to the server; repair what can be repaired.
 
+    Keys that ASGI lets an application leave out are there in what is returned, with
+    their defaults: some servers fail without them.
+
     Args:
         event: An ASGI message of the application.
         subprotocols: The subprotocols that the client offered.
@@ -73,7 +76,31 @@ def outgoing(
         return _checked_accept(event, subprotocols)
     if kind == CLOSE:
         return checked_close(event, framed=accepted)
+    if kind == RESPONSE_START:
+        return _checked_response_start(event)
+    if kind == RESPONSE_BODY:
+        return _checked_response_body(event)
     return event
+
+
+def _checked_response_start(event: Event) -> Event:
+    status = event.get("status")
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise TypeError(f"status must be an int, not {type(status).__name__}")
+    if not 200 <= status <= 599:
+        raise ValueError(f"status {status} is not one of a final response, 200 to 599")
+    headers = checked_response_headers(event.get("headers") or (), "denial")
+    return {**event, "status": int(status), "headers": headers}
+
+
+def _checked_response_body(event: Event) -> Event:
+    body = event.get("body")
+    if body is None:
+        body = b""
+    if not isinstance(body, Binary):
+        raise TypeError(f"body must be bytes, not {type(body).__name__}")
+    more_body = bool(event.get("more_body", False))
+    return {**event, "body": bytes(body), "more_body": more_body}
 
 
 def _checked_accept(event: Event, subprotocols: Container[str]) -> Event:

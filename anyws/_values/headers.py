@@ -9,7 +9,9 @@ refuses them and HTTP/2 forbids them (RFC 9113 section 8.2.1). Two things differ
 * Neither end may set the headers that its own opening handshake writes.
 
 Neither end can set what describes one connection or the framing of a body: an opening
-handshake has no body, and HTTP/2 forbids the other ones.
+handshake has no body, and HTTP/2 forbids the other ones. A denial response is a whole
+HTTP response, with a body: it may say how long that is, and what becomes of an HTTP/1.1
+connection, which Hypercorn leaves out over HTTP/2.
 
 Source: RFC 9110 sections 5.5, 5.6.2 and 8.6; RFC 9113 section 8.2.2; RFC 6455
 section 4.
@@ -26,6 +28,7 @@ HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # all but the tab
 _AROUND: Final = " \t"  # "OWS", optional white space
+_LENGTH: Final = re.compile(rb"[0-9]{1,20}")  # h11 takes no more digits
 
 _NO_BODY: Final = "an opening handshake has no body"
 _HOP: Final = "it describes the connection, which is a WebSocket's from now on"
@@ -40,8 +43,11 @@ _FRAMING: Final = {
     "transfer-encoding": _NO_BODY,
 }
 
-# The headers that each role cannot set, and why.
-RESERVED: Final[Mapping[Literal["client", "server"], Mapping[str, str]]] = {
+Role: TypeAlias = Literal["client", "server", "denial"]
+
+# The headers that each role cannot set, and why. "denial" is a server that answers an
+# opening handshake with another HTTP response.
+RESERVED: Final[Mapping[Role, Mapping[str, str]]] = {
     "client": {
         **_FRAMING,
         "connection": "the opening handshake sends it",
@@ -60,6 +66,15 @@ RESERVED: Final[Mapping[Literal["client", "server"], Mapping[str, str]]] = {
         "sec-websocket-extensions": "the server negotiates extensions",
         "sec-websocket-protocol": "pass subprotocol= instead",
         "upgrade": "the server sends it",
+    },
+    "denial": {
+        "proxy-connection": "it is no header of HTTP",
+        "sec-websocket-accept": "a denial accepts nothing",
+        "sec-websocket-extensions": "a denial accepts nothing",
+        "sec-websocket-protocol": "a denial accepts nothing",
+        "te": "only requests have it",
+        "trailer": "a denial response has no trailers",
+        "transfer-encoding": "the server frames the body",
     },
 }
 
@@ -109,9 +124,9 @@ def checked_request_headers(headers: HeadersLike | None) -> list[tuple[str, str]
 
 
 def checked_response_headers(
-    headers: Iterable[tuple[bytes, bytes]],
+    headers: Iterable[tuple[bytes, bytes]], role: Role = "server"
 ) -> list[tuple[bytes, bytes]]:
-    """Return the headers of a server's `websocket.accept`.
+    """Return the headers of a server's `websocket.accept`, or of its denial response.
 
     Names are in lower case, and values without the white space around them.
 
@@ -126,19 +141,24 @@ def checked_response_headers(
                 pass
             case _:
                 raise TypeError(f"headers are pairs of bytes, not {pair!r}")
-        _check_name("server", name, name.decode("latin-1"))
+        _check_name(role, name, name.decode("latin-1"))
         if _CONTROLS.search(value.decode("latin-1")):
             raise ValueError(
                 f"the value of header {name!r} holds CR, LF, NUL or another control "
                 "character"
             )
         checked.append((name.lower(), value.strip(_AROUND.encode())))
+    _check_lengths({value for name, value in checked if name == b"content-length"})
     return checked
 
 
-def _check_name(
-    role: Literal["client", "server"], shown: str | bytes, name: str
-) -> None:
+def _check_lengths(values: set[bytes]) -> None:
+    """Refuse lengths of a body that are no number, or not the same."""
+    if len(values) > 1 or not all(_LENGTH.fullmatch(value) for value in values):
+        raise ValueError(f"content-length is one number, not {values!r}")
+
+
+def _check_name(role: Role, shown: str | bytes, name: str) -> None:
     """Refuse a header by its name, which is shown as it was given."""
     if not is_token(name):
         raise ValueError(f"{shown!r} is not a header name")

@@ -24,6 +24,7 @@ _NAMES: Final = {
     ("protocol.h2", "WSStream"): ("_stream", "EngineStream"),
     ("protocol.h2", "HTTPStream"): ("_http2.streams", "EngineHTTPStream"),
     ("protocol.h2", "StreamBuffer"): ("_http2.streams", "EngineStreamBuffer"),
+    ("protocol", "H11Protocol"): ("_http1", "EngineH11Protocol"),
     ("protocol", "H2Protocol"): ("_http2.protocol", "EngineH2Protocol"),
     ("asyncio.run", "TCPServer"): ("_asyncio", "EngineTCPServer"),
     ("asyncio.run", "raise_shutdown"): ("_asyncio", "raise_shutdown"),

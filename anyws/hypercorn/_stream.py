@@ -11,6 +11,7 @@ read directly (`read_from`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from time import time
 from typing import Any, cast
@@ -36,7 +37,12 @@ from .._frames.codec import Codec, Side
 from .._frames.frame_channel import FrameChannel
 from .._frames.transport import Transport
 from .._server.guard import host
-from .._server.handshake import HandshakeRefusal, Headers, ServerHandshake
+from .._server.handshake import (
+    HandshakeRefusal,
+    Headers,
+    ServerHandshake,
+    origin_form,
+)
 from .._session.scope import put_session
 from .._session.session import Session
 from .._values.closing import CloseCode
@@ -150,6 +156,9 @@ class EngineStream(WSStream):
 
     async def _open(self, event: Request) -> None:
         self.start_time = time()
+        if event.http_version != "2":
+            target, headers = origin_form(event.raw_path, event.headers)
+            event = replace(event, raw_path=target, headers=headers)
         path, _, query_string = event.raw_path.partition(b"?")
         self.scope = {
             "type": "websocket",

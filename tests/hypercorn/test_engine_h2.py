@@ -36,6 +36,7 @@ from ..support.h2_client import (
     connected,
     frame,
 )
+from ..support.servers import RawClient
 
 case = servers.case
 
@@ -179,6 +180,61 @@ def client(server: Server) -> Iterator[H2Client]:
     """Give a connection."""
     with connected(server.port) as client:
         yield client
+
+
+# What an application may not answer
+
+
+def test_a_header_that_is_refused_leaves_the_handshake_open(
+    server: Server, client: H2Client, case: str
+) -> None:
+    """Also an application of bare events can accept then; no other stream notices."""
+    sibling = client.connect("/echo", f"{case}-2")
+    stream = client.connect("/picky", case)
+
+    assert stream.status == 200
+    assert stream.headers["set-cookie"] == "a=1; Path=/"
+    assert "te" not in stream.headers
+    echoes_nothing_but(stream, "open")
+    echoes(sibling)
+    assert server.note(case, "refused") == [5]
+
+
+def test_a_denial_has_headers_that_are_checked_and_defaults(
+    server: Server, client: H2Client, case: str
+) -> None:
+    """A header on two lines does not go out; a response without headers does."""
+    sibling = client.connect("/echo", f"{case}-2")
+    stream = client.connect("/picky-deny", case)
+
+    assert stream.status == 401
+    assert "x-a" not in stream.headers
+    assert stream.wait_end() is None
+    echoes(sibling)
+    assert server.note(case, "refused") == [5]
+
+
+def test_the_same_over_http_1(server: Server, case: str) -> None:
+    """What is refused, repaired and left out is no matter of the HTTP version."""
+    accepted, denied = RawClient(server.port), RawClient(server.port)
+    with contextlib.closing(accepted), contextlib.closing(denied):
+        accepted.ask(f"/picky?case={case}")
+        head = accepted.answer()
+        denied.ask(f"/picky-deny?case={case}-2")
+        denial = denied.answer()
+
+    assert head.startswith(b"HTTP/1.1 101")
+    assert b"\r\nset-cookie: a=1; Path=/\r\n" in head
+    assert denial.startswith(b"HTTP/1.1 401")
+    assert b"x-a" not in head + denial
+    assert server.note(case, "refused") == [5]
+    assert server.note(f"{case}-2", "refused") == [5]
+
+
+def echoes_nothing_but(stream: H2Stream, text: str) -> None:
+    """Hold that a handler answers one message with that text."""
+    stream.send_text("anything")
+    assert stream.receive() == (TEXT, text.encode())
 
 
 def own(worker: str, folder: Path, *arguments: str) -> Any:

@@ -390,6 +390,26 @@ async def test_any_response_is_a_denial(
     assert websocket.application_state is DISCONNECTED
 
 
+async def test_events_may_leave_out_what_has_a_default() -> None:
+    """S-75, deviation: plain, too, the server gets events that are whole."""
+    start, body = "websocket.http.response.start", "websocket.http.response.body"
+    denied, accepted = Codec(CONNECT), Codec(CONNECT)
+    websocket = denied.websocket()
+    with pytest.raises(ValueError, match="CR, LF"):
+        await websocket.send({"type": start, "status": 401, "headers": [(b"a", b"\n")]})
+    assert websocket.application_state is CONNECTING
+    await websocket.send({"type": start, "status": 401})
+    await websocket.send({"type": body})
+    websocket = accepted.websocket()
+    await websocket.send({"type": "websocket.accept"})
+    await websocket.send({"type": "websocket.close"})
+    assert denied.sent == [
+        {"type": start, "status": 401, "headers": []},
+        {"type": body, "body": b"", "more_body": False},
+    ]
+    assert accepted.sent == [ACCEPT, CLOSE]
+
+
 async def test_a_cancelled_close_can_be_tried_again() -> None:
     """Law 9: after a close that was cut short, the state is true: it is not closed."""
     gate, sent = anyio.Event(), list[Any]()

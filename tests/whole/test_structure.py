@@ -79,6 +79,7 @@ PACKAGES: Final = {
         "_worker",
         "_stream",
         "_connection",
+        "_http1",
         "_http2.streams",
         "_http2.protocol",
         "_http3",
