@@ -76,6 +76,7 @@ PACKAGES: Final = {
         "_worker",
         "_stream",
         "_connection",
+        "_http2.allowance",
         "_http2.streams",
         "_http2.protocol",
         "_http3",
