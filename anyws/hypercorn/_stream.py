@@ -39,7 +39,7 @@ from .._server.handshake import HandshakeRefusal, Headers, ServerHandshake
 from .._session.session import EXTENSION, Session
 from .._values.closing import CloseCode
 from .._values.states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
-from ._worker import worker_of
+from ._worker import contain, worker_of
 
 _HANDSHAKE = ASGIWebsocketState.HANDSHAKE
 _CONNECTED = ASGIWebsocketState.CONNECTED
@@ -218,7 +218,8 @@ class EngineStream(WSStream):
                 call_soon,
             )
 
-        await host(session, app, self.worker.drain)
+        # Outside the session: SystemExit has a close code of its own there.
+        await contain(host(session, app, self.worker.drain), self.config)
 
     async def _answer(self, event: Any) -> None:
         """Answer the opening handshake as the application asks."""
