@@ -1,7 +1,8 @@
-"""The server's side of the opening handshake: what a client asks for, and the answer.
+"""The server's side of the opening handshake: the request, checked, and the answer.
 
-All of it comes from the peer, so all of it is checked here, before the application or a
-parser that does not expect it sees any: what is malformed is a `HandshakeRefusal`.
+Every field of the request comes from the peer. It is checked here before the
+application sees it, or a parser that trusts it: a malformed request is a
+`HandshakeRefusal`. Servers other than the engine do this themselves.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ _SERVER_DEFLATE: Final = ServerPerMessageDeflateFactory(
 
 
 class HandshakeRefusal(Exception):
-    """The request is no opening handshake that can be answered.
+    """The request is no valid opening handshake.
 
     Attributes:
-        status: Of the HTTP response.
-        headers: What else the response says.
+        status: The status of the HTTP response that refuses it.
+        headers: Headers of that response.
     """
 
     def __init__(self, status: int, headers: Headers | None = None) -> None:
@@ -46,19 +47,20 @@ class HandshakeRefusal(Exception):
 
 
 class ServerHandshake:
-    """A client's opening handshake.
+    """A client's opening handshake, which is valid.
 
     Args:
         raw_path: The request's path, without its query.
-        headers: Those of the request.
-        http_version: `"1.1"`, or `"2"` for RFC 8441, where there is no key.
+        headers: The request's headers.
+        http_version: `"1.1"`, or `"2"` for RFC 8441, which has no key.
 
     Attributes:
         path: The decoded path.
-        subprotocols: Those that the client offers, in its order.
+        subprotocols: The subprotocols that the client offers, in its order.
 
     Raises:
-        HandshakeRefusal: It is malformed.
+        HandshakeRefusal: The request is malformed (400), or asks for another version of
+            the WebSocket protocol (426).
 
     Source: RFC 6455 section 4.2.1; RFC 8441 section 5.
     """
@@ -91,10 +93,12 @@ class ServerHandshake:
                 raise ValueError("a key is 16 bytes")
 
     def agree(self) -> tuple[Headers, list[Extension]]:
-        """Take the first offer of permessage-deflate that can be met, if there is one.
+        """Agree on the client's first offer of permessage-deflate that can be met.
 
-        An offer whose parameters are wrong is declined, as the RFC asks.
+        An offer with invalid parameters is declined and does not fail the handshake.
 
+        Returns:
+            The header of the answer and the extension; both empty without agreement.
         Source: RFC 7692 sections 5 and 7.1.
         """
         for name, parameters in self._offers:
@@ -111,7 +115,7 @@ class ServerHandshake:
         return [], []
 
     def answer(self, subprotocol: str | None) -> tuple[int, Headers]:
-        """Return status and headers that complete the handshake.
+        """Return the status and the headers that complete the handshake.
 
         Source: RFC 6455 section 4.2.2; RFC 8441 section 5.
         """
@@ -133,7 +137,11 @@ def _values(headers: Headers, name: bytes) -> list[str]:
 
 
 def _single(headers: Headers, name: bytes) -> str:
-    """Return a header's value, empty if there is none; raise if there are several."""
+    """Return the value of a header; empty if it is absent.
+
+    Raises:
+        ValueError: The header occurs more than once.
+    """
     values = _values(headers, name)
     if len(values) > 1:
         raise ValueError(f"{name!r} is there {len(values)} times")

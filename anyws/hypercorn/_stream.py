@@ -11,6 +11,7 @@ read directly (`read_from`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import time
 from typing import Any, cast
 
@@ -36,7 +37,8 @@ from .._frames.frame_channel import FrameChannel
 from .._frames.transport import Transport
 from .._server.guard import host
 from .._server.handshake import HandshakeRefusal, Headers, ServerHandshake
-from .._session.session import EXTENSION, Session
+from .._session.scope import put_session
+from .._session.session import Session
 from .._values.closing import CloseCode
 from .._values.states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
 from ._worker import contain, worker_of
@@ -206,20 +208,12 @@ class EngineStream(WSStream):
         call_soon: Callable[..., Any],
     ) -> None:
         """Run the application over the session, and not over Hypercorn's own queue."""
-        session, hosted = self.session, cast("Any", self.app)
-        scope["extensions"][EXTENSION] = session
-
-        async def app() -> None:
-            await hosted(
-                scope,
-                session.receiver.receive,
-                session.sender.send,
-                sync_spawn,
-                call_soon,
-            )
-
+        session, app = self.session, cast("Any", self.app)
+        put_session(scope, session)
+        receive, send = session.receiver.receive, session.sender.send
+        inside = partial(app, scope, receive, send, sync_spawn, call_soon)
         # Outside the session: SystemExit has a close code of its own there.
-        await contain(host(session, app, self.worker.drain), self.config)
+        await contain(host(session, inside, self.worker.drain), self.config)
 
     async def _answer(self, event: Any) -> None:
         """Answer the opening handshake as the application asks."""

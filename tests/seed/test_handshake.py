@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.cookies
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def header(name: bytes, value: bytes = b"1") -> dict[str, Any]:
         row("newline-in-value", header(b"a", b"1\r\nb: 2"), ValueError, "CR, LF"),
         row("nul-in-value", header(b"a", b"\0"), ValueError, "NUL"),
         row("str", header("a"), TypeError, "bytes"),  # type: ignore[arg-type]  # wrong
+        row("a-length", header(b"Content-Length", b"0"), ValueError, "no body"),
+        row("te", header(b"te", b"trailers"), ValueError, "connection"),
         row(
             "subprotocol-as-header",
             header(b"Sec-WebSocket-Protocol", b"chat"),
@@ -143,6 +146,15 @@ async def test_header_names_are_sent_in_lower_case() -> None:
     wire = Codec(CONNECT)
     await wire.websocket().accept(headers=[(b"X-Seed", b"Value")])
     assert wire.sent[0]["headers"] == [(b"x-seed", b"Value")]
+
+
+async def test_white_space_around_a_value_is_not_sent() -> None:
+    """S-70, deviation: `http.cookies` makes values with a space before them."""
+    wire = Codec(CONNECT)
+    cookie = http.cookies.SimpleCookie({"a": "1"}).output(header="").encode()
+    await wire.websocket().accept(headers=[(b"set-cookie", cookie)])
+    assert cookie == b" a=1"
+    assert wire.sent[0]["headers"] == [(b"set-cookie", b"a=1")]
 
 
 # S-72 to S-74. Closing.

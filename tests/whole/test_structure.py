@@ -46,9 +46,10 @@ WINGS: Final = {
         "receiver",
         "sender",
         "session",
+        "scope",
     ),
     "_messages": ("disconnect_scope", "object_stream", "verbs", "parts"),
-    "_frames": ("codec", "transport", "frame_channel", "event_loop"),
+    "_frames": ("assembler", "codec", "transport", "frame_channel", "event_loop"),
     "_server": (
         "handshake",
         "drain",
@@ -60,11 +61,13 @@ WINGS: Final = {
     "_client": (
         "url",
         "proxy",
+        "response",
         "handshake",
         "dial",
         "retry",
         "who_reads",
         "client_channel",
+        "interruption",
         "websocket",
         "reconnect",
         "connect",
@@ -120,6 +123,7 @@ PURE: Final = (
     "_session.stage",
     "_session.keepalive",
     "_client.url",
+    "_client.response",
     "_client.who_reads",
     "_cli.console",
 )
