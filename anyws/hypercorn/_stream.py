@@ -47,7 +47,7 @@ from .._session.scope import put_session
 from .._session.session import Session
 from .._values.closing import CloseCode
 from .._values.states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
-from ._worker import worker_of
+from ._worker import contain, worker_of
 
 _HANDSHAKE = ASGIWebsocketState.HANDSHAKE
 _CONNECTED = ASGIWebsocketState.CONNECTED
@@ -221,7 +221,8 @@ class EngineStream(WSStream):
         put_session(scope, session)
         receive, send = session.receiver.receive, session.sender.send
         inside = partial(app, scope, receive, send, sync_spawn, call_soon)
-        await host(session, inside, self.worker.drain)
+        # Outside the session: SystemExit has a close code of its own there.
+        await contain(host(session, inside, self.worker.drain), self.config)
 
     async def _answer(self, event: Any) -> None:
         """Answer the opening handshake as the application asks."""

@@ -25,7 +25,11 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from anyio import Event as Signal
-from anyio import create_task_group, open_signal_receiver
+from anyio import (
+    create_task_group,
+    get_cancelled_exc_class,
+    open_signal_receiver,
+)
 from hypercorn.config import Config
 from hypercorn.utils import ShutdownError
 
@@ -34,6 +38,7 @@ from .._values.closing import CloseCode
 from .._values.options import Options
 
 Trigger = Callable[[], Awaitable[object]]
+Hosted = Callable[..., Awaitable[None]]  # an application as Hypercorn wraps it
 
 _ATTRIBUTE: Final = "websocket_worker"
 
@@ -116,6 +121,45 @@ def worker_of(config: Any) -> Worker:
     return worker
 
 
+def contained(app: Hosted, config: Config) -> Hosted:
+    """Return the application, no plain request of which can end the server."""
+
+    async def hosted(scope: Any, *arguments: Any) -> None:
+        if scope["type"] == "http":
+            await contain(app(scope, *arguments), config)
+        else:
+            await app(scope, *arguments)
+
+    return hosted
+
+
+async def contain(served: Awaitable[None], config: Config) -> None:
+    """Wait for an application; log what would otherwise end the server.
+
+    Hypercorn itself logs an `Exception` and goes on. `SystemExit`, and an exception of
+    the application's that is a `BaseException` only, would go through trio's nurseries
+    or asyncio's loop, and with them through every other connection.
+
+    Raises:
+        Exception: For Hypercorn to log.
+        KeyboardInterrupt: It ends the server.
+        BaseException: A cancellation.
+    """
+    through = (get_cancelled_exc_class(), KeyboardInterrupt, GeneratorExit)
+    try:
+        await served
+    except (Exception, *through):
+        raise
+    except BaseExceptionGroup as group:
+        ends, others = group.split(through)
+        if others is not None:
+            await config.log.exception("Error in ASGI Framework")
+        if ends is not None:
+            raise ends from None
+    except BaseException:
+        await config.log.exception("Error in ASGI Framework")
+
+
 class Backend:
     """The functions that replace Hypercorn's own, for one kind of event loop.
 
@@ -133,7 +177,7 @@ class Backend:
         self._worker_serve = worker_serve
         self._abort_later = abort_later
 
-    async def serve_worker(self, app: object, config: Config, **keywords: Any) -> None:
+    async def serve_worker(self, app: Any, config: Config, **keywords: Any) -> None:
         """Serve as a worker, until asked to end or cancelled.
 
         Raises:
@@ -149,11 +193,11 @@ class Backend:
             )
         token = current_worker.set(worker)
         try:
-            await self._worker_serve(app, config, **keywords)
+            await self._worker_serve(contained(app, config), config, **keywords)
         finally:
             current_worker.reset(token)
 
-    async def serve_process(self, app: object, config: Config, **keywords: Any) -> None:
+    async def serve_process(self, app: Any, config: Config, **keywords: Any) -> None:
         """Serve as a worker that is alone in its process, so that signals end it.
 
         A worker that Hypercorn has spawned handles SIGTERM too: systemd signals the

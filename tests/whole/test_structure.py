@@ -80,6 +80,7 @@ PACKAGES: Final = {
         "_stream",
         "_connection",
         "_http1",
+        "_http2.allowance",
         "_http2.streams",
         "_http2.protocol",
         "_http3",

@@ -24,6 +24,10 @@ Hypercorn's own class lets one stream stall or break the others. Here:
 * A stream that waits for the peer's window waits alone, with bounded bytes.
 * Each stream ends by itself: an error in one resets that one; data for a stream that
   has ended is acknowledged and dropped; a stream that the peer does not end is reset.
+* What costs the peer next to nothing is bounded. Resets, and frames that carry nothing,
+  are counted against an `Allowance`; one too many ends the connection by GOAWAY with
+  ENHANCE_YOUR_CALM. A read is handled in pieces, so that others have their turn between
+  them. None of it is logged, for the peer would choose the size of the log.
 
 State is owned so: h2 has the frames, HPACK and the windows; `EngineH2Protocol` has the
 streams, their buffers and their accounts; a stream has its application. The life of a
@@ -40,5 +44,6 @@ reset, where a WebSocket has its closing frame; and an HTTP body is kept by
 `EngineHTTPStream`, where a WebSocket has the queue of its session.
 
 For a change of how streams are opened, ended or written, see protocol.py; of buffers,
-request bodies and refusals, streams.py.
+request bodies and refusals, streams.py; of how much a peer may do, allowance.py and the
+numbers at the top of protocol.py.
 """

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 import h2.events
+from anyio.lowlevel import checkpoint
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, RawData, Updated
@@ -18,6 +19,7 @@ from hyperframe.frame import GoAwayFrame
 from priority.priority import DeadlockError, MissingStreamError
 
 from ..._session.wakeup import Wakeup
+from .allowance import Allowance
 from .streams import Account, EngineStreamBuffer, HypercornEvent, Stallable, refusal
 
 # Seconds that the peer may take to end a stream that the server has ended, and to read
@@ -25,6 +27,29 @@ from .streams import Account, EngineStreamBuffer, HypercornEvent, Stallable, ref
 LINGER: Final = 5.0
 
 _STREAM_WINDOW: Final = 65535  # RFC 9113 section 6.9.2: what a stream starts with
+
+# Bytes that h2 parses at a time. Other connections wait meanwhile: some 10 to 30 ms if
+# the frames are small.
+_PIECE_BYTES: Final = 4096
+
+# A peer resets streams when it has no more use for them, and may well reset all that it
+# has open at once. Thousands a second are an attack (CVE-2023-44487, CVE-2025-8671):
+# (how many at once, how many a second). nghttp2 has the same numbers.
+_RESETS: Final = (1000, 33)
+
+# The same for frames that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty
+# DATA (CVE-2019-9512, -9515, -9518). Each costs the server 10 to 30 microseconds.
+_IDLE_FRAMES: Final = (10_000, 1000)
+_WINDOW_UPDATES_PER_FRAME: Final = 16  # for one DATA frame of ours; Go's client sends 8
+
+_IDLE: Final = (
+    h2.events.PingReceived,
+    h2.events.PingAckReceived,
+    h2.events.RemoteSettingsChanged,
+    h2.events.PriorityUpdated,
+    h2.events.WindowUpdated,
+    h2.events.UnknownFrameReceived,
+)
 
 
 class EngineH2Protocol(H2Protocol):
@@ -38,6 +63,10 @@ class EngineH2Protocol(H2Protocol):
         self._lingering = Wakeup()  # there are new deadlines
         self._idle_reported = True
         self._going_away = False
+        self._cut_off = False
+        now = self.context.time()
+        self._resets = Allowance(*_RESETS, now)
+        self._idle_frames = Allowance(*_IDLE_FRAMES, now)
         self._unsent = bytearray()  # frames that are not the work of h2
         self._writing_since: float | None = None
 
@@ -72,17 +101,27 @@ class EngineH2Protocol(H2Protocol):
         """Handle bytes from the peer, or the end of the connection."""
         if isinstance(event, Closed):
             await self._close()
-        elif isinstance(event, RawData) and not self.closed:
-            try:
-                events = self.connection.receive_data(event.data)
-            except Exception as exc:
-                if not isinstance(exc, ProtocolError):
-                    await self.config.log.exception("Error in HTTP/2")
-                await self._write()
-                await self.send(Closed())
-            else:
-                await self._handle_events(events)
-                await self._write()
+        elif isinstance(event, RawData):
+            for start in range(0, len(event.data), _PIECE_BYTES):
+                if start:
+                    await checkpoint()
+                if self.closed or self._cut_off:
+                    return
+                await self._receive(event.data[start : start + _PIECE_BYTES])
+
+    async def _receive(self, data: bytes) -> None:
+        """Handle bytes from the peer, and write the answers."""
+        try:
+            events = self.connection.receive_data(data)
+        except Exception as exc:
+            if not isinstance(exc, ProtocolError):
+                await self.config.log.exception("Error in HTTP/2")
+            self._cut_off = True
+        else:
+            await self._handle_events(events)
+        await self._write()
+        if self._cut_off:
+            await self.send(Closed())
 
     async def _close(self) -> None:
         """End every stream, and wake every task that waits for the connection."""
@@ -120,6 +159,15 @@ class EngineH2Protocol(H2Protocol):
             self._unsent += frame.serialize()
             await self._flush()
 
+    def _spend(self, allowance: Allowance) -> None:
+        """Count an event against an allowance; one too many ends the connection.
+
+        Source: RFC 9113 section 10.5.
+        """
+        if not self._cut_off and not allowance.spend(self.context.time()):
+            self._cut_off = True
+            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+
     # Writing
 
     async def send_task(self) -> None:
@@ -137,6 +185,7 @@ class EngineH2Protocol(H2Protocol):
                 await self._write()
 
     async def _send_data(self, stream_id: int) -> None:
+        self._idle_frames.earn(_WINDOW_UPDATES_PER_FRAME)
         try:
             await super()._send_data(stream_id)
         except (KeyError, MissingStreamError, ProtocolError):
@@ -205,14 +254,24 @@ class EngineH2Protocol(H2Protocol):
     # Reading
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        reset = {e.stream_id for e in events if isinstance(e, h2.events.StreamReset)}
         for event in events:
+            if self._cut_off:
+                return
+            if (
+                isinstance(event, h2.events.RequestReceived)
+                and event.stream_id in reset
+            ):
+                continue  # the peer has taken its request back
             try:
                 await self._handle_event(event)
+            except ProtocolError:
+                # h2 has parsed what follows in `events` already: the peer has ended the
+                # stream, or the connection.
+                await self._reset_provoked(event)
             except Exception:
                 await self.config.log.exception("Error in an HTTP/2 stream")
-                stream_id = getattr(event, "stream_id", None)
-                if stream_id:
-                    await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+                await self._reset_provoked(event)
 
     async def _handle_event(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.RequestReceived):
@@ -220,7 +279,10 @@ class EngineH2Protocol(H2Protocol):
         elif isinstance(event, h2.events.DataReceived):
             await self._data_received(event)
         elif isinstance(event, h2.events.StreamReset):
-            await self._discard(event.stream_id)
+            self._spend(self._resets)  # h2 also reports resets that it had to send
+            if event.stream_id in self._accounts:
+                await self._discard(event.stream_id)
+                await checkpoint()  # the application ends
         elif isinstance(event, h2.events.StreamEnded):
             if account := self._accounts.get(event.stream_id):
                 account.peer_ended = True
@@ -228,6 +290,8 @@ class EngineH2Protocol(H2Protocol):
                 await stream.handle(EndBody(stream_id=event.stream_id))
             self._settle(event.stream_id)
         else:
+            if isinstance(event, _IDLE):
+                self._spend(self._idle_frames)
             await super()._handle_events([event])
 
     async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
@@ -240,16 +304,20 @@ class EngineH2Protocol(H2Protocol):
         if self.context.terminated.is_set():
             await self._go_away()
         if self._going_away:
+            self._spend(self._resets)
             self.connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self._accounts[event.stream_id] = Account()
         await self._create_stream(event)
         await self._report_idle()
+        await checkpoint()  # the application starts; other connections have their turn
         if self.keep_alive_requests > self.config.keep_alive_max_requests:
             await self._go_away()
 
     async def _data_received(self, event: h2.events.DataReceived) -> None:
         stream_id, size = event.stream_id, event.flow_controlled_length
+        if not event.data and event.stream_ended is None:
+            self._spend(self._idle_frames)
         account = self._accounts.get(stream_id)
         if account is None:
             self.connection.acknowledge_received_data(size, stream_id)
@@ -358,9 +426,16 @@ class EngineH2Protocol(H2Protocol):
             for stream_id, account in self._accounts.items()
             if account.deadline is not None and stream_id not in self.streams
         }
-        if not self.streams and self._writing_since is not None:
+        if (not self.streams or self._cut_off) and self._writing_since is not None:
             deadlines[0] = self._writing_since + LINGER
         return deadlines
+
+    async def _reset_provoked(self, event: h2.events.Event) -> None:
+        """Reset the stream of an event, if it has one, at the peer's expense."""
+        stream_id = getattr(event, "stream_id", None)
+        if stream_id:
+            self._spend(self._resets)
+            await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
 
     async def _reset(self, stream_id: int, code: ErrorCodes) -> None:
         """Reset a stream."""
