@@ -37,12 +37,15 @@ What holds:
 
 * Every stream that was opened has an owner who closes it, also when the task is
   cancelled between two steps. A stream that the user gave is closed as well.
-* `open_timeout` is one deadline for all steps and redirects of a try. It is the only
-  timer here, besides the delays of `Retry`, the 2 seconds for the body of a rejection,
-  and the second that a server has to close TCP first. The session has the others.
+* `open_timeout` is one deadline for all steps and redirects of a try. The other timers
+  here are the delays of `Retry`, the 2 seconds for the body of a rejection, the second
+  that a server has to close TCP first, and the looks of `who_reads`. The time-outs of
+  an open connection are the session's.
 * Whatever fails before the connection is open is raised as a `HandshakeError`, with
   the cause in `__cause__`: no exception of AnyIO, ssl, `websockets` or python-socks
-  leaves the wing. `may_get_better` judges by the error alone whether to try again.
+  leaves the wing. Two come out as they are: what a `headers` function raises, and the
+  ModuleNotFoundError of a missing extra. `may_get_better` judges by the error alone
+  whether to try again.
 * No error message shows the user or the password of a URL.
 * All that is read before the connection is open has a bound: the head of the answer,
   the informational responses before it, the body of a rejection, the redirects.

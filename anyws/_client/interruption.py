@@ -10,6 +10,7 @@ a method of the Runner, with the main task as a keyword. The Runner counts inter
 from __future__ import annotations
 
 import signal
+from functools import partial
 
 from anyio import get_current_task
 
@@ -21,7 +22,8 @@ def interrupted() -> bool:
     cancellation is one like any other then.
     """
     handler = signal.getsignal(signal.SIGINT)
-    runner = getattr(getattr(handler, "func", None), "__self__", None)
-    main_task = getattr(handler, "keywords", {}).get("main_task")
-    count = getattr(runner, "_interrupt_count", 0)
+    if not isinstance(handler, partial):
+        return False
+    count = getattr(getattr(handler.func, "__self__", None), "_interrupt_count", 0)
+    main_task = handler.keywords.get("main_task")
     return count > 0 and get_current_task().id == id(main_task)

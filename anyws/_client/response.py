@@ -119,5 +119,5 @@ def _header_of(line: bytes) -> tuple[str, str]:
 
 
 def _shown(data: bytes | bytearray) -> str:
-    """Return the beginning of what was read, for a message: a line may be long."""
+    """Return the beginning of a line as text for a message."""
     return data[:80].decode("ascii", "backslashreplace")
