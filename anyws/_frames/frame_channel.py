@@ -246,6 +246,7 @@ class FrameChannel:
             or not outlet.sends_at_once
             or self._unwritten
             or self._flushing
+            or self.paused  # what is answered next is looked at by `flush` only
             or not codec.send(event)
         ):
             return False

@@ -1,15 +1,16 @@
-"""An ASGI application made of one function, whose connections are guarded."""
+"""The guard round a single handler: an ASGI application made of one function."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import update_wrapper
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, cast, overload
 
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from .._session.session import EXTENSION, Session
+from .._session.scope import session_in
+from .._session.session import Session
 from .._values.options import Options
 from .drain import Drain
 from .guard import Guard, is_answered
@@ -27,16 +28,20 @@ class Endpoint(Guard):
         if not callable(handler):
             raise TypeError(f"a handler is an async function, not {handler!r}")
         update_wrapper(self, handler)
-        vars(self).pop("__wrapped__")  # we are called with a scope, not a WebSocket
+        # `inspect.signature` would follow it to the handler's parameters; the endpoint
+        # is called with those of ASGI.
+        vars(self).pop("__wrapped__")
         super().__init__(options, drain)
         self.handler = handler
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the handler; what leaves it is the ending, as of `async with`."""
-        session: Session = scope["extensions"][EXTENSION]
-        websocket = WebSocket[Any](scope, receive, send)
+        """Call the handler; end the connection by its return or its exception."""
+        session = cast("Session", session_in(scope))
+        # `WebSocket[Any](...)` would leave 256 bytes in every connection.
+        websocket: WebSocket[Any] = WebSocket(scope, receive, send)
         websocket._join(session)
-        # `session.joined` would do, for another frame parked in every idle connection.
+        # In place of `session.joined`, which would keep one more suspended frame in
+        # memory for every idle connection.
         try:
             await self.handler(websocket)
         except BaseException as exc:
@@ -48,15 +53,17 @@ class Endpoint(Guard):
     async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the lifespan protocol or a plain request."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await _serve_lifespan(receive, send)
         elif scope["type"] == "http":
-            await _refusal(scope)(scope, receive, send)
+            await _response_to_http(scope)(scope, receive, send)
         else:
             raise ValueError(f"anyws serves WebSockets, not {scope['type']!r}")
 
 
-async def _live(receive: Receive, send: Send) -> None:
-    """Answer the lifespan protocol: an application that merely returns ends Hypercorn.
+async def _serve_lifespan(receive: Receive, send: Send) -> None:
+    """Answer the lifespan protocol.
+
+    Hypercorn 0.18 ends when an application returns from it without an answer.
 
     Source: ASGI "lifespan.startup", "lifespan.shutdown".
     """
@@ -67,8 +74,12 @@ async def _live(receive: Receive, send: Send) -> None:
             return
 
 
-def _refusal(scope: Scope) -> PlainTextResponse:
-    """Answer a plain request: 426, which is HTTP/1.1's (RFC 9110 section 15.5.22)."""
+def _response_to_http(scope: Scope) -> PlainTextResponse:
+    """Make the response to a request that is no opening handshake.
+
+    Source: RFC 9110 section 15.5.22. A 426 names a protocol in `Upgrade`, a header that
+    HTTP/2 and HTTP/3 forbid (RFC 9113 section 8.2.2): there it is a 404.
+    """
     if scope.get("http_version") in {"2", "3"}:
         return PlainTextResponse("Not Found: a WebSocket is served here", 404)
     return PlainTextResponse(
@@ -96,9 +107,10 @@ def endpoint(
 ) -> Endpoint | Callable[[Handler], Endpoint]:
     """Make an ASGI application of `async def handler(websocket)`.
 
-    The handler runs inside `async with websocket`, so the law holds. It accepts, or
-    returns without accepting to reject with 403. A client that went away is not an
-    error: its `ConnectionClosed` ends here. Used bare or with options:
+    The handler runs as if inside `async with websocket`. It calls `accept()`; if it
+    returns before that, the client is rejected with 403. A client that went away is not
+    an error: the `ConnectionClosed` of the handler's own connection stops here. Used
+    bare or with options:
 
         @anyws.endpoint
         async def echo(ws): ...
@@ -106,9 +118,18 @@ def endpoint(
         @anyws.endpoint(options=anyws.Options(idle_timeout=60), drain=drain)
         async def echo(ws): ...
 
-    A `Drain` ends the connections when the server stops. The result runs under a server
-    as it is, in Starlette's `WebSocketRoute` and under `Mount`. It is an object, since
-    Starlette calls functions with one argument.
+    The result runs under a server as it is, in Starlette's `WebSocketRoute` and under
+    `Mount`. It is an object, since Starlette would call a function with one argument,
+    as a handler.
+
+    Args:
+        handler: An async function of one argument, the `WebSocket`.
+        options: The settings of each connection.
+        drain: Closes the connections when the server stops.
+
+    Raises:
+        TypeError: `handler` cannot be called, or `options` or `drain` is of another
+            type.
     """
     if handler is None:
         return lambda function: Endpoint(function, options, drain)

@@ -59,6 +59,11 @@ class Rejected(HandshakeRejected):
         reason = f" {self.reason!r}" if self.reason else ""
         return f"{said} (closed by the application with {self.code}{reason})"
 
+    def __reduce__(self) -> tuple[type[HandshakeRejected], tuple[object, ...]]:
+        """Pickle by what it was made of."""
+        arguments = (self.status, self.headers, self.body, self.code, self.reason)
+        return type(self), arguments
+
 
 class ClientDisconnected(OSError):
     """The peer is gone. Raised by `send` in the application, where the server does so.

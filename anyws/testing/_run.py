@@ -16,7 +16,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from .._server.drain import Drain
 from .._server.guard import host
-from .._session.session import EXTENSION, Session
+from .._session.scope import put_session
+from .._session.session import Session
 from .._values.errors import HandshakeError
 from .._values.options import Options
 from .._values.outcomes import leaves_of
@@ -112,7 +113,7 @@ class Run:
                 subprotocols=scope["subprotocols"],
                 adopts=True,
             )
-            scope["extensions"][EXTENSION] = session
+            put_session(scope, session)
             inside = partial(self._app, scope, session.receive, session.send)
             coroutine = host(session, inside, self._drain)
         if iscoroutine(coroutine):

@@ -13,6 +13,7 @@ from anyio import wait_all_tasks_blocked
 from anyio.abc import TaskGroup
 
 import anyws
+from anyws._session.queue import AHEAD_MESSAGES
 
 from ..support.ends import RawServer, raw
 from ..support.wired import BINARY, CONT, PING, PONG, TEXT, closing, frame
@@ -335,6 +336,21 @@ class TestReceiving:
                 await server.send(part(CONT, b"\xff", fin=True))
                 parts = [item async for item in message]
             assert parts == [*(bytes([n]) for n in range(100)), b"\xff"]
+            tasks.start_soon(server.answer_close)
+
+    async def test_no_block_that_ends_with_the_connection_tears_a_message(self) -> None:
+        """There, too, parts that nothing reads stop the reading, and none is lost."""
+        parts = [b"%d," % number for number in range(3 * AHEAD_MESSAGES)]
+        async with connected(receive_buffer=2) as (ws, server, tasks):
+            await server.send(part(BINARY, b""))
+            with ws.cancel_on_disconnect():
+                async with ws.receive_stream() as message:
+                    for item in parts:
+                        await server.send(part(CONT, item))
+                        await wait_all_tasks_blocked()
+                    await server.send(part(CONT, b"", fin=True))
+                    assert [item async for item in message] == parts
+            assert ws.statistics().receive_dropped == 0
             tasks.start_soon(server.answer_close)
 
     async def test_the_end_comes_after_the_parts(self) -> None:

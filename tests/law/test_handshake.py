@@ -77,6 +77,52 @@ async def test_no_close_behind_a_denial_response(
     assert channel.sent == [start, body]
 
 
+START, BODY = "websocket.http.response.start", "websocket.http.response.body"
+
+
+async def test_a_denial_may_leave_out_what_has_a_default(channel: Channel) -> None:
+    """The server gets events that are whole: Hypercorn fails without headers."""
+    async with channel.websocket() as ws:
+        await ws.send({"type": START, "status": 401})
+        await ws.send({"type": BODY})
+
+    assert channel.sent == [
+        {"type": START, "status": 401, "headers": []},
+        {"type": BODY, "body": b"", "more_body": False},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        ({"status": 401, "headers": [(b"x", b"a\r\nb: c")]}, ValueError),
+        ({"status": 401, "headers": [(b"te", b"trailers")]}, ValueError),
+        ({"status": 401, "headers": [("x", "y")]}, TypeError),
+        ({"status": 101}, ValueError),
+        ({"status": 600}, ValueError),
+        ({"status": "401"}, TypeError),
+        ({"status": True}, TypeError),
+        ({}, TypeError),
+    ],
+    ids=repr,
+)
+async def test_a_denial_that_must_not_be_sent(
+    channel: Channel, event: dict[str, object], error: type[Exception]
+) -> None:
+    """It is refused before the state changes; another one can be sent."""
+    async with channel.websocket() as ws:
+        with pytest.raises(error):
+            await ws.send({"type": START, **event})
+        assert ws.application_state is anyws.WebSocketState.CONNECTING
+        await ws.send({"type": START, "status": 403})
+        with pytest.raises(TypeError, match="body must be bytes, not str"):
+            await ws.send({"type": BODY, "body": "x"})
+        await ws.send({"type": BODY, "body": bytearray(b"x")})
+
+    assert [event["type"] for event in channel.sent] == [START, BODY]
+    assert channel.sent[1]["body"] == b"x"
+
+
 async def test_messages_behind_a_denial_are_discarded(channel: Channel) -> None:
     """A client that talks on while it is denied is read, and not kept waiting."""
     async with channel.websocket(receive_buffer=2) as ws:
