@@ -36,6 +36,8 @@ The theory of the server (`_server/`): a server is one state machine and one tab
 * The way in has two queues. `Uplink` holds what has arrived at the server's socket, and
   is full at 64 KiB: then the peer waits. `Inbox` holds the events that the server has
   read for the application; the dialect says how many.
+* Every `receive` and `send` of the application is a checkpoint, whether it returns or
+  raises. So no application can keep a test from ending.
 
 The theory of the peer (`_peer/`): a peer is the library's own client over a channel
 that has no frames.

@@ -207,8 +207,10 @@ class Server:
         """Send an event, for the application."""
         with self._history.calling("send()"):
             self._history.sent(event)
-            refused = self._refused or self._is_refused(event)
+            # Before any error, which an application may swallow and send again; and
+            # before any change of state: a send that is cancelled here has not happened.
             await self._pause.checkpoint()
+            refused = self._refused or self._is_refused(event)
             if self._uplink.has_reset:
                 refused = await self._meet_reset() or refused
             if not refused:
