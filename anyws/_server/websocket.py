@@ -27,7 +27,7 @@ from .._messages.verbs import Messaging
 from .._session.session import EXTENSION, Session
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
-from .._values.events import info_of, outgoing
+from .._values.events import check_event, info_of, outgoing
 from .._values.options import Options, check_options
 from .._values.states import (
     ACCEPT,
@@ -213,6 +213,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             servers that breaks the connection.
         Source: ASGI "websocket.accept", ".send", ".close", ".http.response.*".
         """
+        if type(message) is not dict or "type" not in message:
+            check_event(message)
         session = self._session
         if session is None:
             await self._send_plain(message)

@@ -7,7 +7,7 @@ module.
 
 from __future__ import annotations
 
-from collections.abc import Container, MutableMapping
+from collections.abc import Container, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from .closing import CloseCode, CloseInfo, checked_code, fitted_reason
@@ -45,6 +45,24 @@ _MAYBE_THE_SERVER: Final = frozenset(
 _NO_CLOSING_FRAME: Final = frozenset(
     {CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE}
 )
+
+
+def check_event(event: object) -> None:
+    """Refuse what is no ASGI event, as a message that was given to `send`.
+
+    Raises:
+        TypeError: It is no mapping with a type; names the verbs that take a message.
+    """
+    if not isinstance(event, Mapping):
+        what = type(event).__name__
+    elif "type" not in event:
+        what = 'one without "type"'
+    else:
+        return
+    raise TypeError(
+        f'send() takes an ASGI event, which is a dict with a "type", not {what}; '
+        "send_text(), send_bytes() and send_message() take a message"
+    )
 
 
 def outgoing(

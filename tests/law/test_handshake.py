@@ -35,6 +35,24 @@ async def test_a_rejection_may_have_any_code(channel: Channel) -> None:
     assert channel.closes == [(1006, "")]
 
 
+async def test_a_send_before_accept_says_what_is_missing(channel: Channel) -> None:
+    """The text of the error is Starlette's; a note, shown below it, helps."""
+    async with channel.websocket() as ws:
+        for send in (ws.send_text, ws.send_json, ws.send_message):
+            with pytest.raises(RuntimeError, match="websocket") as caught:
+                await send("x")
+            assert str(caught.value).endswith("but got 'websocket.send'")
+            assert caught.value.__notes__ == [
+                "Call `await websocket.accept()` before you send."
+            ]
+        with pytest.raises(RuntimeError) as caught:
+            ws.send_nowait("x")
+        assert len(caught.value.__notes__) == 1
+        with pytest.raises(RuntimeError) as caught:
+            await ws.send({"type": "websocket.http.response.body"})
+        assert not hasattr(caught.value, "__notes__")
+
+
 async def test_raising_before_accept_sends_nothing(channel: Channel) -> None:
     """An exception before accept is left to the server, which answers with 500."""
     with pytest.raises(ValueError, match="mine"):
