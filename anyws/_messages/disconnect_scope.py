@@ -1,4 +1,4 @@
-"""The block that ends with its connection."""
+"""The block that is cancelled when its connection ends."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from .._values.errors import ConnectionClosed
 
 
 class Messenger(Protocol):
-    """What the stream needs of a connection."""
+    """The part of a connection that the stream uses."""
 
     async def receive_message(self) -> str | bytes:
         """Receive the next message."""
@@ -27,10 +27,8 @@ class Messenger(Protocol):
 class MessageStream(ObjectStream[str | bytes]):
     """The messages of a connection: `str` for text, `bytes` for binary ones.
 
-    Its ends are AnyIO's: `EndOfStream` once the peer has closed, or has left in a way
-    that the server does not tell; `BrokenResourceError` once the connection is known to
-    have broken, or a rule of `Options` has ended it; `ClosedResourceError` once it was
-    closed from our side.
+    The end of the connection is told by AnyIO's own exceptions, caused by the
+    `ConnectionClosed` that carries the close code.
     """
 
     def __init__(self, messenger: Messenger, session: Session) -> None:
@@ -40,11 +38,18 @@ class MessageStream(ObjectStream[str | bytes]):
     async def receive(self) -> str | bytes:
         """Receive the next message.
 
+        Returns:
+            `str` for a text message, `bytes` for a binary one.
         Raises:
-            EndOfStream, BrokenResourceError, ClosedResourceError: See the class.
+            EndOfStream: The peer has closed the connection, or has left in a way that
+                the server does not tell.
+            BrokenResourceError: The connection is known to have broken, or a rule of
+                `Options` has closed it.
+            ClosedResourceError: The connection was closed from this side.
+            WebSocketDisconnected: `accept()` has not been called.
             BusyResourceError: Another task is receiving.
         Cancellation:
-            Safe: a cancelled call loses no message.
+            Safe: a cancelled call loses no message, and the next call returns it.
         """
         try:
             return await self._messenger.receive_message()
@@ -52,10 +57,16 @@ class MessageStream(ObjectStream[str | bytes]):
             raise self._failure(EndOfStream) from exc
 
     async def send(self, item: str | bytes) -> None:
-        """Send a message; returns when it is queued.
+        """Send a message; returns when the message is queued.
 
+        Args:
+            item: `str` is sent as a text message, bytes as a binary one.
         Raises:
-            BrokenResourceError, ClosedResourceError: See the class.
+            BrokenResourceError: The connection has ended, but not from this side.
+            ClosedResourceError: The connection was closed from this side.
+            RuntimeError: `accept()` has not been called.
+            TypeError: The message is neither `str` nor bytes.
+            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
         Cancellation:
             All or nothing: a cancelled call has not sent the message.
         """
@@ -67,16 +78,21 @@ class MessageStream(ObjectStream[str | bytes]):
     async def send_eof(self) -> None:
         """Close the connection with 1000: WebSocket has no half-close.
 
+        Silent when the connection was closed before, by either side.
+
         Cancellation:
-            Safe: the connection is closed all the same.
+            Safe: the closing frame is sent all the same.
         """
         await self._messenger.aclose()
 
     async def aclose(self) -> None:
         """Close the connection with 1000.
 
+        Silent when the connection was closed before, by either side. Does not wait for
+        the peer's answer.
+
         Cancellation:
-            Safe: the connection is closed all the same.
+            Safe: the closing frame is sent all the same.
         """
         await self._messenger.aclose()
 

@@ -1,4 +1,4 @@
-"""Messages in parts: what is too large to be held whole."""
+"""Messages that are sent or received in parts, as they may be too large to be held."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ class SendStream:
     async def send(self, part: str | Binary) -> None:
         """Send a part of the message, as one fragment.
 
-        Returns when it is queued, which waits for the part before it to be taken.
+        Returns when the part is queued. A part is queued once the transport has taken
+        the part before it.
 
         Args:
             part: `str` for a text message, bytes for a binary one.
         Raises:
             ConnectionClosed: The connection has ended.
             TypeError: The part is of the other kind.
-            UnicodeEncodeError: A lone surrogate is no text.
-            RuntimeError: The block has been left.
+            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
+            RuntimeError: The `send_stream` block has been left.
         Cancellation:
             All or nothing: a cancelled call has not sent the part.
         Source: RFC 6455 section 5.4.
@@ -75,7 +76,12 @@ class SendStream:
 
 @asynccontextmanager
 async def sending(session: Session, kind: Kind) -> AsyncGenerator[SendStream]:
-    """Send one message in the block; close the connection if it is not sent whole."""
+    """Send one message in the block; close the connection if it is cut short.
+
+    Cancellation:
+        All or nothing while entering waits for other senders. Later, a message of which
+        a part was queued is cut short, and the connection closed with 1011.
+    """
     stream = SendStream(session, kind)
     turn = await session.sender.begin()
     try:
@@ -109,17 +115,18 @@ class ReceiveStream:
         self._session = session
         self._direct = direct
         self._first: str | bytes | None = first
-        self._more = more  # parts that have not been taken
+        self._more = more  # whether parts are still to be taken
 
     def __aiter__(self) -> Self:
-        """Iterate over the parts, as the peer has sent them, less the empty ones."""
+        """Iterate over the parts as the peer has sent them, without the empty ones."""
         return self
 
     async def __anext__(self) -> str | bytes:
         """Receive the next part.
 
         Raises:
-            ConnectionClosed: The connection has ended before the message.
+            StopAsyncIteration: The message is over.
+            ConnectionClosed: The connection has ended before the message has.
         Cancellation:
             Safe: a cancelled call loses no part; the next call returns it.
         Source: RFC 6455 section 5.4.
@@ -133,7 +140,7 @@ class ReceiveStream:
         return part
 
     def _skip(self) -> None:
-        """Drop the rest."""
+        """Drop the rest of the message."""
         self._first = None
         if self._more:
             self._more = False
@@ -144,7 +151,11 @@ class ReceiveStream:
 async def receiving(
     session: Session, direct: DirectChannel
 ) -> AsyncGenerator[ReceiveStream]:
-    """Receive one message in the block; what is not read of it is dropped."""
+    """Receive one message in the block; drop the parts that the block does not read.
+
+    Cancellation:
+        Safe: entering loses nothing; the rest of a message that has begun is dropped.
+    """
     await session.receiver.begin()
     try:
         event = await session.receiver.receive_part(direct)

@@ -1,4 +1,4 @@
-"""What a connection does with messages, at either end of it."""
+"""The verbs: the methods that receive and send messages, at both ends."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ MessageT = TypeVar("MessageT")
 
 
 class Messaging(ABC):
-    """The verbs that the server's class and the client's have in common.
+    """The methods that `WebSocket` and `ClientWebSocket` have in common.
 
-    Without a session, as the server's class may be used, what needs one raises a
-    `RuntimeError` that names `async with`.
+    *Guarded mode* is inside `async with websocket:`, where the connection has a
+    session. *Plain mode* is the server's class outside of that. Methods that need a
+    session raise a `RuntimeError` in plain mode, which names `async with`.
     """
 
     _session: Session | None
@@ -51,8 +52,12 @@ class Messaging(ABC):
     async def aclose(self) -> None:
         """Close the connection with 1000; the same as `close()`.
 
+        Silent when the connection was closed before, by either side. Does not wait for
+        the peer's answer; leaving the `async with` block does.
+
         Cancellation:
-            As `close()`.
+            Safe in guarded mode: once the call has begun, the closing frame is sent all
+            the same. In plain mode a cancelled call may be tried again.
         """
         await self.close()
 
@@ -65,10 +70,12 @@ class Messaging(ABC):
             `str` for a text message, `bytes` for a binary one.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
+                Messages that arrived before the end are returned first.
             WebSocketDisconnected: `accept()` has not been called.
-            BusyResourceError: Guarded: another task is receiving.
+            BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            Safe: guarded, a cancelled call loses no message. Plain, as the server's.
+            Safe in guarded mode: a cancelled call loses no message, and the next call
+            returns it. In plain mode, whatever the server's own `receive` does.
         Source: RFC 6455 section 5.6; ASGI "websocket.receive".
         """
         return payload_of(await self._next())
@@ -77,12 +84,15 @@ class Messaging(ABC):
         """Receive the next message, which must be a text message.
 
         Raises:
-            MessageTypeError: It is a binary one. It is consumed; the connection stays
-                usable.
-            ConnectionClosed, WebSocketDisconnected, BusyResourceError: As
-                `receive_message`.
+            MessageTypeError: The message is a binary message. It is consumed; the
+                connection stays usable.
+            ConnectionClosed: The connection has ended; carries its code and reason.
+                Messages that arrived before the end are returned first.
+            WebSocketDisconnected: `accept()` has not been called.
+            BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            As `receive_message`.
+            Safe in guarded mode: a cancelled call loses no message, and the next call
+            returns it. In plain mode, whatever the server's own `receive` does.
         Source: RFC 6455 section 5.6; ASGI "websocket.receive".
         """
         return text_of(await self._next())
@@ -91,12 +101,15 @@ class Messaging(ABC):
         """Receive the next message, which must be a binary message.
 
         Raises:
-            MessageTypeError: It is a text one. It is consumed; the connection stays
-                usable.
-            ConnectionClosed, WebSocketDisconnected, BusyResourceError: As
-                `receive_message`.
+            MessageTypeError: The message is a text message. It is consumed; the
+                connection stays usable.
+            ConnectionClosed: The connection has ended; carries its code and reason.
+                Messages that arrived before the end are returned first.
+            WebSocketDisconnected: `accept()` has not been called.
+            BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            As `receive_message`.
+            Safe in guarded mode: a cancelled call loses no message, and the next call
+            returns it. In plain mode, whatever the server's own `receive` does.
         Source: RFC 6455 section 5.6; ASGI "websocket.receive".
         """
         return bytes_of(await self._next())
@@ -106,14 +119,21 @@ class Messaging(ABC):
 
         Args:
             mode: `"text"` or `"binary"`: the kind of message that is expected.
+        Returns:
+            Whatever `json.loads` makes of the payload.
         Raises:
-            MessageDecodeError: It is not JSON, not UTF-8, or nested too deep. It is
-                consumed; the connection stays usable.
-            RuntimeError: The mode is neither.
-            MessageTypeError, ConnectionClosed, WebSocketDisconnected,
-                BusyResourceError: As `receive_text` and `receive_bytes`.
+            MessageDecodeError: The payload is not JSON, not UTF-8, or nested too deep.
+                The message is consumed; the connection stays usable.
+            MessageTypeError: The message is of the other kind. It is consumed; the
+                connection stays usable.
+            RuntimeError: The mode is neither. Nothing was received.
+            ConnectionClosed: The connection has ended; carries its code and reason.
+                Messages that arrived before the end are returned first.
+            WebSocketDisconnected: `accept()` has not been called.
+            BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            As `receive_message`.
+            Safe in guarded mode: a cancelled call loses no message, and the next call
+            returns it. In plain mode, whatever the server's own `receive` does.
         Source: RFC 8259; ASGI "websocket.receive".
         """
         _check_mode(mode)
@@ -129,24 +149,47 @@ class Messaging(ABC):
     def iter_text(self) -> AsyncIterator[str]:
         """Receive text messages until the connection ends, in whatever way.
 
+        The end of the connection ends the iteration, and raises nothing.
+
+        Raises:
+            MessageTypeError: A binary message came. It is consumed.
+            WebSocketDisconnected: `accept()` has not been called.
+            BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            As `receive_message`.
+            Safe in guarded mode: a cancelled step loses no message; iterate anew, and
+            it comes first. In plain mode, whatever the server's own `receive` does.
         """
         return _until_the_end(self.receive_text)
 
     def iter_bytes(self) -> AsyncIterator[bytes]:
         """Receive binary messages until the connection ends, in whatever way.
 
+        The end of the connection ends the iteration, and raises nothing.
+
+        Raises:
+            MessageTypeError: A text message came. It is consumed.
+            WebSocketDisconnected: `accept()` has not been called.
+            BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            As `receive_message`.
+            Safe in guarded mode: a cancelled step loses no message; iterate anew, and
+            it comes first. In plain mode, whatever the server's own `receive` does.
         """
         return _until_the_end(self.receive_bytes)
 
     def iter_json(self) -> AsyncIterator[Any]:
         """Receive JSON in text messages until the connection ends, in whatever way.
 
+        The end of the connection ends the iteration, and raises nothing.
+
+        Raises:
+            MessageDecodeError: The text is not JSON, or nested too deep. The message is
+                consumed.
+            MessageTypeError: A binary message came. It is consumed.
+            WebSocketDisconnected: `accept()` has not been called.
+            BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            As `receive_message`.
+            Safe in guarded mode: a cancelled step loses no message; iterate anew, and
+            it comes first. In plain mode, whatever the server's own `receive` does.
         """
         return _until_the_end(self.receive_json)
 
@@ -155,14 +198,21 @@ class Messaging(ABC):
         return self
 
     async def __anext__(self) -> str | bytes:
-        """Receive the next message.
+        """Receive the next message of the iteration.
 
-        The end of the connection ends the iteration, unless it is known not to have
-        been in order, or a rule of `Options` forced it: then it raises
-        `ConnectionClosed`.
-
+        Returns:
+            `str` for a text message, `bytes` for a binary one.
+        Raises:
+            StopAsyncIteration: The connection has ended in order, or in a way that the
+                server does not tell.
+            ConnectionClosed: The connection is known to have broken, or a rule of
+                `Options` closed it; carries its code and reason (guarded mode only).
+            WebSocketDisconnected: `accept()` has not been called.
+            BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            As `receive_message`.
+            Safe in guarded mode: a cancelled call loses no message, and the next call
+            returns it. In plain mode, whatever the server's own `receive` does.
+        Source: RFC 6455 section 5.6; ASGI "websocket.receive".
         """
         try:
             return await self.receive_message()
@@ -174,50 +224,92 @@ class Messaging(ABC):
     # Sending messages
 
     async def send_message(self, message: str | Binary) -> None:
-        """Send a message: `str` as text, bytes as binary.
+        """Send a message: `str` as a text message, bytes as a binary one.
 
-        Guarded, it returns when the message is queued, and waits while the queue is
-        full (`Options.send_buffer`, `send_overflow`).
+        In guarded mode the call returns when the message is queued, and waits while the
+        queue is full (`Options.send_buffer`, `send_overflow`). In plain mode it returns
+        when the server's own `send` does.
 
+        Args:
+            message: The payload. A `bytearray` or a `memoryview` is copied.
         Raises:
-            ConnectionClosed: The connection has ended.
-            RuntimeError: `accept()` has not been called.
-            TypeError: It is neither `str` nor bytes.
-            UnicodeEncodeError: A lone surrogate is no text.
+            ConnectionClosed: The connection has ended; carries its code and reason.
+            RuntimeError: `accept()` has not been called; or, in plain mode, the
+                connection was closed from this side.
+            TypeError: The message is neither `str` nor bytes.
+            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
         Cancellation:
-            Guarded, all or nothing: a cancelled call has not sent the message. Plain,
-            as the server's.
+            All or nothing in guarded mode: a cancelled call has not sent the message.
+            In plain mode, whatever the server's own `send` does: on some servers a send
+            that is cut short breaks the connection.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         await self.send(_send_event(message))
 
     async def send_text(self, data: str) -> None:
-        """Send a text message; as `send_message`.
+        """Send a text message.
 
+        In guarded mode the call returns when the message is queued, and waits while the
+        queue is full (`Options.send_buffer`, `send_overflow`). In plain mode it returns
+        when the server's own `send` does.
+
+        Raises:
+            ConnectionClosed: The connection has ended; carries its code and reason.
+            RuntimeError: `accept()` has not been called; or, in plain mode, the
+                connection was closed from this side.
+            TypeError: The data is no `str`.
+            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
         Cancellation:
-            As `send_message`.
+            All or nothing in guarded mode: a cancelled call has not sent the message.
+            In plain mode, whatever the server's own `send` does: on some servers a send
+            that is cut short breaks the connection.
+        Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         await self.send({"type": SEND, "text": data})
 
     async def send_bytes(self, data: Binary) -> None:
-        """Send a binary message; as `send_message`.
+        """Send a binary message.
 
+        In guarded mode the call returns when the message is queued, and waits while the
+        queue is full (`Options.send_buffer`, `send_overflow`). In plain mode it returns
+        when the server's own `send` does.
+
+        Args:
+            data: The payload. A `bytearray` or a `memoryview` is copied.
+        Raises:
+            ConnectionClosed: The connection has ended; carries its code and reason.
+            RuntimeError: `accept()` has not been called; or, in plain mode, the
+                connection was closed from this side.
+            TypeError: The data is neither `bytes`, `bytearray` nor `memoryview`.
         Cancellation:
-            As `send_message`.
+            All or nothing in guarded mode: a cancelled call has not sent the message.
+            In plain mode, whatever the server's own `send` does: on some servers a send
+            that is cut short breaks the connection.
+        Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         await self.send({"type": SEND, "bytes": data})
 
     async def send_json(self, data: Any, mode: str = "text") -> None:
-        """Send data as compact JSON; as `send_message`.
+        """Send data as compact JSON.
+
+        In guarded mode the call returns when the message is queued, and waits while the
+        queue is full (`Options.send_buffer`, `send_overflow`). In plain mode it returns
+        when the server's own `send` does.
 
         Args:
             data: Whatever `json.dumps` takes.
             mode: `"text"` or `"binary"`: the kind of message.
         Raises:
-            TypeError: `json.dumps` does not take it; nothing was sent.
-            RuntimeError: The mode is neither.
+            ConnectionClosed: The connection has ended; carries its code and reason.
+            RuntimeError: `accept()` has not been called; or, in plain mode, the
+                connection was closed from this side; or the mode is neither.
+            TypeError, ValueError, RecursionError: `json.dumps` does not take the data.
+            UnicodeEncodeError: The JSON holds a lone surrogate, which is no text.
         Cancellation:
-            As `send_message`.
+            All or nothing in guarded mode: a cancelled call has not sent the message.
+            In plain mode, whatever the server's own `send` does: on some servers a send
+            that is cut short breaks the connection.
+        Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         _check_mode(mode)
         text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
@@ -226,21 +318,29 @@ class Messaging(ABC):
     # Beyond Starlette's class
 
     def send_nowait(self, message: str | Binary) -> None:
-        """Queue a message now. Needs the guarded mode; never a checkpoint.
+        """Queue a message now: never a checkpoint. Needs the guarded mode.
 
+        Args:
+            message: `str` is sent as a text message, bytes as a binary one.
         Raises:
-            WouldBlock: The queue is full and `send_overflow` is `"wait"`; with another
-                rule, the rule is applied.
-            ConnectionClosed, RuntimeError, TypeError: As `send_message`.
+            WouldBlock: The queue is full, or other senders wait for it, and
+                `send_overflow` is `"wait"`. Another rule is applied instead.
+            ConnectionClosed: The connection has ended; carries its code and reason.
+            RuntimeError: `accept()` has not been called, or this is plain mode.
+            TypeError: The message is neither `str` nor bytes.
+            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
+        Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         self._guarded("send_nowait").send_nowait(_send_event(message))
 
     async def wait_closed(self) -> CloseInfo:
         """Wait until the connection has ended and its closing handshake is over.
 
-        Needs the guarded mode. Messages can be received meanwhile; with
-        `receive_overflow="wait"` they must be, or the end may not be seen.
+        Needs the guarded mode. Messages can be received meanwhile. With
+        `receive_overflow="wait"` they must be, as the end may be behind them.
 
+        Raises:
+            RuntimeError: This is plain mode.
         Cancellation:
             Safe: waiting changes nothing.
         """
@@ -249,27 +349,31 @@ class Messaging(ABC):
     def cancel_on_disconnect(self) -> AbstractContextManager[None]:
         """Cancel the block when the connection ends, unless by your own `close()`.
 
-        Needs the guarded mode. Inside, the peer's leaving is noticed even if nobody
-        receives: what overflows the receive buffer (the newest) is dropped and counted.
+        Needs the guarded mode. Inside the block, the peer's leaving is noticed even if
+        no task receives: a message that the receive buffer has no room for is dropped
+        and counted.
 
         Raises:
+            RuntimeError: This is plain mode.
             ConnectionClosed: On entry, if the connection has ended already; on leaving,
                 if it ended inside, unless another exception leaves the block.
+        Cancellation:
+            Not a checkpoint.
         """
         return DisconnectScope(self._guarded("cancel_on_disconnect"))
 
     def statistics(self) -> Statistics:
-        """Return the counters as they stand now. Needs the guarded mode."""
+        """Return the counters as they stand now; in plain mode a RuntimeError."""
         return self._guarded("statistics").statistics()
 
     @property
     def messages(self) -> MessageStream:
-        """The messages as an `anyio.abc.ObjectStream`. Needs the guarded mode."""
+        """The messages as an `anyio.abc.ObjectStream`; in plain mode a RuntimeError."""
         return MessageStream(self, self._guarded("messages"))
 
 
 def outside(name: str) -> RuntimeError:
-    """Make the error for what needs a session, where there is none."""
+    """Make the error of a method that needs a session and has none."""
     return RuntimeError(
         f"{name} needs the guarded mode: use it inside 'async with websocket:'"
     )

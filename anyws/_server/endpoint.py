@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial, update_wrapper
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, cast, overload
 
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from .._session.session import EXTENSION, Session
+from .._session.scope import session_in
+from .._session.session import Session
 from .._values.options import Options
 from .drain import Drain
 from .guard import Guard, is_answered
@@ -50,8 +51,9 @@ class Endpoint(Guard):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the handler; end the connection by its return or its exception."""
-        session: Session = scope["extensions"][EXTENSION]
-        websocket = WebSocket[Any](scope, receive, send)
+        session = cast("Session", session_in(scope))
+        # `WebSocket[Any](...)` would leave 256 bytes in every connection.
+        websocket: WebSocket[Any] = WebSocket(scope, receive, send)
         websocket._join(session)
         # In place of `session.joined`, which would keep one more suspended frame in
         # memory for every idle connection.

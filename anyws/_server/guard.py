@@ -14,7 +14,8 @@ from functools import partial
 from starlette.exceptions import WebSocketException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .._session.session import EXTENSION, Session
+from .._session.scope import KEY, put_session, session_in
+from .._session.session import Session
 from .._values.options import Options, check_options
 from .._values.outcomes import leaves_of
 from .._values.states import CONNECTING
@@ -80,8 +81,8 @@ class Guard(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection: host its session, or join the one in the scope.
 
-        The session stands in `scope["extensions"]` meanwhile, for the application and
-        for further guards. Other scopes than WebSockets are passed on.
+        The session stands in the scope meanwhile, for the application and for further
+        guards. Other scopes than WebSockets are passed on.
 
         Cancellation:
             Closes the connection with 1012; the session's host waits for the end of
@@ -91,8 +92,7 @@ class Guard(ABC):
         if scope["type"] != "websocket":
             await self._serve_other(scope, receive, send)
             return
-        extensions = scope.get("extensions") or {}
-        session: Session | None = extensions.get(EXTENSION)
+        session = session_in(scope)
         if session is not None:
             session.adopt(self.options)
             app, drain = self._application_of(session)
@@ -105,12 +105,14 @@ class Guard(ABC):
         app, drain = self._application_of(session)
         # The scope is changed in place, not copied: outer middleware reads in it what
         # routers have written ("endpoint", "path_params").
-        scope["extensions"] = {**extensions, EXTENSION: session}
+        extensions = scope.get("extensions") or {}
+        put_session(scope, session)
         try:
             inside = partial(app, scope, session.receiver.receive, session.sender.send)
             await host(session, inside, drain)
         finally:
             scope["extensions"] = extensions
+            scope.pop(KEY, None)
 
     def _application_of(self, session: Session) -> tuple[ASGIApp, Drain | None]:
         """Choose what runs in the session, and the drain that is to know of it.

@@ -24,7 +24,8 @@ from starlette.websockets import (
 )
 
 from .._messages.verbs import Messaging
-from .._session.session import EXTENSION, Session
+from .._session.scope import session_in
+from .._session.session import Session
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
 from .._values.events import check_event, info_of, outgoing
@@ -32,6 +33,7 @@ from .._values.options import Options, check_options
 from .._values.states import (
     ACCEPT,
     CLOSE,
+    CONNECT,
     CONNECTED,
     CONNECTING,
     DISCONNECT,
@@ -104,7 +106,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             raise RuntimeError("a WebSocket cannot be entered twice")
         if self._plain_info is not None:
             raise ConnectionClosed(self._plain_info)
-        joined: Session | None = (self.scope.get("extensions") or {}).get(EXTENSION)
+        joined = session_in(self.scope)
         if joined is not None:
             self._join(joined)
             return joined.joined(self)
@@ -347,6 +349,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             await checkpoint()
             raise not_accepted() if session.info is None else session.error()
         event = await self._receive()
+        while event["type"] == CONNECT:  # held back by what lies between
+            event = await self._receive()
         if event["type"] == DISCONNECT:
             raise session.error()
         return event

@@ -1,7 +1,8 @@
-"""What a session and its channel ask of each other.
+"""The protocols between a session, its channel and its driver.
 
-Any pair of ASGI's `receive` and `send` is a channel. A channel of our own does more: it
-hands over messages itself, where they are read, and can be asked about its frames.
+Any pair of ASGI's `receive` and `send` is a channel. A channel of our own, a
+`DirectChannel`, does more: it puts messages into the session's `Inbox` itself, in the
+task that has read them, and can be asked about its frames.
 """
 
 from __future__ import annotations
@@ -15,68 +16,68 @@ from .._values.events import Event
 class Driver(Protocol):
     """Carries events between the queues of a connection and its channel.
 
-    A connection knows by this alone that it is driven: by the two tasks of `Tasks`.
+    It is all that a connection knows of how it is driven. `Tasks` is such a driver.
     """
 
     def rearm(self) -> None:
-        """Take note that a deadline of the connection has changed."""
+        """Sleep anew: a deadline of the connection has changed."""
 
     def stop_reading(self) -> None:
-        """Read no more: nothing that is still to come matters."""
+        """End the reading: nothing that may still be received matters."""
 
     def stop_writing(self) -> None:
-        """Write no more: there is no peer to write to."""
+        """End the writing: there is no peer to write to."""
 
 
 class Inbox(Protocol):
-    """What a channel of our own hands over to its session."""
+    """Where a channel of our own puts what it reads. `Intake` is one."""
 
     @property
     def full(self) -> bool:
-        """Whether the channel should read no more, until `DirectChannel.read_on`."""
+        """Whether the channel should stop reading until `DirectChannel.read_on`."""
 
     @property
     def waiting(self) -> bool:
-        """Whether a task waits for a message."""
+        """Whether a receiving task waits for a message."""
 
     def offer(self, event: Event, size: int) -> bool:
-        """Take a message of so many bytes of payload; false: it has no room."""
+        """Take a message with `size` bytes of payload; false: there is no room."""
 
     def keep(self, event: Event, size: int) -> None:
-        """Take a message that has no room; `full` says when that should have an end."""
+        """Take a message that has no room, until `full` says to stop reading."""
 
     def pong(self, payload: bytes) -> None:
         """Take note of a pong."""
 
     def wake_writer(self) -> None:
-        """Have `send_messages` called: the channel has frames of its own to write."""
+        """Have the writer task call `send_messages`: the channel has its own frames."""
 
     def wake_receiver(self) -> None:
-        """Have the receiving task ask for `part`."""
+        """Have the receiving task call `part`, if it waits."""
 
 
 class DirectChannel(Protocol):
     """A channel whose frames are ours: it takes a short way for messages.
 
     Attributes:
-        inbox: Where its messages go; set by the session that takes the channel.
-        paused: Whether nothing is read, as `inbox` was full.
+        inbox: Where its messages go; set by the session that uses the channel.
+        paused: Whether reading has stopped because `inbox` was full.
     """
 
     inbox: Inbox
     paused: bool
 
     async def receive(self) -> Event:
-        """Wait for the next event that is no message: those go to `inbox`."""
+        """Wait for the next event that is no message; messages go to `inbox`."""
 
     async def send(self, event: Event) -> None:
         """Send an event that is no message."""
 
     async def send_messages(self, events: list[Event]) -> None:
-        """Send messages in one go, and whatever else waits to be written."""
+        """Write messages in one go, and the pings and pongs that wait to be written."""
 
     def send_nowait(self, event: Event) -> bool:
-        """Send a message without waiting; false: that cannot be done now."""
+        """Write a message without waiting; false: it was not written, and must wait."""
 
     def read_on(self) -> None:
         """Go on reading, if `inbox` has room again."""
@@ -84,18 +85,18 @@ class DirectChannel(Protocol):
     def read_in_receiving_task(self) -> Awaitable[None] | None:
         """Return what the receiving task is to await, to read the transport itself.
 
-        It is time to look at the queue after that, whether or not a message was found.
-        `None`: the transport is read elsewhere, and the queue tells.
+        After that the task looks at the queue, whether or not a message was found.
+        `None`: another task reads the transport, and the queue's wake-up will tell.
         """
 
     def interrupt(self) -> None:
-        """Have a receiving task that reads the transport look at its queue now."""
+        """End a read of the receiving task, so that it looks at its queue now."""
 
     def part(self) -> Event | None:
-        """Have the message under way come in parts; return what has come of it."""
+        """Have the message under way arrive in parts; return the part read so far."""
 
     def skip(self) -> None:
-        """Drop what is still to come of the message that comes in parts."""
+        """Drop the rest of the message that arrives in parts, as it arrives."""
 
     def ping(self, payload: bytes) -> None:
-        """Have a ping written by the next `send_messages`."""
+        """Have the next `send_messages` write a ping."""

@@ -1,4 +1,4 @@
-"""One channel, its two queues, and how it ends: what the tasks of a session share."""
+"""The record that the parts of a session share: a channel, two queues, an ending."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from .stopwatch import stopwatch
 ChannelReceive: TypeAlias = Callable[[], Awaitable[Event]]
 ChannelSend: TypeAlias = Callable[[Any], Awaitable[None]]
 
-# What a channel raises once the peer is gone; servers use RuntimeError for it too.
+# The exceptions by which a channel says that the peer is gone. Some servers raise a
+# plain RuntimeError for it.
 _GONE: Final = (
     OSError,
     RuntimeError,
@@ -40,12 +41,13 @@ _GONE: Final = (
     EndOfStream,
 )
 
-# Seconds of silence in which a channel that has failed may still tell why.
+# Seconds of silence after which a channel that has failed is read no more. Until then
+# it may deliver the disconnect that says why.
 _LAST_WORDS: Final = 0.5
 
 
 class Counters:
-    """What has passed a connection: messages, and bytes of their payload."""
+    """How many messages have passed a connection, and bytes of their payload."""
 
     __slots__ = (
         "bytes_received",
@@ -62,30 +64,37 @@ class Counters:
 class Connection:
     """The record that the parts of a session share.
 
-    It does not know how it is driven: `driver` carries events between the two queues
-    and the channel, and is told when a deadline changes or nothing is left to do.
+    It does not know how it is driven. `driver` carries events between the two queues
+    and the channel; the connection tells it when a deadline has changed, and when
+    nothing is left to read or to write.
 
     Attributes:
         receive_event, send_event: The channel.
-        frames: The same, where the frames are ours.
-        driver: What carries the events.
+        frames: The channel again, where its frames are ours; else `None`.
+        driver: Carries the events.
         options: The settings.
-        inbound, outbound: Events on their way.
+        inbound: Messages that were received and not yet read by the user's code.
+        outbound: Events that the user's code has sent and the channel not yet taken.
         opening: The "websocket.connect", until the user's code receives it.
-        client_state: By what has come out of the channel.
-        application_state: By what the user's code has sent, or has ended with.
-        accepted: Whether the opening handshake was completed by an accept.
-        stage: How far the connection has come.
-        ending: How it ended, if it has.
+        client_state: The client's state, by the events that the channel has delivered.
+        application_state: The application's state, by what the user's code has sent or
+            by how it has ended.
+        accepted: Whether an accept has completed the opening handshake.
+        stage: What is over: the block, the writing, the reading.
+        ending: How and why the connection has ended, if it has.
         deadlines, keepalive: What is due, and when.
-        counters: What has passed.
-        held: A message that was read from a foreign channel and has no room yet.
+        counters: How many messages and bytes have passed.
+        held: The message that the reader task has received from a foreign channel and
+            that has no room in `inbound` yet.
         receiving: Whether a task is receiving.
-        bursting: Whether a message was sent at once, so that the next ones are queued.
-        in_hand: Messages taken from `outbound` and not yet handed to the channel.
-        streaming: Set when the message that is being sent in parts is over.
-        read_done, written_done: Set when reading or writing is over, if a task waits
-            for it.
+        bursting: Whether a message was written within its `send` since the scheduler
+            last had a turn. The next messages are queued, to go out in one write.
+        in_hand: How many messages the writer task has taken from `outbound` and not yet
+            handed to the channel. No message may overtake them.
+        streaming: Set when the message that is being sent in parts is over; `None`
+            while none is.
+        read_done, written_done: Set when reading or writing is over; `None` unless a
+            task waits for that.
     """
 
     __slots__ = (
@@ -146,10 +155,10 @@ class Connection:
         self.read_done: Signal | None = None
         self.written_done: Signal | None = None
 
-    # The ends
+    # What ends the connection
 
     def wake_all(self) -> None:
-        """Let no task wait for what will not come: an answer to a ping, its turn."""
+        """Wake the tasks that wait for a pong, or for their turn to send in parts."""
         self.keepalive.end()
         if self.streaming is not None:
             self.streaming.set()
@@ -161,7 +170,7 @@ class Connection:
         cause: Cause = Cause.USER,
         error: type[ConnectionClosed] | None = None,
     ) -> None:
-        """End the connection from our side: the writer sends the rest and the close."""
+        """Close from this end: the writer task sends the queue and a closing frame."""
         if cause is Cause.USER:
             state = next_state(Role.APPLICATION, self.application_state, CLOSE)
             self.application_state = state
@@ -173,17 +182,20 @@ class Connection:
         if self.frames is not None:
             self.wake_all()
             self.frames.interrupt()
-            self.frames.read_on()  # the peer's answer is behind what nothing will read
+            self.frames.read_on()  # unread messages stand before the peer's answer
 
     def close_by_rule(
         self, code: int, reason: str, error: type[ConnectionClosed] | None = None
     ) -> None:
-        """End the connection because one of the options says so."""
+        """Close because of a rule: an option, a drain, a message cut short."""
         if self.ending.info is None:
             self.close(code, reason, Cause.RULE, error)
 
     def lose(self, failure: BaseException, clean: bool | None = None) -> None:
-        """The channel has failed. The reader goes on for a while: it may learn why."""
+        """Take note that the channel has failed.
+
+        The reader task goes on for a while, as the disconnect may still say why.
+        """
         info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", clean)
         defect = self.stage.reads and not isinstance(failure, _GONE)
         self.ending.fail(failure, info, defect=defect)
@@ -196,7 +208,7 @@ class Connection:
             self.read_done.set()
 
     def peer_left(self, event: Event) -> None:
-        """The channel has delivered the disconnect."""
+        """Take note that the channel has delivered the disconnect."""
         info, ending = info_of(event), self.ending
         too_big = info.code == CloseCode.MESSAGE_TOO_BIG and info.initiator == "local"
         error = MessageTooBig if too_big and self.frames is not None else None
@@ -207,7 +219,7 @@ class Connection:
         if self.frames is not None:
             self.wake_all()
 
-    # What comes to an end
+    # What moves the stage
 
     def reading_is_over(self) -> None:
         """Take note that nothing more will be read."""
@@ -235,7 +247,7 @@ class Connection:
             self._linger()
 
     def _linger(self) -> None:
-        """Wait for the peer's answer, if there is to be one."""
+        """Wait for the peer's answer to our closing frame, or end the reading."""
         if self.answer_awaited:
             self.deadlines.await_answer(current_time())
             self.driver.rearm()
@@ -244,25 +256,25 @@ class Connection:
 
     @property
     def answer_awaited(self) -> bool:
-        """Whether the peer is to answer our closing frame."""
+        """Whether a closing frame of the peer is still to answer ours."""
         return self.accepted and self.ending.ours and not self.ending.explained
 
     @property
     def answering(self) -> bool:
-        """Whether the closing frame that answers the peer may be on its way."""
+        """Whether a closing frame that the channel itself makes may be unwritten."""
         info = self.ending.info
         network = info is None or info.initiator == "network"
         return self.frames is not None and not network
 
     @property
     def stranded(self) -> bool:
-        """Whether the channel has failed, and what it said last is not read."""
+        """Whether the channel has failed while a message of it still has no room."""
         return self.ending.failure is not None and self.held is not None
 
     # The deadlines
 
     def close_by(self, at: float) -> None:
-        """Have the closing handshake end, at the latest."""
+        """Have the closing handshake end at this time, at the latest."""
         self.deadlines.close_by(at)
         self.driver.rearm()
 
@@ -275,16 +287,16 @@ class Connection:
             self.driver.rearm()
 
     def hear_out(self) -> None:
-        """Start to count the seconds for which a channel that has failed is read on."""
+        """Limit the time for which a channel that has failed is still read."""
         self.deadlines.heard_until = current_time() + self.options.close_timeout
         self.await_message()
 
     def await_send(self, timeout: float) -> None:
-        """Start to count the seconds of a send; or end it, if they are infinite."""
+        """Let `send_timeout` begin; with infinite seconds, end it."""
         self.deadlines.await_send(current_time() + timeout)
         self.driver.rearm()
 
-    # The keepalive, where pings are ours to send
+    # The keepalive, where this package writes the pings
 
     def start_beating(self) -> None:
         """Let the interval to the next ping begin."""
@@ -302,7 +314,7 @@ class Connection:
             keepalive.sent(timeout)
             frames.ping(KEEPALIVE)
             self.outbound.filled.wake()
-        elif frames.paused:  # it is we who do not read
+        elif frames.paused:  # the session has stopped the reading: no pong can be seen
             keepalive.postpone(timeout)
         elif keepalive.late(LULL):
             self.close_by_rule(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")

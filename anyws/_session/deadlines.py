@@ -1,11 +1,11 @@
-"""What is due when, on one connection.
+"""The deadlines of one connection: what is due, and when.
 
 Three rules hold here:
 
 1. What decides whether a connection has run out of time stands in this file, and
    nothing else does. (The keepalive has a time of its own, `Keepalive.beat_at`.)
 2. The file does no I/O, and has no clock: every call is told the time.
-3. The file does not know who asks. Whoever drives the connection sleeps until `next`,
+3. The file does not know its caller. The driver of the connection sleeps until `next`,
    asks `judge`, and acts on the verdict. So a deadline is noticed also while a `send`
    that cannot be cancelled is stuck, as Hypercorn's on trio is.
 
@@ -51,7 +51,7 @@ _FLOOD_FACTOR: Final = 10
 
 
 class Verdict(Enum):
-    """What the passing of time asks for."""
+    """Which deadline has passed."""
 
     NOTHING = "nothing"
     UNHEARD = "unheard"  # a channel that has failed was read on for long enough
@@ -63,14 +63,17 @@ class Verdict(Enum):
 class Deadlines:
     """The deadlines of one connection; infinite while there are none.
 
-    Attributes:
-        idle_at: For the peer's next message.
-        stuck_at: For the server to take what is being sent.
-        close_at: For the closing handshake.
-        heard_until: For what a channel that has failed may still tell.
-        flood_until: For a peer that goes on sending after our closing frame.
+    Args:
         quiet_limit: Seconds that the peer may be silent; `None`: for ever.
         linger: Seconds that the peer has to answer our closing frame.
+
+    Attributes:
+        idle_at: When the peer's next message is due.
+        stuck_at: When the server must have taken what is being sent.
+        close_at: When the closing handshake must be over.
+        heard_until: When a channel that has failed is read no more.
+        flood_until: The limit of `close_at` while the peer floods a closed connection.
+        quiet_limit, linger: As above; both may be changed.
     """
 
     __slots__ = (
@@ -98,22 +101,22 @@ class Deadlines:
         return min(self.idle_at, self.stuck_at, self.close_at)
 
     def await_message(self, now: float) -> None:
-        """Count the seconds without a message from now on."""
+        """Count the seconds without a message, from now on."""
         if self.quiet_limit is not None:
             self._idle_again = False
             self.idle_at = min(now + self.quiet_limit, self.heard_until)
 
     def await_nothing(self) -> None:
-        """Do not count: the peer is kept waiting, and is not read."""
+        """Stop counting the seconds without a message: the peer is not being read."""
         self.idle_at = self.heard_until = inf
 
     def await_send(self, at: float) -> None:
-        """Have the server take a message until then; infinite: it has taken it."""
+        """Have the server take a message by then; infinite: it has been taken."""
         self._stuck_again = False
         self.stuck_at = at
 
     def close_by(self, at: float) -> None:
-        """Have the closing handshake end then, or earlier if that was said before."""
+        """Have the closing handshake end then, or earlier if that was asked before."""
         self.close_at = min(at, self.close_at)
 
     def await_answer(self, now: float) -> None:
@@ -122,7 +125,7 @@ class Deadlines:
         self.flood_until = now + _FLOOD_FACTOR * self.linger
 
     def flooded(self, now: float) -> None:
-        """Put the end of the closing handshake off while messages keep coming.
+        """Put the end of the closing handshake off while the peer goes on sending.
 
         Stock Hypercorn leaks the connection if it is left in the midst of a flood.
         """

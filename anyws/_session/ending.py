@@ -3,8 +3,8 @@
 Three rules hold here:
 
 1. What decides how a connection has ended stands in this file, and nothing else does.
-2. The file does no I/O, has no clock, and wakes nobody. It cancels what is registered
-   in `watchers`, and knows no more of it than that.
+2. The file does no I/O, has no clock, and wakes no task. It cancels what is registered
+   in `watchers`, and knows no more of a watcher than that.
 3. A cause that the table refuses changes nothing.
 
 A connection is open until one of five causes ends it. That cause chooses the phase, and
@@ -59,12 +59,15 @@ from .._values.events import Event
 from .._values.outcomes import leaves_of
 from .._values.states import CLOSE
 
+# How many exceptions are looked at in the chain behind an error.
+_DEPTH: Final = 8
+
 
 class Phase(Enum):
-    """What a connection has come to.
+    """How a connection has ended, or that it is open.
 
     Attributes:
-        title: Its name in a sentence.
+        title: The name of the phase in a sentence.
         ours: Whether the closing frame that begins the closing handshake is ours.
         alarming: Whether the alarm sounds when an open connection gets there.
     """
@@ -131,17 +134,17 @@ def next_phase(phase: Phase, cause: Cause) -> Phase:
 
 
 class Cancellable(Protocol):
-    """What an alarm cancels."""
+    """A watcher: the alarm cancels it."""
 
     def cancel(self) -> None:
         """Cancel it."""
 
 
 class Ending:
-    """What is known of the end of one connection.
+    """How one connection has ended, and why.
 
     Attributes:
-        phase: What the connection has come to.
+        phase: How the connection has ended, or OPEN.
         info: How the connection ended; `None` in the phase OPEN, and only there.
         failure: What the channel has failed with last, if it has failed.
         defect: The same, as long as the user must hear of it.
@@ -181,7 +184,7 @@ class Ending:
 
         Args:
             cause: What has happened.
-            info: What the cause says of the end. The phase decides if it counts.
+            info: How the connection ended, if the cause leads to another phase.
             error: The class of the errors that tell of the end, if not the usual one.
 
         Raises:
@@ -239,7 +242,7 @@ class Ending:
         if following is not self.phase:
             self._enter(following, info, error)
 
-    # What is learned later
+    # What is learned after the end
 
     def learn_whether_clean(self, clean: bool | None) -> None:
         """Take note whether the peer has answered our closing frame."""
@@ -252,7 +255,7 @@ class Ending:
         defect, self.defect = self.defect, None
         return defect
 
-    # What follows from it
+    # What follows from the phase
 
     @property
     def ours(self) -> bool:
@@ -299,11 +302,30 @@ class Ending:
 
     def _explains_leaf(self, exc: BaseException) -> bool:
         if isinstance(exc, ConnectionClosed):
-            # By identity: another connection may have ended in the same way.
-            return any(exc.info is info for info in self._infos)
+            return any(map(self._is_ours, _told_by(exc)))
         # Starlette's own class raises its own errors in the place of ours.
         gone = isinstance(exc, WebSocketDisconnect | WebSocketDisconnected)
         return gone and self.alarmed
+
+    def _is_ours(self, exc: BaseException) -> bool:
+        """Whether an error is of this end; another may be like it, so by identity."""
+        return isinstance(exc, ConnectionClosed) and any(
+            exc.info is info for info in self._infos
+        )
+
+
+def _told_by(error: ConnectionClosed) -> Iterator[BaseException]:
+    """Yield an error and what caused it, from the failure of its channel on.
+
+    Where a session stands on another by mistake, the error of the upper one was caused
+    by that of the lower one; Starlette's class may have raised its own between them.
+    """
+    yield error
+    failure = error.__cause__
+    for _ in range(_DEPTH):
+        if failure is not None:
+            yield failure
+            failure = failure.__cause__ or failure.__context__
 
 
 def diagram() -> str:

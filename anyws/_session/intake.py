@@ -1,10 +1,11 @@
-"""What comes out of a channel, on its way into the inbound queue.
+"""Where received messages enter the inbound queue, by the rules of the options.
 
-Either way to drive a connection ends here: the reader task offers what a foreign
-channel gives it, and a channel of our own feeds what it finds in what was read. The two
-differ in what follows when the queue has no room. The reader task keeps the message and
-waits, and the server holds the peer up. Our own channel goes on to the second mark of
-the queue, so that pings and the peer's close are seen, and only then stops reading.
+All messages come by here: the reader task offers those that a foreign channel delivers,
+and a channel of our own offers those that it finds in what was read. The two differ in
+what follows when the queue has no room. The reader task holds the message and waits for
+room, so the server slows the peer down. A channel of our own has the message kept and
+reads on to the second mark of the queue, so that pings and the peer's closing frame are
+seen, and only then stops reading.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Intake:
         self._connection = connection
 
     def offer(self, event: Event, size: int) -> bool:
-        """Take a message, by the overflow rule if need be; false: it has no room."""
+        """Take a message, by the overflow rule if need be; false: there is no room."""
         connection = self._connection
         inbound, limit = connection.inbound, connection.options.max_message_bytes
         connection.bursting = False
@@ -46,21 +47,21 @@ class Intake:
         return True
 
     def _discard(self) -> None:
-        """Let a message go that nothing will read; do not leave amid a flood.
+        """Drop a message that will not be read; stay as long as the peer floods.
 
-        Stock Hypercorn waits for room in its queue inside the task that reads the
-        socket: to leave it there would leak the connection.
+        The task of stock Hypercorn that reads the socket waits for room in its queue.
+        If the session stopped receiving then, Hypercorn would leak the connection.
         """
         connection = self._connection
         if connection.ending.ours and connection.frames is None:
             connection.deadlines.flooded(current_time())
 
     def _overflow(self, event: Event, size: int) -> bool:
-        """Apply the overflow rule to a full queue; false: wait for room."""
+        """Apply the overflow rule to a full queue; false: the message has to wait."""
         connection = self._connection
         inbound, rule = connection.inbound, connection.options.receive_overflow
         if MORE in event or inbound.has_parts:
-            return False  # a message with a gap in it is none
+            return False  # a message that lacks a part would be another message
         if inbound.put_by_rule(event, size, rule):
             return True
         if rule == "close":
@@ -68,35 +69,45 @@ class Intake:
             connection.close_by_rule(CloseCode.POLICY_VIOLATION, reason)
             return True
         if connection.ending.watchers and connection.frames is None:
-            # The disconnect must be reached, and is behind this.
+            # `cancel_on_disconnect()` must see the disconnect, which is behind this.
             return inbound.put_by_rule(event, size, "drop_newest")
         return False
 
     def keep(self, event: Event, size: int) -> None:
         """Take a message that our own channel has found, and that has no room."""
         connection = self._connection
-        if connection.ending.watchers and connection.inbound.crowded:
-            connection.inbound.dropped += 1  # as above: there is no end to this
+        if self._drops and connection.inbound.crowded:
+            connection.inbound.dropped += 1  # as in `_overflow`: reading never stops
         else:
             connection.inbound.put_ahead(event, size)
         connection.counters.messages_received += 1
         connection.counters.bytes_received += size
-        if connection.ending.failure is None:
-            # The session keeps the peer waiting, not the other way round.
+        if self._drops:
+            connection.await_message()  # reading never pauses
+        elif connection.ending.failure is None:
+            # The full queue keeps the peer waiting, so the peer is not idle.
             connection.deadlines.await_nothing()
 
     @property
-    def full(self) -> bool:
-        """Whether our own channel should read no more, until the queue has room."""
-        inbound = self._connection.inbound
-        watched = bool(self._connection.ending.watchers)
-        return inbound.crowded and not inbound.closed and not watched
+    def _drops(self) -> bool:
+        """Whether the end of the connection matters more than what overflows.
 
-    # What else our own channel has to tell
+        Not amid a message that comes in parts: with a gap in it, it is none.
+        """
+        connection = self._connection
+        return bool(connection.ending.watchers) and not connection.inbound.has_parts
+
+    @property
+    def full(self) -> bool:
+        """Whether our own channel should stop reading until the queue has room."""
+        inbound = self._connection.inbound
+        return inbound.crowded and not inbound.closed and not self._drops
+
+    # What else a channel of our own tells
 
     @property
     def waiting(self) -> bool:
-        """Whether a task waits for a message."""
+        """Whether a receiving task waits for a message."""
         return self._connection.receiving and self._connection.inbound.blocked
 
     def pong(self, payload: bytes) -> None:
@@ -105,9 +116,9 @@ class Intake:
             self._connection.start_beating()
 
     def wake_writer(self) -> None:
-        """Have the frames written that the channel has of its own."""
+        """Have the writer task write the channel's own frames: pongs and pings."""
         self._connection.outbound.filled.wake()
 
     def wake_receiver(self) -> None:
-        """Have the receiving task look at the frames."""
+        """Have the receiving task look at the message under way."""
         self._connection.inbound.filled.wake()

@@ -1,11 +1,11 @@
-"""The pings of one connection whose frames are ours: the keepalive's, and the user's.
+"""The pings that this package sends on one connection: the keepalive's and the user's.
 
 Three rules hold here:
 
 1. What decides whether the peer is alive stands in this file, and nothing else does.
 2. The file does no I/O, and has no clocks but the two that it is given.
-3. The file does not know who asks. Whoever drives the connection sleeps until
-   `beat_at`, and then sends the ping, or gives up, as `Connection.beat` does.
+3. The file does not know its caller. The driver of the connection sleeps until
+   `beat_at`, and then `Connection.beat` sends the ping or gives the peer up.
 
 The keepalive is at rest, or has one ping under way:
 
@@ -40,10 +40,10 @@ KEEPALIVE: Final = b"anyws"
 
 
 class Settable(Protocol):
-    """What tells that a ping of the user's is over."""
+    """An event that tells a task that its ping is over."""
 
     def set(self) -> None:
-        """Tell it."""
+        """Wake the task."""
 
 
 class Ping:
@@ -71,14 +71,14 @@ class Ping:
 
 
 class Keepalive:
-    """What was sent and is not answered yet, and when the keepalive is to do something.
+    """The pings under way, and when the keepalive is to do something.
 
     Args:
         clock: The clock of the deadlines.
         stopwatch: The clock of the round trips, which may be a finer one.
 
     Attributes:
-        pings: Those under way; the first was sent first.
+        pings: The pings under way, in the order in which they were sent.
         beat_at: When the next ping of the keepalive is due, or its answer.
         latency: Seconds from the last answered ping to its pong; `None` before that.
     """
@@ -175,12 +175,12 @@ class Keepalive:
     def forget(self, ping: Ping) -> None:
         """Let go of a ping of the user's, which may have been answered.
 
-        It is named by itself, as another one may have its payload by now.
+        The ping is told by its identity, as another one may have its payload by now.
         """
         self.pings = tuple([other for other in self.pings if other is not ping])
 
     def end(self) -> None:
-        """Let nobody wait for an answer any more."""
+        """Wake the tasks that wait for a pong: none will be seen any more."""
         for ping in self.pings:
             if ping.over is not None:
                 ping.over.set()

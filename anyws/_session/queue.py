@@ -1,19 +1,20 @@
-"""A bounded queue of events between two parties of one connection.
+"""A bounded queue of events, for one direction of a connection.
 
 The events are the items of an AnyIO memory stream, which also knows its end: what was
 put in before `close()` can still be taken, nothing can be put in after it, and behind
-the last item comes `EndOfStream`. The stream is never awaited. A native asyncio
-cancellation that meets a delivery loses the item that `await receive()` had already
-been handed; so items go in and out by the stream's `_nowait` calls alone, and a task
-that has to wait does so beside the stream, where nothing can be lost.
+the last item comes `EndOfStream`. The stream is never awaited. `await receive()` loses
+an item when a native asyncio cancellation comes after the item was handed to the task
+and before the task runs. So items go in and out by the stream's `_nowait` calls alone,
+and a task that has to wait does so on a wake-up beside the stream.
 
-Bounds stand around the stream: its own counts items alone, and would hold up the
-handshake. They are marks. At the first one a message no longer has room, and the
-overflow rule of the options decides. A channel whose frames are ours reads on for a
-while behind it (`put_ahead`), so that pings and the peer's close are seen although the
-application does not read; at the second mark (`crowded`) it stops reading.
+The bounds stand around the stream, which is unbounded itself: a memory stream counts
+items and no bytes, and its bound would hold up the handshake. There are two marks. At
+the first one (`full`) a message no longer has room, and the overflow rule of the
+options decides. A channel whose frames are ours reads on for a while behind the first
+mark (`put_ahead`), so that pings and the peer's closing frame are seen although the
+application does not read. At the second mark (`crowded`) it stops reading.
 
-Most connections never need both directions, so a stream is made with the first item.
+Many connections never need both directions, so a stream is made with the first item.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final, TypeAlias
 
-from anyio import EndOfStream, create_memory_object_stream
+from anyio import ClosedResourceError, EndOfStream, create_memory_object_stream
 from anyio import Event as Signal
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -32,7 +33,7 @@ from .wakeup import Wakeup
 Item: TypeAlias = tuple[Event, int, Signal | None]
 Overflow: TypeAlias = ReceiveOverflow | SendOverflow
 
-# The second mark: so many messages, and bytes of payload, more than the first.
+# How many messages, and bytes of payload, the second mark is behind the first.
 AHEAD_MESSAGES: Final = 256
 AHEAD_BYTES: Final = 1024 * 1024
 
@@ -42,15 +43,20 @@ class MessageQueue:
 
     Events that are no messages (an accept, a part of a denial response, a fragment) are
     not subject to the bounds and are never dropped. Each has a receipt, which is set
-    once the event is dealt with.
+    once the event has been sent or discarded.
+
+    Args:
+        max_messages: Messages up to the first mark.
+        max_bytes: Bytes of payload up to the first mark. A message that is larger
+            passes if no other message is in the queue.
 
     Attributes:
-        filled: Woken when there may be something to take, or nothing any more.
-        room: Woken when there may be room, or no use for it any more.
+        filled: Woken when there may be an event to take, or the queue was closed.
+        room: Woken when there may be room, or the queue was closed.
         closed: Whether nothing more can be put in.
         held: Events in the queue, messages and others.
         messages: Messages in the queue.
-        size: Their payload together, in bytes.
+        size: Bytes of payload that these messages hold together.
         dropped: Messages dropped so far.
     """
 
@@ -85,7 +91,10 @@ class MessageQueue:
     # Putting in
 
     def put_nowait(self, event: Event, size: int) -> bool:
-        """Put a message in if it has room; a large one has it alone.
+        """Put a message in if it has room; any message has room in an empty queue.
+
+        Returns:
+            Whether the message was put in.
 
         Raises:
             ClosedResourceError: The queue is closed.
@@ -93,6 +102,8 @@ class MessageQueue:
         if self.messages and (
             self.messages >= self._max_messages or self.size + size > self._max_bytes
         ):
+            if self.closed:
+                raise ClosedResourceError
             return False
         send = self._send or self._open()
         send.send_nowait((event, size, None))
@@ -105,7 +116,7 @@ class MessageQueue:
         return True
 
     def put_ahead(self, event: Event, size: int) -> None:
-        """Put a message in that has no room, behind the first mark.
+        """Put a message in although it has no room, behind the first mark.
 
         Raises:
             ClosedResourceError: The queue is closed.
@@ -115,11 +126,11 @@ class MessageQueue:
         self.filled.wake()
 
     def put_by_rule(self, event: Event, size: int, rule: Overflow) -> bool:
-        """Do what an overflow rule says with a message that has no room.
+        """Do with a message that has no room what an overflow rule says.
 
         Returns:
-            False if the queue can do nothing: the rule is to wait for room, or to close
-            the connection.
+            False if that is not for the queue to do: the rule is to wait for room, or
+            to close the connection.
         """
         if rule == "drop_newest":
             self.dropped += 1
@@ -131,10 +142,13 @@ class MessageQueue:
         return True
 
     def put_event(self, event: Event) -> Signal:
-        """Put in an event that is no message; return its receipt."""
+        """Put in an event that is no message; return its receipt.
+
+        In a closed queue the event is discarded, and the receipt set at once.
+        """
         receipt = Signal()
         if self.closed:
-            receipt.set()  # nothing will take it
+            receipt.set()
             return receipt
         self._put((event, 0, receipt))
         self.filled.wake()
@@ -142,9 +156,9 @@ class MessageQueue:
 
     def _open(self) -> MemoryObjectSendStream[Item]:
         """Make the stream, for the first item."""
-        self._send, self._receive = create_memory_object_stream[Item](inf)
         if self.closed:
-            self._send.close()
+            raise ClosedResourceError
+        self._send, self._receive = create_memory_object_stream[Item](inf)
         return self._send
 
     def _drop_oldest(self) -> None:
@@ -153,7 +167,8 @@ class MessageQueue:
         if not self.event_first:
             self.take_nowait()
             return
-        # An event that is no message keeps its place: the stream is sent round once.
+        # An event that is no message comes first, and keeps its place. The middle of a
+        # stream cannot be reached, so all items are taken out and put in again.
         items = [self.take_nowait() for _ in range(self.held)]
         oldest = next(n for n, item in enumerate(items) if item[2] is None)
         del items[oldest]
@@ -175,7 +190,7 @@ class MessageQueue:
 
     @property
     def crowded(self) -> bool:
-        """Whether the second mark is reached: nothing more should be read."""
+        """Whether the second mark is reached: the channel should stop reading."""
         return self._mark is not None and (
             self.messages >= self._max_messages + AHEAD_MESSAGES
             or self.size >= self._mark + AHEAD_BYTES
@@ -198,8 +213,8 @@ class MessageQueue:
         """Take the next event; the queue must hold one, or be closed.
 
         Raises:
-            EndOfStream: The queue is closed, and was emptied.
-            ClosedResourceError: It was discarded.
+            EndOfStream: The queue is closed and empty.
+            ClosedResourceError: The queue was discarded.
         """
         item, self._next = self._next, None
         if item is None:
@@ -215,7 +230,7 @@ class MessageQueue:
         return item
 
     def take_messages(self) -> list[Item]:
-        """Take the messages that come first, up to an event that is none."""
+        """Take the messages that come first, up to an event that is no message."""
         if self._receive is None:
             return []
         if self.held == self.messages and self._next is None:
@@ -230,14 +245,14 @@ class MessageQueue:
         return taken
 
     def _look(self) -> Item | None:
-        """Return the next item, which stays the next one to take."""
+        """Return the next item without taking it."""
         if self._next is None and self.held and self._receive is not None:
             self._next = self._receive.receive_nowait()
         return self._next
 
     @property
     def event_first(self) -> bool:
-        """Whether the next to take is no message."""
+        """Whether the next event to take is no message."""
         if self.held == self.messages:
             return False
         item = self._look()
@@ -245,14 +260,14 @@ class MessageQueue:
 
     @property
     def has_parts(self) -> bool:
-        """Whether the next message comes in parts."""
+        """Whether the next event to take is a part of a message."""
         item = self._look()
         return item is not None and MORE in item[0]
 
     # The end
 
     def close(self) -> None:
-        """Let nothing more in; what is in the queue can still be taken."""
+        """Let no more events in; those in the queue can still be taken."""
         if self.closed:
             return
         self.closed = True
@@ -264,7 +279,10 @@ class MessageQueue:
             self.room.wake()
 
     def discard(self) -> None:
-        """Close the queue and let go of all that it holds."""
+        """Close the queue and drop all events in it; set their receipts.
+
+        Both ends of the stream are closed, so that none is reported as leaked.
+        """
         if not self.closed:
             self.close()
         while self.held:

@@ -1,14 +1,15 @@
-"""The reader task: it moves what comes out of a channel into the inbound queue.
+"""The reader task: it moves events out of a channel, messages into the inbound queue.
 
-It runs in a shielded scope of its own and ends after the block, when it has seen the
-peer's answer to our closing frame or `close_timeout` is over. It discards what else
-comes meanwhile, and does not leave in the midst of a flood: that leaks sockets on
-Hypercorn when its queue is full. It does not raise, and cancels no scope that encloses
-the user's code, those of `cancel_on_disconnect()` excepted.
+The task runs in a shielded scope of its own and ends after the block, when it has seen
+the peer's answer to our closing frame or `close_timeout` is over. Messages that arrive
+meanwhile are dropped. The task does not end while the peer floods: Hypercorn would leak
+the socket when its own queue is full. The task does not raise, and cancels no scope
+that encloses the user's code, except those of `cancel_on_disconnect()`.
 
-All deadlines of the connection are the one of its scope: the receive that is pending is
-cancelled, what is due is done, and the next receive begins. No deadline passes while
-the channel is being asked for nothing, so no event is lost by that.
+The deadline of its scope stands for all deadlines of the connection. When that passes,
+the pending receive is cancelled, the reader task does what is due, and the next receive
+begins. An ASGI server keeps the event that a cancelled receive was waiting for, but for
+Granian (`Options.idle_timeout` tells of it).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Reader:
     """Moves events inwards until the disconnect; acts when a deadline passes.
 
     Attributes:
-        scope: Of the receive that is pending.
+        scope: The scope of the pending receive.
     """
 
     __slots__ = ("_aside", "_connection", "_intake", "scope")
@@ -46,10 +47,10 @@ class Reader:
         self.scope = CancelScope(shield=True)
         self._connection = connection
         self._intake = intake
-        self._aside: Signal | None = None  # set while no receive is pending
+        self._aside: Signal | None = None  # set once no receive is pending
 
     async def run(self) -> None:
-        """Be the task."""
+        """Receive until the disconnect, or until no deadline is left to wait for."""
         connection = self._connection
         connection.await_message()
         if connection.accepted:
@@ -57,7 +58,7 @@ class Reader:
         while True:
             with self.scope:
                 if self._aside is not None:
-                    await checkpoint()  # the closing frame goes first
+                    await checkpoint()  # the writer task sends the closing frame first
                 try:
                     while not self._take(
                         connection.held or await connection.receive_event()
@@ -87,7 +88,7 @@ class Reader:
         await self._aside.wait()
 
     def _time_is_up(self) -> bool:
-        """Act on a deadline; true if there is no more reading after it."""
+        """Act on the deadlines that have passed; true to read no more."""
         connection, now = self._connection, current_time()
         if connection.stage is Stage.LINGERING and not connection.answer_awaited:
             return True
@@ -118,13 +119,13 @@ class Reader:
         roomy = self._intake.offer(event, size_of(event))
         connection.held = None if roomy else event
         if roomy and was_held and connection.ending.failure is not None:
-            connection.hear_out()  # the time that the message was held did not count
+            connection.hear_out()  # time in which a message was held does not count
         return False
 
     def _change(self, event: Event, kind: str) -> bool:
-        """Pass on what changes the client's state; true for its end."""
+        """Take in an event that changes the client's state; true for the disconnect."""
         connection = self._connection
-        if kind == DISCONNECT:  # before a connect, too
+        if kind == DISCONNECT:  # allowed before the connect, too
             connection.peer_left(event)
             connection.client_state = DISCONNECTED
             return True
@@ -135,9 +136,9 @@ class Reader:
         return False
 
     async def _wait_for_room(self) -> None:
-        """Wait until there may be room for what is held, or no use for it."""
+        """Wait until the held message may have room, or the queue is closed."""
         connection = self._connection
-        connection.deadlines.await_nothing()  # the session keeps the peer waiting
+        connection.deadlines.await_nothing()  # the peer waits for us, and is not idle
         connection.driver.rearm()
         if connection.ending.failure is not None and connection.read_done is not None:
             connection.read_done.set()

@@ -1,4 +1,8 @@
-"""What a receive does: it takes from the inbound queue, and loses nothing."""
+"""The receiving end of the user's code: it takes from the inbound queue.
+
+A receive waits on the queue's wake-up and takes when it is woken, in one step with its
+return. So a cancellation, native or of AnyIO, finds the message in the queue (law 1).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ class Receiver:
     """The user's end of the inbound queue.
 
     Attributes:
-        delivered_state: The client's state, by what `receive` has returned.
+        delivered_state: The client's state, by the events that `receive` has returned.
     """
 
     __slots__ = ("_connection", "_turns", "delivered_state")
@@ -72,7 +76,7 @@ class Receiver:
         return event
 
     def _make_room(self) -> None:
-        """Have our own channel read on, if a message less makes a difference to it."""
+        """Let reading go on, and the idle time count, if there is room again."""
         connection = self._connection
         frames, deadlines = connection.frames, connection.deadlines
         if frames is None:
@@ -84,22 +88,23 @@ class Receiver:
             and deadlines.idle_at == inf
             and not connection.inbound.full
         ):
-            connection.await_message()  # the session keeps the peer waiting no more
+            connection.await_message()  # the peer is no longer kept waiting
 
     def _filled(self) -> Awaitable[None]:
-        """Wait, when awaited, for something to take; it is time to look again then."""
+        """Wait, when awaited, until there may be something to take."""
         connection = self._connection
         frames = connection.frames
         read = None if frames is None else frames.read_in_receiving_task()
         return connection.inbound.filled.wait() if read is None else read
 
     async def _wait_for_receiver(self) -> None:
-        """Give a receiver a turn to let go: on asyncio one just cancelled needs it."""
+        """Give the other receiver a turn: on asyncio, one just cancelled needs it."""
         await checkpoint()
         if self._connection.receiving:
             raise BusyResourceError("receiving from")
 
     def _disconnect(self) -> Event:
+        """Return the disconnect, the first time; raise how the connection ended."""
         ending = self._connection.ending
         if self.delivered_state is not CONNECTED or ending.info is None:
             raise ending.error()
@@ -109,18 +114,26 @@ class Receiver:
     # Messages in parts
 
     async def begin(self) -> None:
-        """Become the one receiver, until `end`."""
+        """Become the only receiver, until `end`.
+
+        Raises:
+            BusyResourceError: Another task is receiving.
+        """
         await self._turns.take()
         if self._connection.receiving:
             await self._wait_for_receiver()
         self._connection.receiving = True
 
     def end(self) -> None:
-        """Let others receive."""
+        """Let other tasks receive again."""
         self._connection.receiving = False
 
     async def receive_part(self, frames: DirectChannel) -> Event:
-        """Receive a message, or the next part of one: that comes with `MORE`."""
+        """Receive a whole message, or the next part of one, which has the key `MORE`.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+        """
         connection = self._connection
         await self._turns.take()
         try:
@@ -137,14 +150,14 @@ class Receiver:
             raise connection.ending.error() from None
 
     def _take_part(self) -> Event:
-        """Take a message or a part of one; the last part counts for all of them."""
+        """Take a message or a part of one; count the parts of a message as one."""
         event, _, _ = self._connection.inbound.take_nowait()
         self._connection.counters.messages_received -= event.get(MORE, False)
         self._make_room()
         return event
 
     def skip_parts(self, frames: DirectChannel) -> None:
-        """Drop what has come, and will come, of a message that nothing reads on."""
+        """Drop the rest of a message: the parts that have arrived, and that will."""
         frames.skip()
         while self._connection.inbound.has_parts:
             self._take_part()

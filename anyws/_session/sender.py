@@ -1,4 +1,9 @@
-"""What a send does: it puts into the outbound queue, all or nothing."""
+"""The sending end of the user's code: it puts into the outbound queue.
+
+A message enters the queue in one step, without an await, after all that may fail or be
+cancelled. So a cancelled send is all or nothing (law 2). Tasks that wait for room take
+turns by a lock, first come, first served, and no later message goes past them (law 7).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +32,7 @@ class Sender:
     """The user's end of the outbound queue.
 
     Attributes:
-        subprotocol: The one accepted, if any.
+        subprotocol: The subprotocol that was accepted, if any.
     """
 
     __slots__ = (
@@ -50,7 +55,7 @@ class Sender:
         self._turns = turns
         self._offered = offered
         self._turn: Lock | None = None  # first come, first served
-        self._waiting = 0  # senders
+        self._waiting = 0  # how many tasks wait for room, or send in parts
 
     async def send(self, event: Event) -> None:
         """Queue a message, or send another event and wait until that is done."""
@@ -68,7 +73,7 @@ class Sender:
             await self._send_handshake(event)
 
     def send_nowait(self, event: Event) -> None:
-        """Queue a message now."""
+        """Queue a message now; raise WouldBlock if there is no room."""
         if not self._put(*measured(event)):
             raise WouldBlock
 
@@ -81,7 +86,7 @@ class Sender:
         ):
             self.check_open()
         if self._waiting:
-            return False  # behind them
+            return False  # its place is behind those that wait
         outbound = connection.outbound
         if (
             connection.frames is not None
@@ -91,9 +96,10 @@ class Sender:
             and not connection.in_hand
             and connection.frames.send_nowait(event)
         ):
-            # It is alone: none waits, in either direction, and it is the first since
-            # the last turn of the scheduler that is known of. One hand-over less; the
-            # messages of a burst go out in one write.
+            # The message is alone: none waits in either direction, and it is the first
+            # since the last turn of the scheduler that is known of. It was written here
+            # and now, without a hand-over to the writer task. The next ones are queued
+            # until then, so that a burst goes out in one write.
             connection.bursting = True
             connection.counters.messages_sent += 1
             connection.counters.bytes_sent += size
@@ -101,14 +107,23 @@ class Sender:
         return outbound.put_nowait(event, size) or self._overflow(event, size)
 
     def check_open(self) -> None:
-        """Raise unless a message can be sent."""
+        """Raise unless a message can be sent.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+            RuntimeError: A message is not allowed in this state.
+        """
         connection = self._connection
         if connection.ending.info is not None:
             raise connection.ending.error()
         next_state(Role.APPLICATION, connection.application_state, SEND)
 
     def _overflow(self, event: Event, size: int) -> bool:
-        """Apply the overflow rule to a full queue; false: wait for room."""
+        """Apply the overflow rule to a full queue; false: the message has to wait.
+
+        Raises:
+            ConnectionClosed: The rule is to close the connection.
+        """
         connection = self._connection
         rule = connection.options.send_overflow
         if rule == "close":
@@ -118,7 +133,7 @@ class Sender:
         return connection.outbound.put_by_rule(event, size, rule)
 
     async def _put_in_turn(self, event: Event, size: int) -> None:
-        """Wait for room, first come first served, and queue a message."""
+        """Wait for room, first come, first served, and queue a message."""
         connection = self._connection
         self._turns.waited()
         self._waiting += 1
@@ -133,7 +148,7 @@ class Sender:
             self._waiting -= 1
 
     async def _wait_for_stream(self) -> None:
-        """Wait until no message is being sent in parts; raise if that is in vain."""
+        """Wait until no message is being sent in parts; raise if none can be sent."""
         connection = self._connection
         while connection.streaming is not None and connection.ending.info is None:
             await connection.streaming.wait()
@@ -162,7 +177,11 @@ class Sender:
             raise connection.ending.error()
 
     def _close(self, event: Event) -> Signal | None:
-        """Close, unless that is done; return what is set once the frame is sent."""
+        """Close, unless the connection has ended; return a signal of the last write.
+
+        The signal is set once the closing frame is sent, or will never be; `None`:
+        there is nothing to wait for.
+        """
         connection = self._connection
         if (
             connection.ending.info is not None
@@ -178,14 +197,14 @@ class Sender:
     # Messages in parts
 
     async def begin(self) -> Signal:
-        """Wait for our turn to send a message in parts; nobody sends until it is over.
+        """Wait for the turn to send a message in parts; no other is sent until `end`.
 
         Returns:
-            What `end` is to be called with.
+            The turn, which `end` takes back.
         """
         await self._turns.take()
         self.check_open()
-        self._waiting += 1  # so nobody goes past `_wait_for_stream`
+        self._waiting += 1  # so that no message is queued past `_wait_for_stream`
         self._turn = self._turn or Lock(fast_acquire=True)
         try:
             async with self._turn:
@@ -197,13 +216,13 @@ class Sender:
             raise
 
     def end(self, turn: Signal) -> None:
-        """Let others send."""
+        """Let other tasks send again."""
         self._waiting -= 1
         self._connection.streaming = None
         turn.set()
 
     async def send_part(self, event: Event, after: Signal | None) -> Signal:
-        """Queue a fragment once the one before it has been handed over."""
+        """Queue a fragment once the channel has taken the one before it."""
         await self._turns.take()
         if after is not None:
             await after.wait()
@@ -214,6 +233,6 @@ class Sender:
         return connection.outbound.put_event(event)
 
     def cut_short(self) -> None:
-        """Close, as a message that has begun will not be sent whole."""
+        """Close with 1011, as a message that has begun will not be sent whole."""
         reason = "a message was cut short"
         self._connection.close_by_rule(CloseCode.INTERNAL_ERROR, reason)

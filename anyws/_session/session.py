@@ -1,11 +1,8 @@
-"""The law: what holds for the user's code over any channel of ASGI events.
+"""A session: the parts of one guarded connection, put together.
 
-    channel -> Reader -> inbound  queue -> Receiver -> the user's code
-    channel <- Writer <- outbound queue <- Sender   <- the user's code
-
-The user's code meets the queues only. `Connection` is what the four have in common:
-how it ends (`Ending`) and what is due when (`Deadlines`). Here is the block that ends
-the connection by what leaves it, and the names that the rest of the package calls.
+Here is the block that hosts a connection and closes it by what leaves the block (law
+8), and the names that the rest of the package calls. The wing's `__init__` has the
+picture.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Container
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
-from typing import Final, TypeVar
+from typing import Final, NoReturn, Self, TypeVar
 
 from anyio import (
     AsyncContextManagerMixin,
@@ -47,9 +44,6 @@ from .turns import Turns
 
 GuestT = TypeVar("GuestT")
 
-# Where an ASGI scope's extensions hold the session that its events pass through.
-EXTENSION: Final = "anyws.session"
-
 # Seconds that a cancelled host waits for the peer's answer to the closing frame: a
 # server that is shutting down has already stopped reading.
 _CANCELLED_LINGER: Final = 1.0
@@ -59,7 +53,7 @@ class Session(AsyncContextManagerMixin):
     """One guarded connection; `receive` and `send` are an ASGI channel again.
 
     Attributes:
-        connection: What its parts have in common.
+        connection: The record that the parts share.
         receiver, sender: The user's ends of the two queues.
     """
 
@@ -96,7 +90,21 @@ class Session(AsyncContextManagerMixin):
         self.sender = Sender(connection, self._turns, subprotocols or ())
         self._adopts = adopts
 
-    # What is known of it
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: a copy of an ASGI scope is of the same connection."""
+        return self
+
+    def __copy__(self) -> Self:
+        """Return itself, as a deep copy does."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        raise TypeError(
+            "an anyws session cannot be pickled: it is one connection of this process"
+        )
+
+    # What is known of the connection
 
     @property
     def info(self) -> CloseInfo | None:
@@ -115,17 +123,17 @@ class Session(AsyncContextManagerMixin):
 
     @property
     def application_state(self) -> WebSocketState:
-        """What the application has sent."""
+        """The application's state, by the events that it has sent."""
         return self.connection.application_state
 
     @property
     def delivered_state(self) -> WebSocketState:
-        """The client's state, by what `receive` has returned."""
+        """The client's state, by the events that `receive` has returned."""
         return self.receiver.delivered_state
 
     @property
     def subprotocol(self) -> str | None:
-        """The one accepted, if any."""
+        """The subprotocol that was accepted, if any."""
         return self.sender.subprotocol
 
     @subprotocol.setter
@@ -153,12 +161,12 @@ class Session(AsyncContextManagerMixin):
     # The block
 
     def __asynccontextmanager__(self) -> AbstractAsyncContextManager[Session]:
-        """Host the connection."""
+        """Host the connection; see `hosting`."""
         return self.hosting(self)
 
     @asynccontextmanager
     async def hosting(self, guest: GuestT) -> AsyncIterator[GuestT]:
-        """Run the two tasks; end the connection by what leaves the block."""
+        """Run the two tasks; close the connection by what leaves the block."""
         cancelled = get_cancelled_exc_class()
         outcome: BaseException | None = None
         connection = self.connection
@@ -172,7 +180,7 @@ class Session(AsyncContextManagerMixin):
                     self._leave(exc)
                     raise
                 except BaseException as exc:
-                    outcome = exc  # past the task group, which would make a group of it
+                    outcome = exc  # the task group would raise it in a group (law 10)
                 self._leave(outcome)
         except cancelled:
             if outcome is None:
@@ -196,7 +204,7 @@ class Session(AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def joined(self, guest: GuestT) -> AsyncIterator[GuestT]:
-        """End the connection by what leaves the block; its host waits for that."""
+        """Close the connection by what leaves the block; its host waits for the end."""
         try:
             yield guest
         except BaseException as exc:
@@ -205,7 +213,7 @@ class Session(AsyncContextManagerMixin):
         self.end(None)
 
     def adopt(self, options: Options | None) -> None:
-        """Let the options of who joins hold, if those of the host were a default."""
+        """Let the options of a block that joins hold, if the host has only defaults."""
         if options is None or not self._adopts:
             return
         self._adopts = False
@@ -219,12 +227,12 @@ class Session(AsyncContextManagerMixin):
             connection.start_beating()
 
     def close_by_rule(self, code: int, reason: str, *, by: float) -> None:
-        """Close, unless that is done; who waits or sends meets `ConnectionClosed`.
+        """Close, unless the connection has ended. Tasks in a verb: `ConnectionClosed`.
 
         Args:
-            code, reason: Of the closing frame.
-            by: When the closing handshake is given up, by the clock of AnyIO; and not
-                later than `close_timeout` says.
+            code, reason: The code and reason of the closing frame.
+            by: When the closing handshake is given up, by the clock of AnyIO, if
+                `close_timeout` is not over before.
         """
         if self.application_state in (CONNECTING, CONNECTED):
             self.connection.close_by_rule(code, reason)
@@ -232,7 +240,7 @@ class Session(AsyncContextManagerMixin):
             self.connection.close_by(by)
 
     def _leave(self, outcome: BaseException | None) -> None:
-        """End the connection by what left the user's code; the driver does the rest."""
+        """Close by what left the user's code; then the driver sends what is queued."""
         connection = self.connection
         if connection.ending.info is None:
             self.end(outcome)
@@ -255,7 +263,11 @@ class Session(AsyncContextManagerMixin):
         connection.code_has_left()
 
     def end(self, outcome: BaseException | None) -> None:
-        """Close as the outcome of the user's code asks, if that is still to be done."""
+        """Close as the outcome of the user's code asks, unless it has ended before.
+
+        Before an accept, a return and a `WebSocketException` reject the client. After
+        any other exception nothing is sent, and the server answers with its 500.
+        """
         connection = self.connection
         if connection.ending.info is not None:
             return
@@ -274,21 +286,21 @@ class Session(AsyncContextManagerMixin):
             ConnectionClosed: The disconnect has been delivered already.
             BusyResourceError: Another task is receiving.
         Cancellation:
-            Safe: a cancelled call loses nothing.
+            Safe: a cancelled call loses no event; the next call returns it.
         Source: ASGI "websocket.receive".
         """
         return self.receiver.receive()
 
     def send(self, event: Event) -> Awaitable[None]:
-        """Queue, when awaited, a message; or send another event and wait for that.
+        """Queue, when awaited, a message; send another event and wait for that.
 
         Raises:
             ConnectionClosed: The connection has ended. A close is silent then.
             RuntimeError: The event is not allowed in this state.
             TypeError, ValueError: The event must not be sent, and was not.
         Cancellation:
-            All or nothing: cancelled before it is queued, it is not sent and the state
-            is unchanged; after that it is sent whole.
+            All or nothing: a call that is cancelled before the event is queued has sent
+            nothing and changed no state; after that the event is sent whole.
         Source: ASGI "websocket.send", ".accept", ".close", ".http.response.*".
         """
         return self.sender.send(event)
@@ -298,7 +310,9 @@ class Session(AsyncContextManagerMixin):
 
         Raises:
             WouldBlock: There is no room, and the overflow rule is to wait.
-            ConnectionClosed, RuntimeError, TypeError, ValueError: As `send`.
+            ConnectionClosed: The connection has ended.
+            RuntimeError: A message is not allowed in this state.
+            TypeError, ValueError: The event must not be sent, and was not.
         """
         self.sender.send_nowait(event)
 
@@ -309,7 +323,7 @@ class Session(AsyncContextManagerMixin):
 
         Raises:
             ConnectionClosed: The connection has ended.
-            RuntimeError: The frames are not ours to send, or a ping with this payload
+            RuntimeError: The server sends the pings itself, or a ping with this payload
                 is under way.
         Cancellation:
             Safe: the ping is sent all the same, and its pong ignored.
@@ -346,17 +360,23 @@ class Session(AsyncContextManagerMixin):
         return connection.ending.info or CloseInfo(CloseCode.ABNORMAL_CLOSURE)
 
     def watch(self, scope: CancelScope) -> None:
-        """Cancel a scope when the connection ends, unless by the user's own close."""
+        """Cancel a scope when the connection ends, unless by the user's own close.
+
+        Raises:
+            ConnectionClosed: The connection has ended already.
+        """
         connection = self.connection
         if connection.ending.info is not None:
             raise self.error()
         connection.ending.watchers.append(scope)
-        connection.inbound.room.wake()  # from now on the reader does not wait for room
+        connection.inbound.room.wake()  # the reader task waits for room no more
         if connection.frames is not None:
             connection.frames.read_on()
+            if connection.deadlines.idle_at == inf and not connection.frames.paused:
+                connection.await_message()  # the peer is kept waiting no more
 
     def unwatch(self, scope: CancelScope) -> bool:
-        """Let go of a scope; return whether the connection has ended meanwhile."""
+        """Forget a scope; return whether the connection has ended meanwhile."""
         self.connection.ending.watchers.remove(scope)
         return self.connection.ending.alarmed
 

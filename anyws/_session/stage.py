@@ -1,4 +1,4 @@
-"""How far the life of a connection has come: a table. There is no I/O.
+"""Which of three things of a connection are over: a table. There is no I/O.
 
 Three things come to an end, each once, and in any order: the user's code leaves the
 block; all that is to be written is written, the closing frame included; and all that
@@ -26,7 +26,7 @@ from typing import Final
 
 
 class Step(Enum):
-    """What comes to an end."""
+    """One of the three things is over."""
 
     LEAVE = "leave"  # the user's code has left the block
     WRITTEN = "written"  # nothing more will be written
@@ -34,7 +34,7 @@ class Step(Enum):
 
 
 class Stage(Enum):
-    """What has come to an end so far.
+    """Which of the three things are over.
 
     Attributes:
         inside: Whether the user's code is in the block.

@@ -8,11 +8,11 @@ from typing import Final
 
 from anyio import current_time
 
-# Seconds by which an event loop's clock may be off the system's. Uvloop's counts whole
-# milliseconds, and stands still within a turn of the event loop.
+# Seconds by which the clock of an event loop may differ from the system's. The clock of
+# uvloop counts whole milliseconds, and stands still within a turn of the event loop.
 _LAG: Final = 1.0
 
 
 def stopwatch() -> Callable[[], float]:
-    """Return the event loop's clock if it is virtual, and else a finer one."""
+    """Return the event loop's clock if tests have made it virtual; else a finer one."""
     return perf_counter if abs(current_time() - monotonic()) < _LAG else current_time

@@ -1,7 +1,7 @@
-"""One of the ways to drive a connection: two tasks, for a channel that has to be asked.
+"""The driver of a connection: a reader task and a writer task.
 
-ASGI's `receive` and `send` wait, so a task waits in each. Both run in shielded scopes
-of their own, and in the task group of the block that hosts the session.
+ASGI's `receive` and `send` wait, so a task waits in each. Both tasks run in shielded
+scopes of their own, in the task group of the block that hosts the session.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Tasks:
         group.start_soon(self._writer.run)
 
     def rearm(self) -> None:
-        """Take note that a deadline of the connection has changed."""
+        """Sleep anew: a deadline of the connection has changed."""
         connection = self._connection
         deadlines = connection.deadlines
         first = min(deadlines.next, connection.keepalive.beat_at)
@@ -41,9 +41,9 @@ class Tasks:
             self._writer.scope.deadline = deadlines.close_at
 
     def stop_reading(self) -> None:
-        """Read no more: nothing that is still to come matters."""
+        """End the reading: nothing that may still be received matters."""
         self._reader.scope.cancel()
 
     def stop_writing(self) -> None:
-        """Write no more: there is no peer to write to."""
+        """End the writing: there is no peer to write to."""
         self._writer.scope.cancel()

@@ -1,4 +1,4 @@
-"""Checkpoints that are cheap, and every so often one that is whole."""
+"""The checkpoints of calls that do not wait: cheap ones, and at times a full one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from anyio.lowlevel import RunVar, checkpoint
 
 from .connection import Connection
 
-# A full checkpoint at least every so many calls that did not wait: only a turn of the
-# scheduler lets deadlines fire, native cancellation arrive and other tasks run.
+# At least every 32nd call that did not wait is a full checkpoint (law 4): only a turn
+# of the scheduler lets deadlines pass, native cancellations arrive and tasks run.
 _CALLS_PER_TURN: Final = 32
 
-# A semaphore that never runs out does what AnyIO's `checkpoint_if_cancelled` does for
-# half the price: that one finds out anew, at every call, which event loop is running.
+# A semaphore that never runs out does what `checkpoint_if_cancelled` of AnyIO does, at
+# half the cost: the latter looks up the running event loop at every call.
 _passes: Final[RunVar[Semaphore]] = RunVar("anyws_passes")
 _ENOUGH: Final = 2**62
 
@@ -28,14 +28,14 @@ class Turns:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._calls = 0  # since the last turn of the scheduler
-        self._passes: Semaphore  # of the event loop that hosts it
+        self._passes: Semaphore  # of the event loop that runs the block
 
     def begin(self) -> None:
-        """Take note of the event loop that is running."""
+        """Take note of the running event loop."""
         self._passes = _passes_here()
 
     def take(self) -> Awaitable[None]:
-        """Be a checkpoint; every so often, one that gives the scheduler its turn."""
+        """Be a checkpoint, when awaited; every 32nd time, a turn of the scheduler."""
         self._calls += 1
         if self._calls < _CALLS_PER_TURN:
             return self._passes.acquire()
@@ -52,7 +52,7 @@ class Turns:
 
 
 def _passes_here() -> Semaphore:
-    """Return the semaphore of the event loop that is running."""
+    """Return the semaphore of the running event loop."""
     try:
         return _passes.get()
     except LookupError:

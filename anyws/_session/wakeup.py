@@ -1,7 +1,7 @@
 """How one task of a connection wakes another.
 
-Being woken says no more than that it is time to look again, and nothing is kept for a
-task that comes later: a task looks first, and waits if it has found nothing.
+A task looks for what it needs, waits if that is not there, and looks again when woken.
+A wake-up says no more than that, and is not kept for a task that comes later.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from anyio import Semaphore
 
 
 class Wakeup:
-    """Wakes one task, again and again: an `anyio.Event` is for once, and dearer.
+    """Wakes one task, again and again. An `anyio.Event` serves once, and costs more.
 
     Attributes:
         waiting: Whether a task waits.
@@ -28,7 +28,7 @@ class Wakeup:
     def wait(self) -> Awaitable[None]:
         """Wait, when awaited, to be woken; always a checkpoint.
 
-        It hands on the semaphore's own coroutine, one frame less for a parked task.
+        The semaphore's own coroutine is returned: one frame less for a waiting task.
         """
         if self._semaphore is None:
             self._semaphore = Semaphore(0, fast_acquire=True)
@@ -45,8 +45,8 @@ class Wakeup:
 class SharedWakeup:
     """Wakes all the tasks that wait, again and again.
 
-    How many wait, the semaphore of a `Wakeup` could say only at a cost; this one makes
-    an `anyio.Event` each time.
+    It makes an `anyio.Event` each time: the semaphore of a `Wakeup` would have to be
+    released once for each task, and does not tell how many wait.
     """
 
     __slots__ = ("_signal",)

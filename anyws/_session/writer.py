@@ -1,8 +1,8 @@
-"""The writer task: it moves what is in the outbound queue into the channel.
+"""The writer task: it moves events out of the outbound queue into the channel.
 
-The channel's own `send` is called by this task alone, so that a cancelled call of the
-user's never reaches it: a server's `send` that is cancelled tears frames. The task ends
-after the block, when it has sent what was queued and the closing frame.
+Only this task calls the channel's own `send`, so a cancelled call of the user's code
+never reaches that (law 2): a server's `send` that is cancelled may tear a frame. The
+task ends after the block, when it has sent what was queued and then the closing frame.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from .connection import Connection
 from .queue import Item
 from .reader import Reader
 
-# So many messages that were queued in one turn of the scheduler are a burst. What it
-# brings in the next turns goes out in the same write, up to these messages and bytes.
+# How many messages that are queued in one turn of the scheduler make a burst. Messages
+# that a burst brings in the next turns go out in the same write, up to these numbers.
 _BURST: Final = 8
 _WRITE_MESSAGES: Final = 64
 _WRITE_BYTES: Final = 16 * 1024
 
 
 class Writer:
-    """Hands over what is queued, in order, and then the closing frame.
+    """Hands the queued events to the channel, in order, and then the closing frame.
 
     Attributes:
-        scope: Of what is handed over.
+        scope: The scope of the pending send.
     """
 
     __slots__ = ("_connection", "_reader", "scope")
@@ -40,10 +40,11 @@ class Writer:
         self._reader = reader
 
     async def run(self) -> None:
-        """Be the task: hand over what is queued until the queue is closed and empty."""
+        """Hand over queued events until the queue is closed and empty, then close."""
         connection = self._connection
         outbound, frames = connection.outbound, connection.frames
-        woken = frames is not None  # by what came about before this task did
+        # Pongs and pings may have been framed before the task started.
+        woken = frames is not None
         with self.scope:
             try:
                 while woken or outbound.held or not outbound.closed:
@@ -85,7 +86,7 @@ class Writer:
     async def _hand_over_messages(self, frames: DirectChannel) -> None:
         """Hand over the messages that come first, in one go.
 
-        Without any, the channel writes what it has of its own: answers, pings.
+        If there are none, the channel writes its own frames: pongs and pings.
         """
         connection = self._connection
         items = connection.outbound.take_messages()
@@ -97,7 +98,7 @@ class Writer:
         connection.counters.bytes_sent += sum([item[1] for item in items])
 
     async def _gather(self, items: list[Item]) -> None:
-        """Add what a burst brings in the next turns: a write costs more than these."""
+        """Add the messages of the next turns: a write costs more than the turns do."""
         connection, fresh, size = self._connection, items, 0
         while len(fresh) >= _BURST and len(items) < _WRITE_MESSAGES:
             size += sum([item[1] for item in fresh])

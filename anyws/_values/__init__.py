@@ -1,1 +1,53 @@
-"""What things are called, and what may be sent: pure, without I/O."""
+"""What things are called, and what may be sent: pure values, without I/O.
+
+The wing holds tables, frozen records, errors, and functions that are decided by their
+arguments alone. No module imports AnyIO, has a clock, keeps a connection, or waits. So
+each can be tested by calling it, and every other wing may use it.
+
+    what the peer or the server says        what the application says
+                 |                                     |
+                 v                                     v
+        events   info_of, size_of,             events   outgoing, measured,
+                 text_of, bytes_of                      checked_close
+                 |                                     |  headers, closing
+                 v                                     v
+        states   next_state(CLIENT, ...)       states   next_state(APPLICATION, ...)
+                 |                                     |
+                 +-----------> a session <-------------+
+                                   |
+              closing.CloseInfo, errors, statistics: what is told of it
+
+The files, in the order in which they may import each other:
+
+    closing      close codes, close reasons, and `CloseInfo`: how a connection ended
+    errors       the tree of errors; its docstring lists them
+    options      `Options`: the settings of one connection, and what values they take
+    statistics   `Statistics`: the counters of one connection
+    states       the table (role, state, event) -> state of a WebSocket over ASGI
+    headers      which headers an application may add to an opening handshake
+    events       ASGI's events: checks before one is sent, readings of one received
+    outcomes     what an exception of the user's code means for the closing frame
+
+Invariants:
+
+- Nothing invalid reaches a server (law 11). Every event of the application passes
+  `events.outgoing` or one of its parts before any state changes. What can be repaired
+  is returned repaired; anything else is a TypeError or ValueError that says why.
+- The dialects of servers end in `events` (law 12). Absent keys and `None` are the same
+  after it, a missing close code is 1005, and what a server hides is `"unknown"`.
+- A state changes by `states.next_state` only. An event that has no cell is refused with
+  the words that Starlette uses.
+- One name for one thing: the types of ASGI's events are spelled in `states`, and the
+  keys that only channels of our own use (`INFO`, `MORE`, `FRAGMENT`) in `events`.
+
+Which file to change:
+
+    a close code, or what a close reason may be      closing
+    a new public error                               errors, and its tree on top
+    a new option, its default or its check           options
+    another counter                                  statistics
+    an event of ASGI, or when it is allowed          states
+    a header that a server must not be sent          headers
+    a server that spells an event in its own way     events
+    the close code that follows from an exception    outcomes
+"""

@@ -1,4 +1,4 @@
-"""Close codes, close reasons and what is known of how a connection ended."""
+"""Close codes, close reasons, and the record of how a connection ended."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ class CloseInfo:
         code: The close code; 1005 where none was sent, 1006 where no closing frame
             came or the server hides what came.
         reason: The close reason, at most 123 bytes of UTF-8; empty if there is none.
-        initiator: Who ended it. `"unknown"` where the server does not say, which is
-            every 1006 of stock Hypercorn.
+        initiator: The end that began to close: `"peer"`, `"local"`, or `"network"`
+            where neither did. `"unknown"` where the server does not say, as with every
+            1006 of stock Hypercorn.
         clean: Whether the closing handshake was completed; `None` where the server
-            hides it.
+            hides that.
     """
 
     code: int
@@ -62,11 +63,14 @@ def may_be_sent(code: object) -> bool:
 
 
 def checked_code(code: object, *, framed: bool = True) -> int:
-    """Return the code as an int; refuse what a closing frame may not carry.
+    """Return a close code as an int.
 
     Args:
         code: The code.
         framed: Whether it will stand in a closing frame.
+    Raises:
+        TypeError: The code is no int.
+        ValueError: The code will stand in a closing frame, which must not carry it.
     """
     if not isinstance(code, int):
         raise TypeError(f"a close code must be an int, not {type(code).__name__}")

@@ -2,10 +2,10 @@
 
     WebSocketError
     ├── ConnectionClosed      also WebSocketDisconnect, WebSocketDisconnected, OSError
-    │   └── MessageTooBig     the 1009 that an oversize message caused
-    ├── HandshakeError        also OSError: no connection came of the opening handshake
+    │   └── MessageTooBig     closed with 1009: a message was too large
+    ├── HandshakeError        also OSError: the opening handshake of a client failed
     │   ├── HandshakeRejected the server answered with another status than 101
-    │   └── ProtocolError     what it answered is no answer to an opening handshake
+    │   └── ProtocolError     the answer is no answer to an opening handshake
     ├── MessageTypeError      also TypeError
     └── MessageDecodeError    also json.JSONDecodeError, so ValueError
 
@@ -58,20 +58,20 @@ class ConnectionClosed(
         return f"connection closed: {info.code}{reason} (initiator: {info.initiator})"
 
     def __reduce__(self) -> tuple[type[ConnectionClosed], tuple[CloseInfo]]:
-        """Pickle by the info: OSError's own way would call us with its errno."""
+        """Pickle by the info: OSError's own way would pass its errno to `__init__`."""
         return type(self), (self.info,)
 
 
 class MessageTooBig(ConnectionClosed):
-    """The peer sent more than `Options.max_message_bytes`; it was closed with 1009."""
+    """A message was larger than `max_message_bytes`; the connection is closed, 1009."""
 
 
 class HandshakeError(WebSocketError, OSError):
     """A client's opening handshake has failed; there is no connection.
 
-    What failed, and where, is in the message; why, in `__cause__`: a name that does not
-    resolve, a refused connection, a proxy's refusal, TLS, a time-out, an end of the
-    stream.
+    The message says what failed and where. `__cause__` says why: a host name that does
+    not resolve, a refused connection, a proxy's refusal, an error of TLS, a time-out,
+    or the end of the stream.
     """
 
 
@@ -80,9 +80,14 @@ class HandshakeRejected(HandshakeError):
 
     Attributes:
         status: The HTTP status.
-        headers: Those of the response.
-        body: Its body, as far as it came: at most 1 MiB.
+        headers: The headers of the response.
+        body: The part of its body that arrived, at most 1 MiB.
+        code, reason: `None`, as HTTP carries no close code. `anyws.testing.Rejected`, a
+            subclass, has those that the application closed with.
     """
+
+    code: int | None = None
+    reason: str | None = None
 
     def __init__(self, status: int, headers: Headers, body: bytes = b"") -> None:
         Exception.__init__(self, status, headers, body)
@@ -102,22 +107,21 @@ class HandshakeRejected(HandshakeError):
         shown = f": {text!r}" if text else ""
         return f"the server rejected the WebSocket: {self.status}{phrase}{shown}"
 
-    def __reduce__(
-        self,
-    ) -> tuple[type[HandshakeRejected], tuple[int, Headers, bytes]]:
+    def __reduce__(self) -> tuple[type[HandshakeRejected], tuple[object, ...]]:
         """Pickle by what it was made of."""
         return type(self), (self.status, self.headers, self.body)
 
 
 class ProtocolError(HandshakeError):
-    """What the server answered is no answer to a WebSocket's opening handshake.
+    """The server's answer is no answer to an opening handshake.
 
-    Once a connection is open, a violation ends it: `ConnectionClosed` with 1002.
+    A violation of the protocol on an open connection closes that connection with 1002
+    instead, and is told by `ConnectionClosed`.
     """
 
 
 class MessageTypeError(WebSocketError, TypeError):
-    """A text message came where bytes were expected, or the reverse.
+    """A text message came where a binary one was expected, or the reverse.
 
     The message is consumed; the connection stays usable.
     """
@@ -142,7 +146,7 @@ class MessageDecodeError(WebSocketError, json.JSONDecodeError):
 
 
 def name_as_public(namespace: dict[str, object]) -> None:
-    """Have tracebacks name a package's errors as a user imports them."""
+    """Have tracebacks name the errors of a public package as users import them."""
     for value in namespace.values():
         is_error = isinstance(value, type) and issubclass(value, BaseException)
         if is_error and value.__module__.startswith("anyws."):

@@ -1,8 +1,8 @@
-"""What goes to a server is checked here, what comes from one is read here.
+"""ASGI's events: checks before one is sent, and readings of one that was received.
 
-Servers answer an invalid event with anything from silence to the end of the process,
-and spell valid ones differently; neither reaches the code on the other side of this
-module.
+Servers answer an invalid event with anything from silence to the end of the process, so
+each event is checked before it is sent. Servers also spell valid events differently, so
+the rest of the package reads an event only by the functions below.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from .states import ACCEPT, CLOSE, DISCONNECT, RESPONSE_BODY, RESPONSE_START, SE
 
 Event: TypeAlias = MutableMapping[str, Any]
 
-# What a binary message is sent as; what the caller can still change is copied.
+# The types that a binary message can be sent as. A copy is made of a mutable one.
 Binary: TypeAlias = bytes | bytearray | memoryview
 
-# Where a channel of our own keeps the whole `CloseInfo` in its "websocket.disconnect".
+# The key under which a channel of our own puts the whole `CloseInfo` into its
+# "websocket.disconnect".
 INFO: Final = "anyws.info"
 
-# In a "websocket.receive" of a channel of our own: this is a part of a message, and
-# whether another one follows.
+# The key that marks a "websocket.receive" of a channel of our own as a part of a
+# message. Its value says whether another part follows.
 MORE: Final = "anyws.more"
 
-# A fragment on its way to a channel of our own: "data" as bytes, "kind" "text" or
-# "binary" for a message's first and `None` for another, "fin" for its last.
+# The type of the event that is one fragment, for a channel of our own: "data" holds
+# bytes; "kind" is "text" or "binary" in the first fragment of a message and `None` in
+# the others; "fin" is true in the last.
 FRAGMENT: Final = "anyws.fragment"
 
-# A server that ends a connection for reasons of its own reports these codes to the
-# application as if the peer had sent them.
+# Where a server ends a connection for reasons of its own, it reports these codes to
+# the application as if the peer had sent them.
 _MAYBE_THE_SERVER: Final = frozenset(
     {
         CloseCode.PROTOCOL_ERROR,
@@ -75,13 +77,15 @@ def outgoing(
 
     Args:
         event: An ASGI message of the application.
-        subprotocols: Those that the client offered.
+        subprotocols: The subprotocols that the client offered.
         accepted: Whether the opening handshake is complete; before that, a close is an
             HTTP response, and no frame carries its code.
 
+    Returns:
+        The event to send. It is another object where something was repaired.
     Raises:
         TypeError: A value has a type that servers do not take.
-        ValueError: A value must not be sent; says which and why.
+        ValueError: A value must not be sent; the message says which and why.
     """
     kind = event["type"]
     if kind == SEND:
@@ -129,10 +133,15 @@ def _checked_accept(event: Event, subprotocols: Container[str]) -> Event:
 
 
 def measured(event: Event) -> tuple[Event, int]:
-    """Check a `websocket.send` event; return it with its payload's size in bytes."""
+    """Check a `websocket.send` event; return it with its payload's size in bytes.
+
+    Raises:
+        TypeError: The payload is neither `str` nor bytes.
+        ValueError: The event has both kinds of payload, or none; or a text holds a lone
+            surrogate, which is no text (`UnicodeEncodeError`).
+    """
     text, data = event.get("text"), event.get("bytes")
     if data is None and isinstance(text, str):
-        # Lone surrogates are no text: UnicodeEncodeError.
         size = len(text) if text.isascii() else len(text.encode())
         return (event if len(event) == 2 else {"type": SEND, "text": text}), size
     if text is None and data is None and len(event) == 2:
@@ -156,6 +165,9 @@ def checked_close(event: Event, *, framed: bool) -> Event:
     Args:
         event: An ASGI message of the application.
         framed: Whether its code and reason will stand in a closing frame.
+    Raises:
+        TypeError: The code is no int.
+        ValueError: A closing frame must not carry the code.
     """
     code = event.get("code")
     if code is None:
@@ -188,7 +200,11 @@ def size_of(event: Event) -> int:
 
 
 def text_of(event: Event) -> str:
-    """Return a received event's text; a bytes message is a `MessageTypeError`."""
+    """Return a received event's text.
+
+    Raises:
+        MessageTypeError: The event is a binary message.
+    """
     text = event.get("text")
     if text is None:
         payload_of(event)
@@ -197,15 +213,36 @@ def text_of(event: Event) -> str:
 
 
 def bytes_of(event: Event) -> bytes:
-    """Return a received event's bytes; a text message is a `MessageTypeError`."""
+    """Return a received event's bytes.
+
+    Raises:
+        MessageTypeError: The event is a text message.
+    """
     payload = payload_of(event)
     if isinstance(payload, str):
         raise MessageTypeError("bytes", "text")
     return payload
 
 
+class Disconnect(dict[str, Any]):
+    """A `websocket.disconnect` that knows more than ASGI can say.
+
+    It is equal to the plain event. What stands on the session that delivers it knows by
+    it that its own end is the session's, and no other that is like it.
+
+    Attributes:
+        info: How the connection ended.
+    """
+
+    def __init__(self, info: CloseInfo) -> None:
+        super().__init__(type=DISCONNECT, code=info.code, reason=info.reason)
+        self.info = info
+
+
 def info_of(event: Event) -> CloseInfo:
-    """Read what a server says of the end in its `websocket.disconnect`."""
+    """Read how the connection ended from a server's `websocket.disconnect`."""
+    if isinstance(event, Disconnect):
+        return event.info
     known: CloseInfo | None = event.get(INFO)
     if known is not None:
         return known
@@ -218,5 +255,5 @@ def info_of(event: Event) -> CloseInfo:
 
 
 def disconnect_of(info: CloseInfo) -> Event:
-    """Write the `websocket.disconnect` that tells an application of this end."""
-    return {"type": DISCONNECT, "code": info.code, "reason": info.reason}
+    """Make the `websocket.disconnect` that tells an application of an end."""
+    return Disconnect(info)

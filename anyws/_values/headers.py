@@ -4,9 +4,9 @@ At either end a name is a token. A value holds no control character but the tab,
 sent without the spaces and tabs around it, which are no part of a field's value: h11
 refuses them and HTTP/2 forbids them (RFC 9113 section 8.2.1). Two things differ:
 
-* A client's headers are `str`, and ASCII, as nothing says how another character would
-  be written. A server's are ASGI's pairs of bytes, which are sent as they are.
-* Each end keeps to itself the headers that its own opening handshake writes.
+* A client's headers are `str`, and ASCII, as no standard says how other characters are
+  encoded. A server's headers are ASGI's pairs of bytes, which are sent as they are.
+* Neither end may set the headers that its own opening handshake writes.
 
 Neither end can set what describes one connection or the framing of a body: an opening
 handshake has no body, and HTTP/2 forbids the other ones. A denial response is a whole
@@ -45,8 +45,8 @@ _FRAMING: Final = {
 
 Role: TypeAlias = Literal["client", "server", "denial"]
 
-# What each role cannot set, and why. "denial" is a server that answers an opening
-# handshake with another HTTP response.
+# The headers that each role cannot set, and why. "denial" is a server that answers an
+# opening handshake with another HTTP response.
 RESERVED: Final[Mapping[Role, Mapping[str, str]]] = {
     "client": {
         **_FRAMING,
@@ -88,11 +88,11 @@ def is_token(text: str) -> bool:
 
 
 def check_value(what: str, value: str) -> None:
-    """Refuse what a client cannot send as a header's value, without showing it.
+    """Check the value of a client's header. The error does not show the value.
 
     Raises:
-        TypeError: It is no `str`.
-        ValueError: It holds a control character or what is not ASCII.
+        TypeError: The value is no `str`.
+        ValueError: The value holds a control character, or one that is not ASCII.
     """
     if not isinstance(value, str):
         raise TypeError(f"{what} is a str, not {type(value).__name__}")
@@ -106,8 +106,8 @@ def checked_request_headers(headers: HeadersLike | None) -> list[tuple[str, str]
     """Return a client's headers as pairs, without white space around their values.
 
     Raises:
-        TypeError: They are no pairs of `str`.
-        ValueError: One must not be sent; says which and why.
+        TypeError: The headers are no pairs of `str`.
+        ValueError: A header must not be sent; the message says which and why.
     """
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     checked = []
@@ -131,8 +131,8 @@ def checked_response_headers(
     Names are in lower case, and values without the white space around them.
 
     Raises:
-        TypeError: They are no pairs of bytes.
-        ValueError: One must not be sent; says which and why.
+        TypeError: The headers are no pairs of bytes.
+        ValueError: A header must not be sent; the message says which and why.
     """
     checked = []
     for pair in headers:

@@ -17,47 +17,55 @@ class Options:
     """Buffers, limits and time-outs of one connection in guarded mode.
 
     Attributes:
-        receive_buffer: Messages received and not yet read that are kept (default 16).
-            Together they hold at most `max_message_bytes`. At the limit:
-            `receive_overflow`.
-        receive_overflow: What a full receive buffer does. `"wait"` (default): no more
-            is read, so the peer is slowed down; while it lasts the peer's leaving may
-            go unnoticed, except inside `cancel_on_disconnect()`. `"drop_oldest"`: the
+        receive_buffer: How many received messages are kept until the application reads
+            them (default 16). Together they hold at most `max_message_bytes`. At the
+            limit, `receive_overflow` decides.
+
+            Where anyws reads the frames itself (`anyws.connect`, `anyws.hypercorn`) and
+            the rule is `"wait"`, there is a *read-ahead* behind a full buffer: up to
+            256 messages and 1 MiB more are read and kept, in order, so that pings and
+            the peer's closing frame are seen although the application does not read.
+            Then reading stops.
+        receive_overflow: What happens to a message that finds the receive buffer full.
+            `"wait"` (default): the message waits, reading stops, and so the peer is
+            slowed down; until the application reads, the peer's leaving may go
+            unnoticed, except inside `cancel_on_disconnect()`. `"drop_oldest"`: the
             oldest unread message is dropped and counted. `"close"`: the connection is
             closed with 1008.
-        send_buffer: Messages sent and not yet taken by the server that are kept
-            (default 16). At the limit: `send_overflow`.
-        send_buffer_bytes: Bytes of payload that they hold together (default 1 MiB); a
-            single larger message passes alone. At the limit: `send_overflow`.
-        send_overflow: What a full send buffer does. `"wait"` (default): `send*` waits
-            for room, `send_nowait` raises `anyio.WouldBlock`. `"drop_oldest"`,
-            `"drop_newest"`: a message is dropped and counted. `"close"`: the
+        send_buffer: How many sent messages are kept until the server or the transport
+            takes them (default 16). At the limit, `send_overflow` decides.
+        send_buffer_bytes: How many bytes of payload the messages in the send buffer
+            hold together (default 1 MiB); a single larger message passes alone. At the
+            limit, `send_overflow` decides.
+        send_overflow: What happens to a message that finds the send buffer full.
+            `"wait"` (default): `send*` waits for room, and `send_nowait` raises
+            `anyio.WouldBlock`. `"drop_oldest"`: the oldest message in the buffer is
+            dropped and counted. `"drop_newest"`: this message is. `"close"`: the
             connection is closed with 1013.
         max_message_bytes: Largest message accepted, in bytes of payload after
-            decompression (default 16 MiB). A larger one is dropped and the connection
-            closed with 1009; so is one of over 80,000 fragments, where the frames are
-            ours. The server must hold it to hand it over: its own limit is what bounds
-            its memory.
+            decompression (default 16 MiB). A larger message is dropped, and the
+            connection closed with 1009. Where anyws reads the frames itself, so is a
+            message of more than 80,000 fragments. Other servers hold a message whole
+            before they hand it over, so their own limit is what bounds their memory.
         send_timeout: Seconds that the server may take to accept one message (default
-            `None`: no limit). Then the connection is dead: 1006, initiator
-            `"network"`.
-        idle_timeout: Seconds without a message from the peer (default `None`: no
-            limit). Then the connection is closed with 1001. Time in which a full
-            receive buffer holds the peer up does not count. On Granian, a message that
-            arrives in the very moment of the time-out is lost.
-        close_timeout: Seconds for the end of a connection (default 5.0): what is still
-            queued, the closing frame and the peer's answer together. A peer that floods
-            instead of answering is read and discarded until it pauses, for at most ten
-            times as long: leaving it earlier would leak the connection on Hypercorn.
-            After a send that has failed, what the peer still sends is received for as
-            long at most.
+            `None`: no limit). After that the connection counts as broken: 1006,
+            initiator `"network"`.
+        idle_timeout: Seconds that may pass without a message from the peer (default
+            `None`: no limit). After that the connection is closed with 1001. Time in
+            which a full receive buffer stops the reading does not count. On Granian, a
+            message that arrives at the very moment of the time-out is lost.
+        close_timeout: Seconds for the end of a connection (default 5.0): for what is
+            still queued, the closing frame and the peer's answer together. If the peer
+            goes on sending messages instead of answering, they are read and discarded
+            until it pauses, for at most ten times as long: Hypercorn would leak a
+            connection that is left earlier. After a send has failed, messages of the
+            peer are received for at most this time.
         ping_interval: Seconds from a pong to the next ping (default 20.0); `None`: no
-            pings. This and the next hold where the frames are ours, as under
-            `anyws.hypercorn`; ASGI knows no ping, so other servers have settings of
-            their own.
-        ping_timeout: Seconds that the peer may take to answer a ping (default 20.0).
-            Then the connection is closed with 1011. Time in which it is we who do not
-            read does not count. `None`: no limit.
+            pings. This option and the next hold where anyws writes the frames itself.
+            ASGI has no pings: other servers send them by settings of their own.
+        ping_timeout: Seconds that the peer may take to answer a ping (default 20.0);
+            `None`: no limit. After that the connection is closed with 1011. Time in
+            which a full receive buffer stops the reading does not count.
     """
 
     receive_buffer: int = 16
@@ -112,6 +120,6 @@ DEFAULTS: Final = Options()
 
 
 def check_options(options: object) -> None:
-    """Refuse what is neither `Options` nor `None`."""
+    """Raise TypeError for options that are neither `Options` nor `None`."""
     if options is not None and not isinstance(options, Options):
         raise TypeError(f"options must be anyws.Options, not {type(options).__name__}")

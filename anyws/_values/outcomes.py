@@ -1,4 +1,4 @@
-"""What an outcome of the user's code means for the connection."""
+"""Which closing frame follows from the way in which the user's code ended."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def leaves_of(exc: BaseException) -> Iterator[BaseException]:
 
 
 def sole_cause_of(exc: BaseException) -> BaseException:
-    """Return the one exception that a group holds, at any depth; else what was given.
+    """Return the only exception that a group holds, at any depth.
 
-    Nurseries and task groups make a group of a single cause too.
+    Nurseries and task groups make a group of a single exception too. Another exception,
+    or a group of several, is returned as it is.
     """
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         exc = exc.exceptions[0]
@@ -36,9 +37,9 @@ def sole_cause_of(exc: BaseException) -> BaseException:
 def is_cancellation(
     outcome: BaseException | None, cancelled: type[BaseException]
 ) -> bool:
-    """Whether an outcome is nothing but the backend's cancellation.
+    """Whether an outcome is the backend's cancellation, and nothing else.
 
-    Trio's own nurseries raise it in groups.
+    Trio's nurseries raise the cancellation in groups.
     """
     return outcome is not None and all(
         isinstance(leaf, cancelled) for leaf in leaves_of(outcome)

@@ -3,7 +3,7 @@
 Two rules hold here, as in h11's state module:
 
 1. What decides the state of a connection stands in this file, and nothing else does.
-2. The file does not know which of the two roles we play.
+2. The file does not know which of the two roles this end of the connection plays.
 
 A connection has two roles, the client and the application. Each has a state of its own,
 which changes by the events that this role emits: the client connects, its messages
@@ -17,7 +17,7 @@ lookup. What is not in the table is refused with the words that Starlette uses.
 
 Not tabular: a last body (`more_body` false) ends a denial response, another one does
 not; `event_of` makes them two events. That an ended connection takes a second close
-silently is a matter of whoever sends, not of the table.
+silently is decided by the code that sends, not by the table.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ EVENTS: Final = (
 
 
 class Role(Enum):
-    """Who emits an event."""
+    """One of the two ends, by the events that it emits."""
 
     CLIENT = "client"
     APPLICATION = "application"
@@ -122,7 +122,7 @@ def next_state(role: Role, state: WebSocketState, event: str) -> WebSocketState:
 
 
 def _named(row: Mapping[str, WebSocketState]) -> str:
-    """`"a"`, `"a" or "b"`, `"a", "b" or "c"`."""
+    """Name the events of a row: `"a"`, or `"a" or "b"`, or `"a", "b" or "c"`."""
     names = [f'"{event}"' for event in row if event != LAST_RESPONSE_BODY]
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 

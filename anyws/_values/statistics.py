@@ -1,4 +1,4 @@
-"""What a connection has done so far, in numbers."""
+"""The counters of one connection."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ class Statistics:
     """Counters of one connection, as they stand now.
 
     Attributes:
-        messages_received, bytes_received: Messages that came from the peer, and their
-            payload in bytes; dropped ones included.
-        messages_sent, bytes_sent: Messages that the server has taken, and their payload
-            in bytes.
-        receive_queued, send_queued: Messages in the two buffers. Where the frames are
-            ours, up to 256 messages and 1 MiB more than `Options.receive_buffer` are
-            read ahead, so that pings and the peer's close are seen; they count.
-        receive_queued_bytes, send_queued_bytes: Their payload in bytes.
+        messages_received, bytes_received: Messages received from the peer, and their
+            payload in bytes. Dropped messages are counted too.
+        messages_sent, bytes_sent: Messages that were handed to the server or the
+            transport, and their payload in bytes.
+        receive_queued, send_queued: Messages in the two buffers. `receive_queued` also
+            counts the *read-ahead*: where anyws reads the frames itself, it goes on
+            reading behind a full receive buffer, for up to 256 messages and 1 MiB, so
+            that pings and the peer's closing frame are seen.
+        receive_queued_bytes, send_queued_bytes: The payload of those messages in bytes.
         receive_dropped, send_dropped: Messages dropped by an overflow rule.
-        latency: Round-trip time in seconds, of the last ping that was answered; `None`
-            where that is not known, as ASGI does not tell.
+        latency: Round-trip time (seconds) of the last ping that was answered; `None`
+            before the first one, and where the server sends the pings: ASGI does not
+            report them.
     """
 
     messages_received: int

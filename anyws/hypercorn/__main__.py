@@ -2,8 +2,9 @@
 
     python -m anyws.hypercorn -k trio module:app
 
-It takes Hypercorn's own options. Workers are spawned and evaluate what follows the
-colon of the application's path: that is where the engine gets into each of them.
+It takes Hypercorn's own options. Hypercorn spawns its workers, and each worker
+evaluates the part of the application's path behind the colon: the command line puts a
+call of `load` there, which installs the engine in the worker.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ def main() -> int:
 
 
 def remember_statuses() -> list[int]:
-    """Return a list that gets the exit statuses of workers, as they end.
+    """Return a list to which the exit status of each worker is added as it ends.
 
-    Hypercorn's master ends when one of its workers fails, but forgets its status: 0.
+    Hypercorn's master process ends when a worker fails, but then exits with status 0.
     """
     master = vars(import_module("hypercorn.run"))
     join: Callable[[list[Any]], int] = master["_join_exited"]
@@ -58,7 +59,7 @@ def path_with_engine(path: str) -> str:
         mode, colon, rest = "", "", path
     module, _, attribute = rest.partition(":")
     parts = [repr(part) for part in (module, attribute) if part]
-    # Hypercorn counts the colons of a path, those of a Windows drive among them.
+    # Hypercorn splits the path at its colons, and a Windows drive has one too.
     arguments = ", ".join(parts).replace(":", r"\x3a")
     return f"{mode}{colon}anyws.hypercorn:load({arguments})"
 

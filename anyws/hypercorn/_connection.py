@@ -1,4 +1,4 @@
-"""What both workers' connections have in common."""
+"""One accepted connection: the part that is the same for every kind of worker."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ._worker import Worker, worker_of
 
 
 class EngineConnection(ABC):
-    """Mixed into Hypercorn's `TCPServer`: one connection, of whatever protocol.
+    """Mixed into Hypercorn's `TCPServer`: one connection, of any protocol.
 
-    It belongs to its WebSocket alone once HTTP/1.1 has been upgraded, so that what is
-    read takes no way through Hypercorn's protocol objects. It is the `Transport` of
-    that WebSocket.
+    After the upgrade of HTTP/1.1 the connection carries one WebSocket and nothing else.
+    It is the `Transport` of that WebSocket from then on: the bytes go from the socket
+    to the frames, and not through Hypercorn's protocol objects.
     """
 
     config: Config
@@ -34,7 +34,7 @@ class EngineConnection(ABC):
         self.worker.connections.add(self)
 
     async def run(self) -> None:
-        """Serve the connection; what goes wrong in it ends nothing else."""
+        """Serve the connection; an error in it ends no other connection."""
         try:
             await super().run()  # type: ignore[misc]  # Hypercorn's, on the other side
         except BaseExceptionGroup as group:
@@ -61,10 +61,11 @@ class EngineConnection(ABC):
         await self.protocol.handle(Closed())
 
     async def pump(self, recipient: Recipient) -> None:
-        """Have all that is read handed over, to the end; raise what `take_in` raises.
+        """Hand all bytes over to a recipient, to the end of the connection.
 
-        By the event loop, if it does so; else by this task, the connection's own, which
-        then waits while the recipient has no room.
+        The callbacks of asyncio's event loop do so, where there are such; on trio the
+        task of the connection does, and waits while the recipient has no room. An
+        exception that `take_in` raises leaves this method.
         """
         if self.read_to(recipient):
             await self.receive()
@@ -82,28 +83,28 @@ class EngineConnection(ABC):
 
     @abstractmethod
     async def receive(self) -> bytes:
-        """Wait for bytes to read; empty at the end, however it came."""
+        """Wait for bytes to read; empty at the end, also at one by an error."""
 
     def read_to(self, recipient: Recipient) -> bool:
-        """Return false: nothing reads but the connection's own task."""
+        """Return false: only the task of the connection reads."""
         return False
 
     def resume(self) -> None:
-        """Have the connection's task go on reading."""
+        """Wake the task of the connection, which goes on reading."""
         self._room.wake()
 
     @abstractmethod
     async def send_all(self, data: bytes) -> None:
-        """Write all of it; raise OSError once that is not possible any more."""
+        """Write all bytes; raise OSError if the connection is closed or broken."""
 
     @abstractmethod
     def send_nowait(self, data: bytes) -> int:
-        """Write what can be written without waiting; return how many bytes it was."""
+        """Write as many bytes as the kernel takes at once; return how many."""
 
     @abstractmethod
     async def send_eof(self) -> bool:
-        """End our half of the connection; false: it is under TLS, or broken."""
+        """End the server's half of the connection; false under TLS or when broken."""
 
     @abstractmethod
     def abort(self) -> None:
-        """End the connection now, whatever is still to be sent."""
+        """End the connection now; bytes that wait to be sent are dropped."""

@@ -1,9 +1,9 @@
-"""The engine's place in Hypercorn: which names it takes, and how it gives them back.
+"""How the engine gets into Hypercorn: the names that it replaces, and restores.
 
-Hypercorn 0.18 looks its own classes up by module names whenever it makes a connection
-or a stream. The engine puts subclasses there while it is installed, and nothing else:
-no code of Hypercorn's is copied or changed. What one version looks up may not be what
-another does, so an unknown version is refused.
+Hypercorn 0.18 looks its own classes up in module namespaces each time it makes a
+connection or a stream. While the engine is installed, those namespaces hold subclasses
+of ours; no code of Hypercorn is copied or changed. Another version may look up other
+names, so `install` refuses a version that it does not know.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 KNOWN_VERSION: Final = "0.18"
 
-# (module of Hypercorn's, name in it): (module of ours, name in it)
+# (module of Hypercorn, name in it): (module of the engine, name in it)
 _NAMES: Final = {
     ("protocol.h11", "WSStream"): ("_stream", "EngineStream"),
     ("protocol.h2", "WSStream"): ("_stream", "EngineStream"),
@@ -45,7 +45,7 @@ _stock: list[tuple[Any, str, Any]] = []
 
 
 def install() -> None:
-    """Put the engine in its place; for good, unless `uninstall` is called as often.
+    """Replace Hypercorn's names, until `uninstall` has been called as often as this.
 
     Raises:
         RuntimeError: This version of Hypercorn is not known.
@@ -63,7 +63,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Give the names back, when the last user does so."""
+    """Restore Hypercorn's names, if this is the last user."""
     global _users
     with _lock:
         _users -= 1
@@ -99,8 +99,8 @@ def engine() -> Iterator[None]:
         with anyws.hypercorn.engine():
             trio.run(hypercorn.trio.serve, app, config)
 
-    It holds for the whole process, and for servers that are started inside the block.
-    Processes that Hypercorn spawns start without it: see `load`.
+    The whole process has the engine while the block runs: start and end servers inside
+    it. Worker processes that Hypercorn spawns are without it: see `load`.
 
     Raises:
         RuntimeError: This version of Hypercorn is not known.
@@ -115,8 +115,8 @@ def engine() -> Iterator[None]:
 def load(module: str, attribute: str = "app") -> Any:
     """Install the engine in this process, and load an application as Hypercorn does.
 
-    For those who keep calling `hypercorn` itself: it evaluates what follows the colon
-    inside each of its workers.
+    For command lines that keep calling `hypercorn` itself, which evaluates the part
+    behind the colon inside each of its workers:
 
         hypercorn -k trio "anyws.hypercorn:load('myproject.main', 'app')"
 
@@ -127,7 +127,7 @@ def load(module: str, attribute: str = "app") -> Any:
 
     Raises:
         RuntimeError: This version of Hypercorn is not known.
-        NoAppError: Hypercorn's: there is no such module or attribute.
+        hypercorn.utils.NoAppError: There is no such module or attribute.
     """
     from hypercorn.utils import load_application
 

@@ -18,6 +18,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -651,6 +652,37 @@ def test_a_connection_with_many_requests_keeps_its_streams(
             assert client.connect("/echo").reset == 7  # refused: it is safe to retry
             for stream in streams:
                 close_normally(stream)
+
+
+@pytest.mark.parametrize("protocol", ["websocket", None])
+def test_a_flood_of_resets_is_cut_off_and_hurts_nobody(
+    server: Server, client: H2Client, protocol: str | None
+) -> None:
+    """Ten thousand requests, each taken back at once, delay no neighbour's echo.
+
+    Each cost a traceback, and together they kept the neighbour waiting for 10 s.
+    """
+    pseudo = {"method": "CONNECT", "protocol": protocol, "path": "/echo?case="}
+    if protocol is None:
+        pseudo |= {"method": "GET", "path": "/notes?case="}
+    pseudo |= {"scheme": "http", "authority": client.authority}
+    headers = [(f":{name}", value) for name, value in pseudo.items() if value]
+    with connected(server.port) as other, ThreadPoolExecutor(1) as pool:
+        neighbour, since = other.connect("/echo"), len(server.log())
+        for stream_id in range(1, 20_001, 2):
+            client.connection.send_headers(stream_id, headers)
+            client.connection.reset_stream(stream_id)
+        flooding = pool.submit(client.flush)
+        worst, begin = 0.0, time.monotonic()
+        while time.monotonic() - begin < 0.5:
+            asked = time.monotonic()
+            echoes(neighbour)
+            worst = max(worst, time.monotonic() - asked)
+        flooding.exception()  # the server may have cut it short
+        with pytest.raises(ConnectionError):
+            client.settle(5)
+        assert worst < 1
+        assert server.log()[since:] == ""
 
 
 def test_only_an_idle_connection_is_closed(worker: str, folder: Path) -> None:

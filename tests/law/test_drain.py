@@ -17,7 +17,8 @@ from starlette.websockets import WebSocket as StarletteWebSocket
 
 import anyws
 from anyws._server.guard import host
-from anyws._session.session import EXTENSION, Session
+from anyws._session.scope import KEY
+from anyws._session.session import Session
 from anyws.testing import Rejected, connect
 
 from ..support.channels import SCOPE, Channel
@@ -340,7 +341,7 @@ async def test_one_that_slips_in_is_closed_at_once(
 
     async def app() -> None:
         ws = anyws.WebSocket(
-            {**SCOPE, "extensions": {EXTENSION: session}},
+            {**SCOPE, "extensions": {KEY: session}},
             session.receive,
             session.send,
         )
@@ -353,7 +354,7 @@ async def test_one_that_slips_in_is_closed_at_once(
         await session.receive()
         await session.send({"type": "websocket.accept"})
         inner = anyws.WebSocketMiddleware(raw, drain=drain)
-        scope = {**SCOPE, "extensions": {EXTENSION: session}}
+        scope = {**SCOPE, "extensions": {KEY: session}}
         await inner(scope, session.receive, session.send)
 
     async def raw(scope: Scope, receive: Receive, send: Send) -> None:
