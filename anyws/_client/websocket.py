@@ -23,7 +23,7 @@ from .._messages.verbs import Messaging, outside
 from .._session.channel import DirectChannel
 from .._session.session import Session
 from .._values.closing import CloseInfo
-from .._values.events import Binary, Event
+from .._values.events import Binary, Event, check_event
 from .._values.options import Options
 from .._values.states import CLOSE, CONNECTED, DISCONNECT
 from .client_channel import ClientChannel
@@ -186,6 +186,8 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             All or nothing.
         Source: ASGI "websocket.send", ".close".
         """
+        if type(message) is not dict or "type" not in message:
+            check_event(message)
         await self._guarded("a send").send(message)
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:

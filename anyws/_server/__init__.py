@@ -7,7 +7,7 @@
     guard.py: Guard.__call__        EngineStream._host
           |         makes a Session,     |
           |         puts it into         |
-          |         scope["extensions"]  |
+          |         the scope            |
           +-------------+----------------+
                         |
                   guard.py: host()      runs the application inside the session
@@ -31,10 +31,10 @@ to be left ends the connection, by the exception or the return that leaves it.
 
 Invariants:
 
-* A session hosted by a guard or by the engine stands in `scope["extensions"]`, and is
-  found there only. The guard changes the scope in place, since outer middleware reads
-  in it what inner routers have written, and takes the session out when it ends. A
-  `WebSocket` that hosts its own session puts it nowhere.
+* A session hosted by a guard or by the engine stands in the scope, and is found there
+  only (`_session/scope.py`). The guard changes the scope in place, since outer
+  middleware reads in it what inner routers have written, and takes the session out when
+  it ends. A `WebSocket` that hosts its own session puts it nowhere.
 * The `receive` and `send` that a guard hands on are the session's. An application that
   uses another WebSocket class has the law too, as far as ASGI events can carry it.
 * An exception that only says that this connection has ended, or a

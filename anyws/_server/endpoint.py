@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, TypeAlias, cast, overload
 
 from starlette.responses import PlainTextResponse
@@ -25,14 +26,28 @@ class Endpoint(Guard):
     def __init__(
         self, handler: Handler, options: Options | None, drain: Drain | None
     ) -> None:
-        if not callable(handler):
-            raise TypeError(f"a handler is an async function, not {handler!r}")
+        _check_handler(handler)
         update_wrapper(self, handler)
         # `inspect.signature` would follow it to the handler's parameters; the endpoint
         # is called with those of ASGI.
         vars(self).pop("__wrapped__")
         super().__init__(options, drain)
         self.handler = handler
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """Refuse to be a path operation of FastAPI, which asks for a signature.
+
+        FastAPI would take `scope`, `receive` and `send` for parameters of the request,
+        and reject every client.
+        """
+        name = getattr(self, "__name__", "endpoint")
+        raise TypeError(
+            f"{name!r} is an ASGI application, made by anyws.endpoint, which FastAPI "
+            f"cannot call: add starlette.routing.WebSocketRoute(path, {name}) to "
+            "app.router.routes, or leave anyws.endpoint out and guard the handler by "
+            "'async with websocket:'"
+        )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the handler; end the connection by its return or its exception."""
@@ -58,6 +73,51 @@ class Endpoint(Guard):
             await _response_to_http(scope)(scope, receive, send)
         else:
             raise ValueError(f"anyws serves WebSockets, not {scope['type']!r}")
+
+
+def _check_handler(handler: object) -> None:
+    """Refuse what is known not to be an async function of one argument.
+
+    A lambda may return the coroutine of another function. A callable that Python knows
+    little of, as one that was compiled, passes too.
+
+    Raises:
+        TypeError: It is anything else; says what, and what to write.
+    """
+    needed = "write 'async def handler(websocket): ...'"
+    if not callable(handler):
+        raise TypeError(f"a handler is an async function, not {handler!r}: {needed}")
+    if isinstance(handler, Guard):
+        raise TypeError(f"{handler!r} is an ASGI application already, and no handler")
+    called: Any = handler
+    while isinstance(called, partial):
+        called = called.func
+    kind = _kind_of(inspect.unwrap(called))
+    if kind is not None:
+        raise TypeError(f"the handler {handler!r} is {kind}: {needed}")
+    try:
+        inspect.signature(handler).bind(None)
+    except ValueError:
+        pass  # it has no signature that is known
+    except TypeError as exc:
+        words = f"the handler {handler!r} must take one argument, the WebSocket: {exc}"
+        raise TypeError(words) from exc
+
+
+def _kind_of(called: Any) -> str | None:
+    """Say what a callable is, if it is known not to return an awaitable."""
+    if inspect.isclass(called):
+        return "a class"
+    if inspect.iscoroutinefunction(called):
+        return None
+    if not inspect.isroutine(called):
+        called = inspect.unwrap(type(called).__call__)
+    if inspect.isasyncgenfunction(called):
+        return "an async generator, as it contains 'yield'"
+    plain = inspect.isfunction(getattr(called, "__func__", called))
+    is_lambda = getattr(called, "__name__", "") == "<lambda>"
+    is_async = inspect.iscoroutinefunction(called)
+    return "not async" if plain and not (is_async or is_lambda) else None
 
 
 async def _serve_lifespan(receive: Receive, send: Send) -> None:
@@ -109,8 +169,9 @@ def endpoint(
 
     The handler runs as if inside `async with websocket`. It calls `accept()`; if it
     returns before that, the client is rejected with 403. A client that went away is not
-    an error: the `ConnectionClosed` of the handler's own connection stops here. Used
-    bare or with options:
+    an error: the `ConnectionClosed` of the handler's own connection stops here. So does
+    that of a send after the handler's own `close()`, unlogged: which side has closed
+    first is a matter of chance, and a handler need not ask. Used bare or with options:
 
         @anyws.endpoint
         async def echo(ws): ...
@@ -128,8 +189,8 @@ def endpoint(
         drain: Closes the connections when the server stops.
 
     Raises:
-        TypeError: `handler` cannot be called, or `options` or `drain` is of another
-            type.
+        TypeError: `handler` is no async function of one argument, or `options` or
+            `drain` is of another type.
     """
     if handler is None:
         return lambda function: Endpoint(function, options, drain)

@@ -81,8 +81,8 @@ class Guard(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection: host its session, or join the one in the scope.
 
-        The session stands in `scope["extensions"]` meanwhile, for the application and
-        for further guards. Other scopes than WebSockets are passed on.
+        The session stands in the scope meanwhile, for the application and for further
+        guards. Other scopes than WebSockets are passed on.
 
         Cancellation:
             Closes the connection with 1012; the session's host waits for the end of

@@ -28,7 +28,7 @@ from .._session.scope import session_in
 from .._session.session import Session
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
-from .._values.events import info_of, outgoing
+from .._values.events import body_left, check_event, info_of, outgoing
 from .._values.options import Options, check_options
 from .._values.states import (
     ACCEPT,
@@ -92,6 +92,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         self.subprotocol = None
         self._options = options
         self._plain_info: CloseInfo | None = None  # how it ended, without a session
+        self._body_left: int | None = None  # of a denial response, without a session
 
     # The block
 
@@ -215,6 +216,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             servers that breaks the connection.
         Source: ASGI "websocket.accept", ".send", ".close", ".http.response.*".
         """
+        if type(message) is not dict or "type" not in message:
+            check_event(message)
         session = self._session
         if session is None:
             await self._send_plain(message)
@@ -237,6 +240,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             return
         state = next_state(Role.APPLICATION, before, kind)
         event = outgoing(event, self._offered, accepted=before is CONNECTED)
+        self._body_left = body_left(event, self._body_left)
         if kind == ACCEPT:
             self.subprotocol = event["subprotocol"]
         elif kind == CLOSE:

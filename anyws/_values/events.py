@@ -7,7 +7,7 @@ the rest of the package reads an event only by the functions below.
 
 from __future__ import annotations
 
-from collections.abc import Container, MutableMapping
+from collections.abc import Container, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from .closing import CloseCode, CloseInfo, checked_code, fitted_reason
@@ -44,9 +44,31 @@ _MAYBE_THE_SERVER: Final = frozenset(
         CloseCode.SERVICE_RESTART,
     }
 )
+
+# The statuses of responses that have no body, whatever their content-length says.
+_NO_BODY: Final = frozenset({204, 304})
+
 _NO_CLOSING_FRAME: Final = frozenset(
     {CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE}
 )
+
+
+def check_event(event: object) -> None:
+    """Refuse what is no ASGI event, as a message that was given to `send`.
+
+    Raises:
+        TypeError: It is no mapping with a type; names the verbs that take a message.
+    """
+    if not isinstance(event, Mapping):
+        what = type(event).__name__
+    elif "type" not in event:
+        what = 'one without "type"'
+    else:
+        return
+    raise TypeError(
+        f'send() takes an ASGI event, which is a dict with a "type", not {what}; '
+        "send_text(), send_bytes() and send_message() take a message"
+    )
 
 
 def outgoing(
@@ -101,6 +123,34 @@ def _checked_response_body(event: Event) -> Event:
         raise TypeError(f"body must be bytes, not {type(body).__name__}")
     more_body = bool(event.get("more_body", False))
     return {**event, "body": bytes(body), "more_body": more_body}
+
+
+def body_left(event: Event, left: int | None) -> int | None:
+    """Count the bytes of a denial response's body against its `content-length`.
+
+    A client that gets another number fails the response and, over HTTP/2, the whole
+    connection.
+
+    Args:
+        event: A checked event of the opening handshake.
+        left: What this returned for the event before; `None` at first.
+
+    Returns:
+        How many bytes are still to come; `None` where no length was declared.
+    Raises:
+        ValueError: The body becomes longer than was declared, or stays shorter.
+    """
+    if event["type"] == RESPONSE_START:
+        declared = dict(event["headers"]).get(b"content-length")
+        has_body = event["status"] not in _NO_BODY
+        return int(declared) if declared and has_body else None
+    if event["type"] != RESPONSE_BODY or left is None:
+        return left
+    left -= len(event["body"])
+    if left < 0 or (left > 0 and not event["more_body"]):
+        wrong = f"{-left} bytes longer" if left < 0 else f"{left} bytes shorter"
+        raise ValueError(f"the body is {wrong} than the response's content-length")
+    return left
 
 
 def _checked_accept(event: Event, subprotocols: Container[str]) -> Event:

@@ -183,6 +183,31 @@ def client(server: Server) -> Iterator[H2Client]:
         yield client
 
 
+def test_a_handshake_with_a_body_is_refused(
+    server: Server, client: H2Client, case: str
+) -> None:
+    """Its bytes are not taken for frames, and no other stream notices."""
+    sibling = client.connect("/echo", f"{case}-2")
+    body = frame(TEXT, b"hello")
+    stream = client.ask(
+        {
+            ":method": "CONNECT",
+            ":protocol": "websocket",
+            ":scheme": client.scheme,
+            ":authority": client.authority,
+            ":path": f"/echo?case={case}",
+            "sec-websocket-version": "13",
+            "content-length": str(len(body)),
+        }
+    )
+    stream.send_raw(body, end=True)
+
+    assert stream.wait_end() is None
+    assert (stream.status, bytes(stream.data)) == (400, b"")
+    echoes(sibling)
+    assert client.get(f"/notes?case={case}") == []
+
+
 # What an application may not answer
 
 

@@ -410,6 +410,19 @@ async def test_events_may_leave_out_what_has_a_default() -> None:
     assert accepted.sent == [ACCEPT, CLOSE]
 
 
+async def test_a_plain_denial_is_as_long_as_it_says() -> None:
+    """S-75, deviation: another body is refused, and the right one can be sent."""
+    start, body = "websocket.http.response.start", "websocket.http.response.body"
+    wire = Codec(CONNECT)
+    websocket = wire.websocket()
+    headers = [(b"content-length", b"2")]
+    await websocket.send({"type": start, "status": 401, "headers": headers})
+    with pytest.raises(ValueError, match="1 bytes shorter"):
+        await websocket.send({"type": body, "body": b"x"})
+    await websocket.send({"type": body, "body": b"xy"})
+    assert [event["type"] for event in wire.sent] == [start, body]
+
+
 async def test_a_cancelled_close_can_be_tried_again() -> None:
     """Law 9: after a close that was cut short, the state is true: it is not closed."""
     gate, sent = anyio.Event(), list[Any]()
