@@ -6,6 +6,7 @@ import logging
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -14,12 +15,17 @@ from hypercorn.config import Config
 from websockets.sync.client import connect
 
 import anyws
+from anyws.hypercorn import serve
 from anyws.testing import HypercornServer
 
 from ..support import servers
 from ..support.h2_client import connected
 from ..support.servers import end_of
 
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nhost: here\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n\r\n"
+)
 LOGGER = "test_engine_applications"
 
 
@@ -118,3 +124,36 @@ def test_an_exit_ends_its_own_request(
         assert other.recv(timeout=5) == "still here"
     errors = [r for r in caplog.records if r.name == LOGGER and r.exc_info]
     assert len(errors) == 1
+
+
+@pytest.mark.parametrize("log", ["-", None])
+async def test_the_handler_goes_on_before_its_peer_is_answered(
+    log: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A handler that registers itself after the accept misses no message of others."""
+    answered = anyio.Event()
+    was_answered: list[bool] = []
+
+    @anyws.endpoint
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        was_answered.append(answered.is_set())
+        await ws.send_text("at once")
+        await ws.close()
+
+    config = Config()
+    config.accesslog = log
+    async with anyio.create_task_group() as tg:
+        [url] = await tg.start(partial(serve, handler, config, bind="127.0.0.1:0"))
+        port = int(url.rpartition(":")[2])
+        async with await anyio.connect_tcp("127.0.0.1", port) as client:
+            await client.send(UPGRADE)
+            answer = await client.receive()
+            answered.set()
+            while b"at once" not in answer:
+                answer += await client.receive()
+        tg.cancel_scope.cancel()
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert answer.index(b"\r\n\r\n") < answer.index(b"at once")
+    assert was_answered == [False]
