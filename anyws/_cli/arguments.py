@@ -70,7 +70,10 @@ def settings_of(argv: Sequence[str] | None) -> Settings:
     parser = _parser()
     args = parser.parse_args(argv)
     if find_spec(args.backend) is None:
-        parser.error(f"--backend {args.backend}: {args.backend} is not installed")
+        parser.error(
+            f"--backend {args.backend}: {args.backend} is not installed: "
+            f"pip install 'anyws-websockets[{args.backend}]'"
+        )
     try:
         connector = connect(
             args.url,

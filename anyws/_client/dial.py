@@ -127,7 +127,8 @@ class Dialling:
             from python_socks.async_.anyio import Proxy as Socks
         except ModuleNotFoundError as exc:
             raise ModuleNotFoundError(
-                "a SOCKS proxy needs python-socks: install the extra 'socks'",
+                "a SOCKS proxy needs python-socks: "
+                "pip install 'anyws-websockets[socks]'",
                 name="python_socks",
             ) from exc
         four = proxy.scheme.startswith("socks4")

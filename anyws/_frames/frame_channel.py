@@ -50,7 +50,10 @@ class FrameChannel:
         inbox: Where the messages go; set by the session that takes the channel.
         outlet: Where the frames are written. It may be replaced between two writes.
         paused: Whether the reader of the transport must not read for now.
+        answers_late: Whether `answer` returns from an accept in a later turn only.
     """
+
+    answers_late: bool = False
 
     __slots__ = (
         "_answer",
@@ -97,14 +100,16 @@ class FrameChannel:
         self._events.append(event)
         self._arrived.wake()
 
-    def open(self, codec: Codec, *, compressed: bool) -> None:
+    def open(self, codec: Codec, *, compressed: bool, answer: bytes = b"") -> None:
         """Note that the opening handshake is complete; parse the bytes that came early.
 
         Args:
             codec: The codec of the connection.
             compressed: Whether the handshake has agreed on compression.
+            answer: Bytes that are to be written before the first frame.
         """
         self._codec, self._compressed = codec, compressed
+        self._unwritten = answer
         if self._unparsed or self._eof:
             self._parse_kept()
             self.paused = self._full

@@ -71,7 +71,7 @@ from importlib.util import find_spec as _find_spec
 
 if _find_spec("hypercorn") is None:
     raise ModuleNotFoundError(
-        "anyws.hypercorn needs Hypercorn: install the extra 'hypercorn'",
+        "anyws.hypercorn needs Hypercorn: pip install 'anyws-websockets[hypercorn]'",
         name="hypercorn",
     )
 

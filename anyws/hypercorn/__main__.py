@@ -15,9 +15,10 @@ from importlib import import_module
 from typing import Any
 
 from hypercorn import __main__ as command
-from hypercorn.config import Config
+from hypercorn.config import Config, Sockets
 
-from ._engine import check_version
+from ._engine import check_installed, check_version
+from ._serve import named
 
 
 def main() -> int:
@@ -26,12 +27,26 @@ def main() -> int:
     run: Callable[[Config], int] = vars(command)["run"]
 
     def run_with_engine(config: Config) -> int:
+        try:
+            check_installed(config.worker_class, option="-k")
+        except ModuleNotFoundError as exc:
+            sys.exit(str(exc))
         config.application_path = path_with_engine(config.application_path)
         statuses = remember_statuses()
         return run(config) or next(filter(None, statuses), 0)
 
     sys.argv[0] = "python -m anyws.hypercorn"
     vars(command)["run"] = run_with_engine
+    create_sockets = Config.create_sockets
+
+    def create_or_exit(config: Config) -> Sockets:
+        try:
+            return create_sockets(config)
+        except OSError as exc:
+            sys.exit(str(named(exc, config, option="--bind").strerror))
+
+    # Of the class: workers that are spawned get their configuration pickled.
+    Config.create_sockets = create_or_exit  # type: ignore[assignment, method-assign]
     return command.main()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 from hypercorn.asyncio import run as stock
@@ -133,9 +134,10 @@ class EngineTCPServer(EngineConnection, TCPServer):
             abort.cancel()
 
 
-def _abort_later(worker: Worker, seconds: float) -> None:
+def _abort_later(worker: Worker, seconds: float) -> Callable[[], None]:
     """Abort the connections still open then: Hypercorn waits for them without limit."""
-    asyncio.get_running_loop().call_later(seconds, worker.abort_connections)
+    loop = asyncio.get_running_loop()
+    return loop.call_later(seconds, worker.abort_connections).cancel
 
 
 _backend = Backend(stock.worker_serve, _abort_later)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 from hypercorn.config import Config
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol import ProtocolWrapper
 
 from .._frames.transport import Recipient
@@ -27,6 +29,7 @@ class EngineConnection(ABC):
     config: Config
     protocol: ProtocolWrapper
     sends_at_once = True
+    _withheld: list[bytes] | None = None
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -47,6 +50,23 @@ class EngineConnection(ABC):
             await self.config.log.exception("Error in a connection")
         finally:
             self.worker.connections.discard(self)
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send what Hypercorn's protocol object has made; withheld, keep it."""
+        if self._withheld is not None and isinstance(event, RawData):
+            self._withheld.append(event.data)
+            return
+        await super().protocol_send(event)  # type: ignore[misc]  # Hypercorn's
+
+    @contextmanager
+    def withheld(self) -> Iterator[list[bytes]]:
+        """Give the bytes that are sent inside the block, in place of writing them."""
+        withheld: list[bytes] = []
+        self._withheld = withheld
+        try:
+            yield withheld
+        finally:
+            self._withheld = None
 
     async def _read_data(self) -> None:
         data = b"something"

@@ -13,8 +13,13 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
+from inspect import Signature, signature
 from threading import Lock
 from typing import Any, Final
+
+from hypercorn.utils import is_asgi
+
+from .._server.endpoint import endpoint
 
 KNOWN_VERSION: Final = "0.18"
 
@@ -38,6 +43,13 @@ _TRIO_NAMES: Final = {
     ("trio", "worker_serve"): ("_trio", "serve_worker"),
 }
 _HTTP3_NAMES: Final = {("protocol.h3", "WSStream"): ("_http3", "RefusedStream")}
+
+# What is an application.
+_KINDS: Final = (
+    "write `async def handler(ws)`, an ASGI application "
+    "`async def app(scope, receive, send)` or a WSGI application "
+    "`def app(environ, start_response)`"
+)
 
 _lock = Lock()
 _users = 0
@@ -90,6 +102,58 @@ def check_version() -> None:
         )
 
 
+def check_installed(event_loop: str, *, option: str) -> None:
+    """Refuse an event loop that is an extra, and not installed.
+
+    Raises:
+        ModuleNotFoundError: It is not; says the option that asks for it, and the
+            command that installs it.
+    """
+    if event_loop in {"trio", "uvloop"} and find_spec(event_loop) is None:
+        raise ModuleNotFoundError(
+            f"{option} {event_loop} needs {event_loop}: "
+            f"pip install 'anyws-websockets[hypercorn,{event_loop}]'",
+            name=event_loop,
+        )
+
+
+def application_of(app: Any) -> Any:
+    """Return the application that Hypercorn can serve; a handler is made one.
+
+    Raises:
+        TypeError: It is none; says what it is, and what to write.
+    """
+    if isinstance(app, str):
+        raise TypeError(
+            f"an application is wanted, not its path {app!r}: import it, or run "
+            f"`python -m anyws.hypercorn {app}`"
+        )
+    if not callable(app):
+        raise TypeError(f"an application is wanted, not {app!r}: {_KINDS}")
+    try:
+        parameters = signature(app)
+    except (TypeError, ValueError):  # of a callable in C
+        return app
+    asynchronous = is_asgi(app)
+    if _takes(parameters, 3 if asynchronous else 2):
+        return app
+    if asynchronous and _takes(parameters, 1):
+        return endpoint(app)
+    raise TypeError(
+        f"an application is wanted, not {app!r} with the parameters {parameters}: "
+        f"{_KINDS}"
+    )
+
+
+def _takes(parameters: Signature, count: int) -> bool:
+    """Tell whether a function can be called with so many positional arguments."""
+    try:
+        parameters.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
 @contextmanager
 def engine() -> Iterator[None]:
     """Have Hypercorn serve WebSockets by the engine, inside the block.
@@ -127,9 +191,11 @@ def load(module: str, attribute: str = "app") -> Any:
 
     Raises:
         RuntimeError: This version of Hypercorn is not known.
+        TypeError: It is no application; says what it is.
         hypercorn.utils.NoAppError: There is no such module or attribute.
     """
     from hypercorn.utils import load_application
 
     install()
-    return load_application(f"{module}:{attribute}", 0).app  # type: ignore[attr-defined]
+    loaded = load_application(f"{module}:{attribute}", 0)
+    return application_of(loaded.app)  # type: ignore[attr-defined]

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import partial
+from socket import socket
+from traceback import walk_tb
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -25,7 +27,7 @@ from hypercorn.utils import repr_socket_addr, wrap_app
 
 from .._values.options import Options, check_options
 from .._values.outcomes import sole_cause_of
-from ._engine import engine
+from ._engine import application_of, check_installed, engine
 from ._worker import Trigger, signalled, wait_first
 
 # ASGI or WSGI: each framework declares types of its own for these.
@@ -51,7 +53,8 @@ async def serve(
     lifespan's shutdown.
 
     Args:
-        app: An ASGI application (`@anyws.endpoint` makes one), or a WSGI application.
+        app: A handler `async def handler(ws)`, as `@anyws.endpoint` takes it; an ASGI
+            application; or a WSGI application.
         config: Hypercorn's configuration, which is not changed. A keyword argument
             overrides the setting of the same meaning.
         bind: One address or several, as Hypercorn writes them: `"host:port"`,
@@ -64,7 +67,8 @@ async def serve(
         task_status: Told the addresses, as URLs, when the server accepts connections.
     Raises:
         RuntimeError: This version of Hypercorn is not known.
-        OSError: An address cannot be bound.
+        OSError: An address cannot be bound; names the addresses.
+        TypeError: `app` is no application; says what it is and what to write.
         TypeError, ValueError: A setting has no meaning; says which and why.
         hypercorn.utils.LifespanFailureError: The application did not start.
     Cancellation:
@@ -73,7 +77,7 @@ async def serve(
     Source: Hypercorn's `serve()`; ASGI "lifespan".
     """
     config = _configured(config, bind, options, drain_timeout, drain_code)
-    wrapped = wrap_app(app, config.wsgi_max_body_size, None)
+    wrapped = wrap_app(application_of(app), config.wsgi_max_body_size, None)
     with engine(), _listening(config) as (sockets, urls):
         server = _Server(shutdown_trigger)
         async with create_task_group() as tasks:
@@ -150,11 +154,18 @@ def run(
         bind, options, drain_timeout, drain_code: As for `serve`.
     Raises:
         RuntimeError: This version of Hypercorn is not known.
-        OSError: An address cannot be bound.
+        OSError: An address cannot be bound; names the addresses.
+        TypeError: `app` is no application; says what it is and what to write.
         TypeError, ValueError: A setting has no meaning; says which and why.
+        ModuleNotFoundError: The backend is an extra that is not installed.
         LookupError: There is no such backend.
         hypercorn.utils.LifespanFailureError: The application did not start.
     """
+
+    application_of(app)
+    check_installed(backend, option="backend")
+    if (backend_options or {}).get("use_uvloop"):
+        check_installed("uvloop", option="use_uvloop with")
 
     async def main() -> None:
         await serve(
@@ -199,10 +210,25 @@ def _configured(
     return config
 
 
+def named(exc: OSError, config: Config, *, option: str) -> OSError:
+    """Return an error of binding that names the addresses, and their option."""
+    # Hypercorn leaves the sockets open that it was about to return.
+    for frame, _ in walk_tb(exc.__traceback__):
+        for sock in [frame.f_locals.get("sock"), *frame.f_locals.get("sockets", ())]:
+            if isinstance(sock, socket):
+                sock.close()
+    addresses = " or ".join([*config.bind, *config.insecure_bind, *config.quic_bind])
+    message = f"cannot listen on {addresses}: {exc.strerror or exc}"
+    return OSError(exc.errno, f"{message} (the addresses are those of {option})")
+
+
 @contextmanager
 def _listening(config: Config) -> Iterator[tuple[Sockets, list[str]]]:
     """Open the sockets of a configuration; give them and their URLs; close them."""
-    sockets, urls = config.create_sockets(), []
+    try:
+        sockets, urls = config.create_sockets(), []
+    except OSError as exc:
+        raise named(exc, config, option="bind") from None
     with ExitStack() as stack:
         for scheme, bound in (
             ("https", sockets.secure_sockets),

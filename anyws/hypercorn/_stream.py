@@ -11,13 +11,15 @@ read directly (`read_from`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from time import time
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from anyio import Event as Signal
 from anyio import move_on_after
+from anyio.lowlevel import checkpoint
 from hypercorn.config import Config
 from hypercorn.protocol.events import (
     Body,
@@ -54,6 +56,21 @@ _CONNECTED = ASGIWebsocketState.CONNECTED
 _OVER = ASGIWebsocketState.HTTPCLOSED
 
 
+class OwnConnection(Transport, Protocol):
+    """A connection that carries one WebSocket and nothing else."""
+
+    def withheld(self) -> AbstractContextManager[list[bytes]]:
+        """Give the bytes that Hypercorn sends in the block, and write none of them."""
+
+
+class EngineFrameChannel(FrameChannel):
+    """The frames of a WebSocket in Hypercorn."""
+
+    answers_late = True
+
+    __slots__ = ()
+
+
 class EngineStream(WSStream):
     """A WebSocket, from its opening handshake to its end.
 
@@ -86,10 +103,10 @@ class EngineStream(WSStream):
             app, config, context, task_group, ssl, client, server, send, stream_id
         )
         self.worker = worker_of(config)
-        self.channel = FrameChannel(self, self._answer, self._ended)
+        self.channel = EngineFrameChannel(self, self._answer, self._ended)
         self.session: Session
         self.on_resume: Callable[[], None] | None = None
-        self._transport: Transport | None = None  # a connection for itself
+        self._transport: OwnConnection | None = None  # a connection for itself
         self._opening: ServerHandshake
         self._finishing = False
         self._peer_ended = Signal()  # the peer has ended its half of the stream
@@ -118,7 +135,7 @@ class EngineStream(WSStream):
             self._peer_ended.set()
             self.channel.outlet.resume()
 
-    def read_from(self, transport: Transport) -> None:
+    def read_from(self, transport: OwnConnection) -> None:
         """Read and write frames on this connection, which no other stream uses."""
         self._transport = self.channel.outlet = transport
 
@@ -241,7 +258,13 @@ class EngineStream(WSStream):
         )
         status, headers = self._opening.answer(message["subprotocol"])
         headers += agreed + message["headers"]
-        await self.send(Response(self.stream_id, headers, status))
+        answer = b""
+        if self._transport is None:  # HTTP/2: its own task writes, in another turn
+            await self.send(Response(self.stream_id, headers, status))
+        else:
+            with self._transport.withheld() as parts:
+                await self.send(Response(self.stream_id, headers, status))
+            answer = b"".join(parts)
         self.state = _CONNECTED
         options = self.session.options
         codec = Codec(
@@ -251,8 +274,11 @@ class EngineStream(WSStream):
             ),
             extensions=extensions,
         )
-        self.channel.open(codec, compressed=bool(extensions))
+        self.channel.open(codec, compressed=bool(extensions), answer=answer)
         await self._log_access(status, headers)
+        # The application has its turn, in which others cannot know of the answer yet;
+        # then the channel writes the answer, and any frames behind it.
+        await checkpoint()
 
     async def _refuse(self, status: int, headers: Headers | None = None) -> None:
         """Answer with an HTTP response without a body, and end the stream."""

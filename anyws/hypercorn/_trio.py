@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 
 import trio
@@ -97,14 +98,18 @@ class EngineTCPServer(EngineConnection, TCPServer):
         self.abort()
 
 
-def _abort_later(worker: Worker, seconds: float) -> None:
+def _abort_later(worker: Worker, seconds: float) -> Callable[[], None]:
     """Abort the connections still open then: Hypercorn shields its sends."""
 
+    scope = trio.CancelScope()
+
     async def abort() -> None:
-        await trio.sleep(seconds)
-        worker.abort_connections()
+        with scope:
+            await trio.sleep(seconds)
+            worker.abort_connections()
 
     trio.lowlevel.spawn_system_task(abort)
+    return scope.cancel
 
 
 _backend = Backend(stock.worker_serve, _abort_later)

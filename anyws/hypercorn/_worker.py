@@ -71,6 +71,7 @@ class Worker:
         drain: The WebSockets being served.
         connections: All connections, also those of plain requests.
         started: Called when the worker begins to serve.
+        call_off: Calls off that the connections are aborted, once the worker has ended.
     """
 
     def __init__(self, config: Config) -> None:
@@ -91,6 +92,7 @@ class Worker:
         )
         self.graceful_timeout = config.graceful_timeout
         self.connections: set[Connection] = set()
+        self.call_off: Callable[[], None] = lambda: None
         self.started: Callable[[], None] | None = getattr(
             config, "websocket_started", None
         )
@@ -166,13 +168,13 @@ class Backend:
     Args:
         worker_serve: Hypercorn's function of that name.
         abort_later: Arranges that a worker's connections are aborted after some
-            seconds.
+            seconds; returns a function that calls that off.
     """
 
     def __init__(
         self,
         worker_serve: Callable[..., Awaitable[None]],
-        abort_later: Callable[[Worker, float], None],
+        abort_later: Callable[[Worker, float], Callable[[], None]],
     ) -> None:
         self._worker_serve = worker_serve
         self._abort_later = abort_later
@@ -196,6 +198,7 @@ class Backend:
             await self._worker_serve(contained(app, config), config, **keywords)
         finally:
             current_worker.reset(token)
+            worker.call_off()
 
     async def serve_process(self, app: Any, config: Config, **keywords: Any) -> None:
         """Serve as a worker that is alone in its process, so that signals end it.
@@ -223,7 +226,7 @@ class Backend:
             worker.started = None
         await trigger()
         await worker.drain.aclose()
-        self._abort_later(worker, worker.graceful_timeout)
+        worker.call_off = self._abort_later(worker, worker.graceful_timeout)
         raise ShutdownError
 
 

@@ -330,7 +330,9 @@ async def test_a_socks_proxy_without_the_extra(
 ) -> None:
     """It is told what to install; nothing else needs it."""
     monkeypatch.setitem(sys.modules, "python_socks", None)
-    with pytest.raises(ModuleNotFoundError, match="install the extra 'socks'"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"pip install 'anyws-websockets\[socks\]'"
+    ):
         async with anyws.connect("ws://far.test", proxy=f"socks5://{HOST}:1"):
             pass
 

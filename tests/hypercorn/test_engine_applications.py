@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from hypercorn import __main__ as command
 from hypercorn.config import Config
 from websockets.sync.client import connect
 
 import anyws
+from anyws.hypercorn import engine, load, run, serve
+from anyws.hypercorn.__main__ import main
+from anyws.hypercorn._engine import uninstall
 from anyws.testing import HypercornServer
 
 from ..support import servers
 from ..support.h2_client import connected
 from ..support.servers import end_of
 
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nhost: here\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n\r\n"
+)
 LOGGER = "test_engine_applications"
 
 
@@ -118,3 +133,164 @@ def test_an_exit_ends_its_own_request(
         assert other.recv(timeout=5) == "still here"
     errors = [r for r in caplog.records if r.name == LOGGER and r.exc_info]
     assert len(errors) == 1
+
+
+@pytest.mark.parametrize("log", ["-", None])
+async def test_the_handler_goes_on_before_its_peer_is_answered(
+    log: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A handler that registers itself after the accept misses no message of others."""
+    answered = anyio.Event()
+    was_answered: list[bool] = []
+
+    @anyws.endpoint
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        was_answered.append(answered.is_set())
+        await ws.send_text("at once")
+        await ws.close()
+
+    config = Config()
+    config.accesslog = log
+    async with anyio.create_task_group() as tg:
+        [url] = await tg.start(partial(serve, handler, config, bind="127.0.0.1:0"))
+        port = int(url.rpartition(":")[2])
+        async with await anyio.connect_tcp("127.0.0.1", port) as client:
+            await client.send(UPGRADE)
+            answer = await client.receive()
+            answered.set()
+            while b"at once" not in answer:
+                answer += await client.receive()
+        tg.cancel_scope.cancel()
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert answer.index(b"\r\n\r\n") < answer.index(b"at once")
+    assert was_answered == [False]
+
+
+def handler(ws: object) -> None:
+    """Be no async function."""
+
+
+async def two(_: object, __: object) -> None:
+    """Take neither a WebSocket nor what ASGI has."""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (None, "not None: write `async def handler"),
+        ("chat:app", "not its path 'chat:app': import it, or run `python -m"),
+        (handler, r"parameters \(ws: 'object'\) -> 'None': write `async def handler"),
+        (lambda: None, r"parameters \(\): write `async def handler"),
+        (two, "write `async def handler"),
+        (3, "not 3: write"),
+    ],
+)
+async def test_what_is_no_application_is_a_type_error(wrong: Any, words: str) -> None:
+    """At once, and not as a 500 for each client."""
+    with pytest.raises(TypeError, match=words):
+        await serve(wrong, bind="127.0.0.1:0")
+    with pytest.raises(TypeError, match=words):
+        run(wrong, bind="127.0.0.1:0")
+
+
+def test_what_is_loaded_is_an_application_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under `python -m anyws.hypercorn` and stock Hypercorn's command."""
+    (tmp_path / "loaded_by_a_test.py").write_text(
+        "async def app(ws): ...\ndef wrong(ws): ...\n"
+        "async def asgi(scope, receive, send): ...\n"
+        "def wsgi(environ, start_response): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with engine():
+        assert len(signature(load("loaded_by_a_test").__call__).parameters) == 3
+        assert load("loaded_by_a_test", "asgi").__name__ == "asgi"
+        assert load("loaded_by_a_test", "wsgi").__name__ == "wsgi"
+        with pytest.raises(TypeError, match="write `async def handler"):
+            load("loaded_by_a_test", "wrong")
+    for _ in range(4):  # `load` is for good
+        uninstall()
+
+
+async def test_a_handler_is_served_as_an_endpoint() -> None:
+    """Without the decorator."""
+
+    async def greet(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        await ws.send_text("hello")
+
+    async with anyio.create_task_group() as tg:
+        [url] = await tg.start(partial(serve, greet, bind="127.0.0.1:0"))
+        async with anyws.connect(url.replace("http", "ws")) as client:
+            assert await client.receive_text() == "hello"
+        tg.cancel_scope.cancel()
+
+
+# An address that is in use.
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """Give an address that another server listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_an_address_in_use_is_named(taken: str) -> None:
+    """The error says what cannot be had, and which setting it is."""
+    words = f"cannot listen on {taken}: .* those of bind"
+    with pytest.raises(OSError, match=words) as caught:
+        await serve(echo, bind=taken)
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("-m", "anyws.hypercorn", "--bind", "ADDRESS", "app"), "those of --bind)"),
+        (("chat.py", "--port", "PORT"), "--port chooses another port"),
+    ],
+)
+def test_an_address_in_use_is_one_line(
+    taken: str, command: tuple[str, ...], words: str
+) -> None:
+    """And no address is told as one to open."""
+    port = taken.rpartition(":")[2]
+    names = {"ADDRESS": taken, "PORT": port}
+    done = subprocess.run(
+        [sys.executable, *(names.get(part, part) for part in command)],
+        cwd=Path(anyws.__file__).parents[1] / "examples",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    [line] = done.stderr.splitlines()
+    assert f"cannot listen on {taken}: " in line
+    assert line.endswith(words)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+# What is not installed.
+
+
+@pytest.mark.parametrize("event_loop", ["trio", "uvloop"])
+def test_a_missing_event_loop_is_one_line(
+    event_loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the command that installs it, by the name the distribution has."""
+    monkeypatch.setattr("anyws.hypercorn._engine.find_spec", lambda _: None)
+    words = rf"pip install 'anyws-websockets\[hypercorn,{event_loop}\]'"
+    monkeypatch.setattr(sys, "argv", ["hypercorn", "-k", event_loop, "app"])
+    monkeypatch.setattr(Config, "create_sockets", Config.create_sockets)
+    monkeypatch.setattr(command, "run", vars(command)["run"])
+    with pytest.raises(SystemExit, match=f"-k {event_loop} needs .*{words}"):
+        main()
+    options: dict[str, Any] = {"backend": "trio"}
+    if event_loop == "uvloop":
+        options = {"backend_options": {"use_uvloop": True}}
+    with pytest.raises(ModuleNotFoundError, match=words):
+        run(echo, bind="127.0.0.1:0", **options)

@@ -43,6 +43,8 @@ class PeerChannel:
         rate: Bytes that the peer reads in a second.
     """
 
+    answers_late: bool = False
+
     def __init__(self, server: Server) -> None:
         self.inbox: Inbox
         self.paused: bool = False
