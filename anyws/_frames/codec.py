@@ -127,28 +127,36 @@ class Codec:
         max_message_bytes: int,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        # What does not compress grows; and the core refuses what just fills its limit.
-        slack = max_message_bytes // 8 + 64 if extensions else 0
-        self._limit = max_message_bytes + slack
-        self._protocol = _Core(side, max_size=self._limit, logger=_LOGGER)
-        self._protocol.max_message_bytes = max_message_bytes
+        self._protocol = _Core(side, logger=_LOGGER)
         self._protocol.extensions = list(extensions)
         self._masks = side is Side.CLIENT
         self._bare = not extensions
+        self._parted = self._skipped = False  # it comes in parts; nobody wants the rest
+        self.limit(max_message_bytes)
         # Bytes that the core has of a frame that is not whole: where frames are
         # inflated, none would say that it is.
         self._unparsed = 0 if self._bare else 1
         self._randomness = b""  # for masks
         self._out: list[bytes] = []  # what `take` has not yet returned
         self.answers_size = 0
-        self._max_message_bytes = max_message_bytes
         self.fragments = self._size = 0  # of the message under way
-        self._parted = self._skipped = False  # it comes in parts; nobody wants the rest
         self._text: StringIO | None = None
         self._binary: bytearray | None = None
         self._decoder: IncrementalDecoder | None = None
         self.info: CloseInfo | None = None
         self.pongs: list[bytes] = []
+
+    def limit(self, max_message_bytes: int) -> None:
+        """Set the largest message taken; one that is under way is judged anew."""
+        # What does not compress grows; and the core refuses what just fills its limit.
+        slack = 0 if self._bare else max_message_bytes // 8 + 64
+        self._limit = max_message_bytes + slack
+        self._max_message_bytes = max_message_bytes
+        self._protocol.max_message_bytes = max_message_bytes
+        if self._parted:
+            self._protocol.max_fragment_size = self._limit
+        else:
+            self._protocol.max_message_size = self._limit
 
     # What comes in
 

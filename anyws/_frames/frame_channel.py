@@ -259,6 +259,11 @@ class FrameChannel:
     def interrupt(self) -> None:
         """Do nothing: no receiving task reads the transport."""
 
+    def limit(self, max_message_bytes: int) -> None:
+        """Have the next message judged by a new bound."""
+        if self._codec is not None:
+            self._codec.limit(max_message_bytes)
+
     def part(self) -> Event | None:
         """Have the message under way come in parts; return what has come of it.
 

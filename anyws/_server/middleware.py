@@ -23,7 +23,8 @@ class WebSocketMiddleware(Guard):
 
     Args:
         app: An ASGI application.
-        options: The settings of each connection.
+        options: The settings of each connection. Options inside, of an endpoint or a
+            `WebSocket`, override those that they name.
         drain: What ends the connections when the server stops.
     """
 

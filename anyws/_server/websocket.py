@@ -57,8 +57,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
     bounded, and leaving the block closes the connection by what left it: 1000 for a
     return, 1011 for an exception, 1012 for a cancellation. The block does not accept;
     call `accept()` in it. It suppresses nothing and cannot be entered twice. Under
-    `WebSocketMiddleware` it joins the session that is already there, whose options
-    hold.
+    `WebSocketMiddleware` it joins the session that is already there; the options that
+    are named here override those of that session.
 
     Leaving the block waits for the closing handshake, at most `close_timeout`. Where
     the server's own send cannot be cancelled and is stuck (stock Hypercorn on trio with

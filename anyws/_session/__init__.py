@@ -65,6 +65,6 @@ Which file to change:
     what a channel of our own can be asked           channel
     what a server does wrong with a receive / send   reader / writer
     what a receive / send of the user's does         receiver / sender
-    options that hold from the middle on             session (`adopt`)
+    how options of a block that joins take effect    settings
     another way to drive a connection                tasks, beside it
 """

@@ -55,7 +55,7 @@ async def serve(
         config: Hypercorn's configuration; it is not changed. The keywords that follow
             come before what it says.
         bind: Hypercorn's: `"host:port"`, `"unix:path"` or `"fd://number"`, or several.
-        options: The settings of each WebSocket whose application chooses none.
+        options: The settings of each WebSocket. Applications override what they name.
         drain_timeout: Seconds that handlers have (default: `config.graceful_timeout`).
         drain_code: The close code that peers get (default 1012; or 1001).
         shutdown_trigger: Returns when the server is to end; by default that is when the

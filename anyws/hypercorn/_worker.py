@@ -4,8 +4,8 @@ What an operator can set are attributes of Hypercorn's own `Config`, which Hyper
 hands to every worker it spawns, whatever wrote it: keywords of `serve()`, a TOML file
 or a Python file.
 
-* `websocket_options`: an `anyws.Options`, or a mapping of its fields, for applications
-  that choose none of their own;
+* `websocket_options`: an `anyws.Options`, or a mapping of its fields; applications
+  override those that they name;
 * `websocket_permessage_deflate`: whether compression is agreed on (default true);
 * `websocket_drain_timeout`: seconds that handlers have to end in, once the worker is
   asked to end (default: Hypercorn's `graceful_timeout`);
@@ -60,7 +60,7 @@ class Worker:
     """The settings and connections of one call of Hypercorn's `worker_serve`.
 
     Attributes:
-        options: Those of WebSockets whose application chooses none of its own.
+        options: The settings of each WebSocket. Applications override what they name.
         permessage_deflate: Whether compression is agreed on with peers that offer it.
         max_message_bytes: Largest message, whatever the options of an application.
         graceful_timeout: Seconds that plain requests have to end in.

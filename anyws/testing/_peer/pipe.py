@@ -203,6 +203,9 @@ class PeerChannel:
     def interrupt(self) -> None:
         """Nobody reads."""
 
+    def limit(self, max_message_bytes: int) -> None:
+        """Do nothing: no options change on the way."""
+
     def part(self) -> None:
         """There are no messages in parts: an application sends them whole."""
 
