@@ -42,13 +42,13 @@ class Assembler:
     __slots__ = (
         "_binary",
         "_decoder",
-        "_max_message_bytes",
         "_size",
         "_skips_parts",
         "_text",
         "events",
         "fragments",
         "in_parts",
+        "max_message_bytes",
         "pongs",
     )
 
@@ -58,7 +58,7 @@ class Assembler:
         self.fragments = self._size = 0  # of the message under way
         self.in_parts = False
         self._skips_parts = False  # whether the rest of the parts is dropped
-        self._max_message_bytes = max_message_bytes
+        self.max_message_bytes = max_message_bytes
         self._text: StringIO | None = None
         self._binary: bytearray | None = None
         self._decoder: IncrementalDecoder | None = None
@@ -106,8 +106,8 @@ class Assembler:
         return self._joined() if frame.fin else None
 
     def _check_size(self, size: int) -> None:
-        if size > self._max_message_bytes:
-            raise OverflowError(f"over {self._max_message_bytes} bytes")
+        if size > self.max_message_bytes:
+            raise OverflowError(f"over {self.max_message_bytes} bytes")
 
     def _joined(self) -> Event:
         """Return the event of the payload collected so far, and forget the payload."""

@@ -82,15 +82,23 @@ class _Core(Protocol):
     def __init__(
         self, side: Side, max_message_bytes: int, extensions: Sequence[Extension]
     ) -> None:
-        # Compression makes random data longer, and the core compares its limit with the
-        # compressed size too; it also refuses a payload that just fills the limit.
-        slack = max_message_bytes // 8 + 64 if extensions else 0
-        super().__init__(side, max_size=max_message_bytes + slack, logger=_LOGGER)
+        super().__init__(side, logger=_LOGGER)
         self.extensions = list(extensions)
         self.assembler = Assembler(max_message_bytes)
         self.between_frames = True
-        self._max_message_bytes = max_message_bytes
-        self._max_size = self.max_message_size
+        self.limit(max_message_bytes)
+
+    def limit(self, max_message_bytes: int) -> None:
+        """Set the limit; a message that is under way is judged anew."""
+        self._max_message_bytes = self.assembler.max_message_bytes = max_message_bytes
+        # Compression makes random data longer, and the core compares its limit with the
+        # compressed size too; it also refuses a payload that just fills the limit.
+        slack = max_message_bytes // 8 + 64 if self.extensions else 0
+        self._max_size = max_message_bytes + slack
+        if self.assembler.in_parts:
+            self.limit_fragments()
+        else:
+            self.limit_messages()
 
     def recv_frame(self, frame: Frame) -> None:
         """Check the place of a frame, answer it, and add it to its message."""
@@ -181,6 +189,11 @@ class Codec:
         self._max_message_bytes = max_message_bytes
         self.info: CloseInfo | None = None
         self.pongs = self._assembler.pongs
+
+    def limit(self, max_message_bytes: int) -> None:
+        """Set the largest message accepted; one that is under way is judged anew."""
+        self._max_message_bytes = max_message_bytes
+        self._protocol.limit(max_message_bytes)
 
     # Receiving
 

@@ -293,6 +293,11 @@ class FrameChannel:
     def interrupt(self) -> None:
         """Do nothing: no receiving task reads the transport."""
 
+    def limit(self, max_message_bytes: int) -> None:
+        """Have the next message judged by a new bound."""
+        if self._codec is not None:
+            self._codec.limit(max_message_bytes)
+
     def part(self) -> Event | None:
         """Deliver the message under way in parts from now on; return the first part.
 

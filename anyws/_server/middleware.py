@@ -24,7 +24,8 @@ class WebSocketMiddleware(Guard):
     Args:
         app: An ASGI application. Scopes other than WebSockets are passed to it as they
             are.
-        options: The settings of each connection.
+        options: The settings of each connection. Options inside, of an endpoint or a
+            `WebSocket`, override those that they name.
         drain: Closes the connections when the server stops.
 
     Raises:

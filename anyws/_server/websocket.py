@@ -61,7 +61,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
     1000 after a return, 1011 after an exception, 1012 after a cancellation. The block
     does not accept the connection; call `accept()` in it. It suppresses no exception
     and cannot be entered twice. Under `WebSocketMiddleware` it joins the session that
-    is already there, whose options hold.
+    is already there; the options that are named here override those of that session.
 
     Leaving the block waits for the closing handshake, at most `close_timeout`. If the
     server is stuck in a send that cannot be cancelled (stock Hypercorn on trio with a

@@ -56,7 +56,8 @@ Invariants:
   deadline by then. It cannot end a `send` that a server shields: then leaving waits.
 - Each call of the user's code is a checkpoint, and every 32nd call that did not wait
   yields to the scheduler (`Turns`; law 4).
-- The session cancels no scope of the user's code, but those in `ending.watchers` (law 6).
+- The session cancels no scope of the user's code but those in `ending.watchers` (law
+  6).
 
 Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Reader,
 writer, intake, receiver and sender import `connection`, which imports none of them. The
@@ -72,9 +73,9 @@ Which file to change:
     how much is held                            queue, _values.options
     the close code for an exception that        _values.outcomes
     leaves the block
-    a rule that closes the connection, and      where it is noticed: intake (1008, 1009),
-    its close code                              sender (1013, 1011), reader (1001),
-                                                connection (`beat`: 1011)
+    a rule that closes the connection, and      where it is noticed: intake (1008,
+    its close code                              1009), sender (1013, 1011), reader
+                                                (1001), connection (`beat`: 1011)
     a phase of the end, or a cause of it        ending
     another deadline                            deadlines, then reader
     when a ping is sent, and when the peer      keepalive, then connection
@@ -84,6 +85,6 @@ Which file to change:
     what a server does wrong with a receive     reader
     what a server does wrong with a send        writer
     what a receive or a send of the user does   receiver, sender
-    options given after the session began       session (`adopt`)
+    options given after the session began       settings
     another way to drive a connection           a driver beside tasks
 """

@@ -95,6 +95,9 @@ class DirectChannel(Protocol):
     def interrupt(self) -> None:
         """End a read of the receiving task, so that it looks at its queue now."""
 
+    def limit(self, max_message_bytes: int) -> None:
+        """Have the next message judged by a new bound, in bytes of payload."""
+
     def part(self) -> Event | None:
         """Have the message under way arrive in parts; return the part read so far."""
 

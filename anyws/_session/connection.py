@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any, Final, TypeAlias
 
 from anyio import (
@@ -285,6 +286,23 @@ class Connection:
         ):
             self.deadlines.await_message(current_time())
             self.driver.rearm()
+
+    def limit_silence(self, seconds: float | None) -> None:
+        """Count the seconds without a message anew, up to another limit.
+
+        A peer that a full queue keeps waiting is not silent; nor is a channel that has
+        failed bound by `idle_timeout`.
+        """
+        if self.ending.failure is not None:
+            return
+        deadlines = self.deadlines
+        before, deadlines.quiet_limit = deadlines.quiet_limit, seconds
+        stopped = self.accepted and before is not None and deadlines.idle_at == inf
+        full = self.held is not None or (self.frames is not None and self.inbound.full)
+        if seconds is None:
+            deadlines.idle_at = inf
+        elif not (stopped or full):
+            self.await_message()
 
     def hear_out(self) -> None:
         """Limit the time for which a channel that has failed is still read."""

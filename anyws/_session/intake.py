@@ -34,7 +34,7 @@ class Intake:
         connection.bursting = False
         if inbound.closed or connection.application_state is RESPONSE:
             self._discard()
-        elif size > limit:
+        elif size > limit and event is not connection.held:
             reason = f"over {limit} bytes"
             connection.close_by_rule(CloseCode.MESSAGE_TOO_BIG, reason, MessageTooBig)
         elif inbound.put_nowait(event, size) or self._overflow(event, size):

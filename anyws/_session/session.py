@@ -38,6 +38,7 @@ from .intake import Intake
 from .keepalive import Keepalive
 from .receiver import Receiver
 from .sender import Sender
+from .settings import Settings
 from .stage import Stage
 from .tasks import Tasks
 from .turns import Turns
@@ -52,13 +53,22 @@ _CANCELLED_LINGER: Final = 1.0
 class Session(AsyncContextManagerMixin):
     """One guarded connection; `receive` and `send` are an ASGI channel again.
 
+    Args:
+        receive, send: The channel.
+        options: The settings; those of a block that joins override them.
+        subprotocols: The subprotocols that the client has offered.
+        client_state, application_state: The states that the connection is in.
+        direct: The channel again, if its frames are ours.
+        cap: The operator's limit of `max_message_bytes`, which no options raise.
+        pings: Whether the server sends the pings that options ask for.
+
     Attributes:
         connection: The record that the parts share.
         receiver, sender: The user's ends of the two queues.
     """
 
     __slots__ = (
-        "_adopts",
+        "_settings",
         "_tasks",
         "_turns",
         "connection",
@@ -76,8 +86,11 @@ class Session(AsyncContextManagerMixin):
         client_state: WebSocketState = CONNECTING,
         application_state: WebSocketState = CONNECTING,
         direct: DirectChannel | None = None,
-        adopts: bool = False,
+        cap: int | None = None,
+        pings: bool = False,
     ) -> None:
+        self._settings = Settings(cap, pings=pings or direct is not None)
+        options = self._settings.of_host(options)
         connection = self.connection = Connection(
             receive, send, options, client_state, application_state, direct
         )
@@ -88,7 +101,6 @@ class Session(AsyncContextManagerMixin):
         self._turns = Turns(connection)
         self.receiver = Receiver(connection, self._turns)
         self.sender = Sender(connection, self._turns, subprotocols or ())
-        self._adopts = adopts
 
     def __deepcopy__(self, memo: object) -> Self:
         """Return itself: a copy of an ASGI scope is of the same connection."""
@@ -213,18 +225,9 @@ class Session(AsyncContextManagerMixin):
         self.end(None)
 
     def adopt(self, options: Options | None) -> None:
-        """Let the options of a block that joins hold, if the host has only defaults."""
-        if options is None or not self._adopts:
-            return
-        self._adopts = False
-        connection = self.connection
-        connection.options = options
-        connection.inbound.resize(options.receive_buffer, options.max_message_bytes)
-        connection.outbound.resize(options.send_buffer, options.send_buffer_bytes)
-        connection.deadlines.quiet_limit = options.idle_timeout
-        if connection.accepted:
-            connection.await_message()
-            connection.start_beating()
+        """Have the fields that these options name override those of the connection."""
+        if options is not None:
+            self._settings.adopt(self.connection, options)
 
     def close_by_rule(self, code: int, reason: str, *, by: float) -> None:
         """Close, unless the connection has ended. Tasks in a verb: `ConnectionClosed`.

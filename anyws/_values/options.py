@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from dataclasses import dataclass, field, fields, replace
+from functools import wraps
+from typing import Any, Final, Literal, TypeAlias
 
 ReceiveOverflow: TypeAlias = Literal["wait", "drop_oldest", "close"]
 SendOverflow: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "close"]
@@ -15,6 +16,11 @@ _SEND_RULES: Final = ("wait", "drop_oldest", "drop_newest", "close")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """Buffers, limits and time-outs of one connection in guarded mode.
+
+    Options can be given to a server, a middleware, an endpoint and a `WebSocket`. Where
+    one stands inside another, the inner options override the outer ones field by field,
+    and only by the fields that were named: `Options(max_message_bytes=10)` says nothing
+    of the others. `copy`, `pickle` and `dataclasses.replace` keep which were named.
 
     Attributes:
         receive_buffer: How many received messages are kept until the application reads
@@ -68,6 +74,8 @@ class Options:
             which a full receive buffer stops the reading does not count.
     """
 
+    # Not an option, and the first field: see `_named_by`.
+    _named: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
     receive_buffer: int = 16
     receive_overflow: ReceiveOverflow = "wait"
     send_buffer: int = 16
@@ -114,6 +122,49 @@ class Options:
                     f"{name} must be one of {', '.join(map(repr, rules))}, "
                     f"not {getattr(self, name)!r}"
                 )
+
+
+_INIT: Final = Options.__init__
+
+
+@wraps(_INIT)
+def _init_and_record(self: Options, **given: Any) -> None:
+    _INIT(self, **given)
+    object.__setattr__(self, "_named", _named_by(given))
+
+
+# Only here is it known which fields were named: a dataclass fills in the others.
+Options.__init__ = _init_and_record  # type: ignore[method-assign]
+
+
+def _named_by(given: dict[str, Any]) -> frozenset[str]:
+    """Return the fields that were named.
+
+    `dataclasses.replace` passes the fields that its caller names, and behind them, in
+    their order, all others with the values that they have. So the fields before
+    `_named` are the caller's. Those behind it were named before, or are no defaults.
+    """
+    names = list(given)
+    if "_named" not in given:
+        return frozenset(names)
+    at = names.index("_named")
+    defaults = {option.name: option.default for option in fields(Options)}
+    others = {name for name in names[at + 1 :] if given[name] != defaults[name]}
+    before: frozenset[str] = given["_named"]
+    return before.union(names[:at], others)
+
+
+def overridden(outer: Options, inner: Options) -> Options:
+    """Return the outer options with the fields that the inner ones name."""
+    return replace(outer, **{name: getattr(inner, name) for name in inner._named})
+
+
+def names_pings(options: Options) -> bool:
+    """Whether options ask for pings, by a field that was named."""
+    return any(
+        name in options._named and getattr(options, name) is not None
+        for name in ("ping_interval", "ping_timeout")
+    )
 
 
 DEFAULTS: Final = Options()

@@ -59,7 +59,8 @@ async def serve(
             overrides the setting of the same meaning.
         bind: One address or several, as Hypercorn writes them: `"host:port"`,
             `"unix:path"` or `"fd://number"`.
-        options: The settings of each WebSocket whose application chooses none.
+        options: The settings of each WebSocket. Applications override those that
+                they name.
         drain_timeout: Seconds that handlers have (default: `config.graceful_timeout`).
         drain_code: The close code that peers get (default 1012; or 1001).
         shutdown_trigger: An async function; the server ends when it returns. Without

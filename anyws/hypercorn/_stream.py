@@ -207,7 +207,7 @@ class EngineStream(WSStream):
             self.worker.options,
             subprotocols=self._opening.subprotocols,
             direct=self.channel,
-            adopts=True,
+            cap=self.worker.max_message_bytes,
         )
         self.channel.post({"type": CONNECT})
         await self.task_group.spawn_app(
@@ -269,9 +269,7 @@ class EngineStream(WSStream):
         options = self.session.options
         codec = Codec(
             Side.SERVER,
-            max_message_bytes=min(
-                options.max_message_bytes, self.worker.max_message_bytes
-            ),
+            max_message_bytes=options.max_message_bytes,
             extensions=extensions,
         )
         self.channel.open(codec, compressed=bool(extensions), answer=answer)

@@ -3,8 +3,8 @@
 An operator sets these attributes on Hypercorn's own `Config`, by keywords of `serve()`,
 a TOML file or a Python file; Hypercorn hands the `Config` to each worker it spawns:
 
-* `websocket_options`: an `anyws.Options`, or a mapping of its fields, for applications
-  that choose none;
+* `websocket_options`: an `anyws.Options`, or a mapping of its fields, applications
+  override those that they name;
 * `websocket_permessage_deflate`: whether compression is agreed on (default true);
 * `websocket_drain_timeout`: seconds that handlers have to return, once the worker is
   asked to end (default: Hypercorn's `graceful_timeout`);
@@ -64,7 +64,7 @@ class Worker:
     """The settings and connections of one call of Hypercorn's `worker_serve`.
 
     Attributes:
-        options: The settings of a WebSocket whose application chooses none.
+        options: The settings of each WebSocket. Applications override what they name.
         permessage_deflate: Whether compression is agreed on with peers that offer it.
         max_message_bytes: Largest message; an application's options can only lower it.
         graceful_timeout: Seconds that plain requests have to end, at the end.

@@ -111,7 +111,7 @@ class Run:
                 server.send,
                 Options(),
                 subprotocols=scope["subprotocols"],
-                adopts=True,
+                pings=True,
             )
             put_session(scope, session)
             inside = partial(self._app, scope, session.receive, session.send)

@@ -439,13 +439,11 @@ class Dialled(anyws.ClientWebSocket):
 
 
 def session_of(
-    channel: WiredChannel, *, adopts: bool = True, **options: Any
+    channel: WiredChannel, *, cap: int | None = None, **options: Any
 ) -> Session:
     """Return a session, as a server hosts it."""
     wire = channel.wire
-    session = Session(
-        wire.receive, wire.send, Options(**options), direct=wire, adopts=adopts
-    )
+    session = Session(wire.receive, wire.send, Options(**options), direct=wire, cap=cap)
     return session
 
 

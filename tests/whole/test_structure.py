@@ -45,6 +45,7 @@ WINGS: Final = {
         "turns",
         "receiver",
         "sender",
+        "settings",
         "session",
         "scope",
     ),

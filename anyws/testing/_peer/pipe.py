@@ -206,6 +206,9 @@ class PeerChannel:
     def interrupt(self) -> None:
         """Do nothing: no receiving task reads."""
 
+    def limit(self, max_message_bytes: int) -> None:
+        """Do nothing: no options change on the way."""
+
     def part(self) -> None:
         """Return `None`: an application sends whole messages, and none is under way."""
 
