@@ -76,6 +76,7 @@ WINGS: Final = {
 }
 PACKAGES: Final = {
     "hypercorn": (
+        "_logging",
         "_worker",
         "_stream",
         "_connection",
