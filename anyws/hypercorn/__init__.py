@@ -60,6 +60,8 @@ passes around carries the `Worker`, as Hypercorn has no other way to hand it dow
     what both event loops share              _connection.py
     the handshake, access log, closing       _stream.py
     HTTP/2 streams and windows               _http2/
+    what is logged, and how often            _logging.py
+    what counts as an application            _engine.py
     the names that Hypercorn looks up        _engine.py
     keywords of `serve` and `run`            _serve.py
     command-line options                     __main__.py

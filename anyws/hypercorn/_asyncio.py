@@ -124,8 +124,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
     async def _close(self) -> None:
         # asyncio closes a transport once its buffer is written, which a peer that does
         # not read delays without limit.
-        timeout = self.worker.options.close_timeout
-        abort = self.loop.call_later(timeout, self.abort)
+        abort = self.loop.call_later(self.close_timeout, self.abort)
         try:
             await super()._close()
         except OSError:

@@ -28,12 +28,15 @@ class EngineConnection(ABC):
 
     config: Config
     protocol: ProtocolWrapper
+    idle_task: Any  # Hypercorn's `SingleTask`
     sends_at_once = True
     _withheld: list[bytes] | None = None
+    _websocket: EngineStream | None = None  # which has the connection for itself
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.worker: Worker = worker_of(self.config)
+        self.worker.guard_log(self.config.log)
         self.worker.connections.add(self)
 
     async def run(self) -> None:
@@ -73,12 +76,15 @@ class EngineConnection(ABC):
         while data:
             stream = getattr(self.protocol.protocol, "stream", None)
             if isinstance(stream, EngineStream):
+                self._websocket = stream
                 stream.read_from(self)
                 await self.pump(stream)
                 break
             data = await self.receive()
             await self.protocol.handle(RawData(data))
         await self.protocol.handle(Closed())
+        # Hypercorn would hold the socket until its keep-alive time is over.
+        await self.idle_task.stop()
 
     async def pump(self, recipient: Recipient) -> None:
         """Hand all bytes over to a recipient, to the end of the connection.
@@ -94,6 +100,13 @@ class EngineConnection(ABC):
             if not recipient.take_in(data):
                 await self._room.wait()
         recipient.take_end(None)
+
+    @property
+    def close_timeout(self) -> float:
+        """Seconds that the bytes that are left may take, once it is being closed."""
+        if self._websocket is not None:
+            return self._websocket.close_timeout
+        return self.worker.options.close_timeout
 
     @cached_property
     def _room(self) -> Wakeup:

@@ -116,6 +116,13 @@ class EngineStream(WSStream):
         """Whether the inbound queue of the stream is full."""
         return self.channel.paused and not self.closed
 
+    @property
+    def close_timeout(self) -> float:
+        """Seconds that a close may take, by the options of the application."""
+        session: Session | None = getattr(self, "session", None)
+        options = self.worker.options if session is None else session.options
+        return options.close_timeout
+
     # Bytes and ends from the peer
 
     async def handle(self, event: StreamEvent) -> None:
@@ -320,7 +327,7 @@ class EngineStream(WSStream):
             return
         self._finishing = True
         try:
-            with move_on_after(self.worker.options.close_timeout):
+            with move_on_after(self.close_timeout):
                 await self.channel.flush()
                 if not self._is_http1:
                     await self.send(EndData(self.stream_id))

@@ -93,7 +93,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
         stream.socket.close()
 
     async def _close(self) -> None:
-        with trio.move_on_after(self.worker.options.close_timeout):
+        with trio.move_on_after(self.close_timeout):
             await super()._close()
         self.abort()
 

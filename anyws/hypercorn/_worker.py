@@ -36,6 +36,7 @@ from hypercorn.utils import ShutdownError
 from .._server.drain import Drain
 from .._values.closing import CloseCode
 from .._values.options import Options
+from ._logging import escape_access, quieten
 
 Trigger = Callable[[], Awaitable[object]]
 Hosted = Callable[..., Awaitable[None]]  # an application as Hypercorn wraps it
@@ -92,10 +93,17 @@ class Worker:
         )
         self.graceful_timeout = config.graceful_timeout
         self.connections: set[Connection] = set()
+        self._log_guarded = False
         self.call_off: Callable[[], None] = lambda: None
         self.started: Callable[[], None] | None = getattr(
             config, "websocket_started", None
         )
+
+    def guard_log(self, log: object) -> None:
+        """Have the access log escape control characters, once it is made."""
+        if not self._log_guarded:
+            self._log_guarded = True
+            escape_access(log)
 
     def abort_connections(self) -> None:
         """End every open connection."""
@@ -193,6 +201,7 @@ class Backend:
                 "WebSockets are not offered over HTTP/3: Hypercorn 0.18 never tells "
                 "the application that such a connection has ended"
             )
+        quieten()
         token = current_worker.set(worker)
         try:
             await self._worker_serve(contained(app, config), config, **keywords)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ import anyws
 from anyws.hypercorn import engine, load, run, serve
 from anyws.hypercorn.__main__ import main
 from anyws.hypercorn._engine import uninstall
+from anyws.hypercorn._logging import ExhaustionFilter
 from anyws.testing import HypercornServer
 
 from ..support import servers
@@ -48,8 +51,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await echo(scope, receive, send)
         return
     what = scope["path"].strip("/")
-    if what == "echo":
-        await echo(scope, receive, send)
+    if what in {"echo", "flood"}:
+        await (echo if what == "echo" else flood)(scope, receive, send)
         return
     if scope["type"] == "websocket" and not what.startswith("early"):
         await receive()
@@ -70,13 +73,28 @@ async def echo(ws: anyws.WebSocket) -> None:
         await ws.send_text(message)
 
 
+@anyws.endpoint(options=anyws.Options(close_timeout=0.3, send_timeout=None))
+async def flood(ws: anyws.WebSocket) -> None:
+    """Send more than a peer takes that does not read."""
+    await ws.accept()
+    with anyio.move_on_after(0.3):
+        while True:
+            await ws.send_bytes(bytes(2**16))
+
+
 @pytest.fixture(params=servers.WORKERS)
-def server(request: pytest.FixtureRequest) -> Iterator[HypercornServer]:
+def worker_name(request: pytest.FixtureRequest) -> str:
+    """Give the name of each kind of worker."""
+    return servers.need(request.param)
+
+
+@pytest.fixture
+def server(worker_name: str) -> Iterator[HypercornServer]:
     """Give a server of each kind."""
     config = Config()
     config.errorlog = logging.getLogger(LOGGER)
     config.graceful_timeout = 0.5
-    worker: Any = servers.need(request.param)
+    worker: Any = worker_name
     with HypercornServer(app, worker=worker, config=config) as server:
         yield server
 
@@ -294,3 +312,83 @@ def test_a_missing_event_loop_is_one_line(
         options = {"backend_options": {"use_uvloop": True}}
     with pytest.raises(ModuleNotFoundError, match=words):
         run(echo, bind="127.0.0.1:0", **options)
+
+
+# Descriptors, and the log.
+
+
+def descriptors() -> int:
+    """Count those of this process, in which the server runs."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_client_that_asks_for_nothing_is_gone_at_once(
+    server: HypercornServer,
+) -> None:
+    """Its descriptor is not kept for the keep-alive time of five seconds."""
+    port = int(server.url.rpartition(":")[2])
+    before = descriptors()
+    for _ in range(5):
+        socket.create_connection(("127.0.0.1", port)).close()
+    time.sleep(0.2)
+    assert servers.eventually(lambda: descriptors() <= before, 2)
+
+
+def test_the_applications_close_timeout_holds_for_the_socket(
+    server: HypercornServer,
+) -> None:
+    """A peer that reads nothing has that long, and not the worker's five seconds."""
+    port = int(server.url.rpartition(":")[2])
+    before = descriptors()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(UPGRADE.replace(b"GET /", b"GET /flood"))
+        assert client.recv(12) == b"HTTP/1.1 101"
+        held = descriptors()
+        assert servers.eventually(lambda: descriptors() < held, 3)
+    assert servers.eventually(lambda: descriptors() <= before)
+
+
+def test_the_access_log_escapes_control_characters(
+    worker_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A peer writes no lines of its own into it, and no codes for a terminal."""
+    config = Config()
+    caplog.set_level("INFO", LOGGER)
+    config.accesslog = logging.getLogger(LOGGER)
+    config.graceful_timeout = 0.5
+    worker: Any = worker_name
+    with HypercornServer(app, worker=worker, config=config) as server:
+        with connect(f"{server.url}/echo?%0a"):
+            pass
+        for path in ("/a%0d%0ab", "/c%1b[31m", "/d%7f", "/e%c2%9b"):
+            with pytest.raises(Exception, match="HTTP"):
+                connect(f"{server.url}/early-stop{path}")
+            with pytest.raises(urllib.error.HTTPError, match="500"):
+                urllib.request.urlopen(f"{server.http_url}{path}", timeout=5)
+    lines = [r.getMessage() for r in caplog.records if r.name == LOGGER]
+    assert len(lines) >= 9
+    assert not any(c < " " or "\x7f" <= c < "\xa0" for line in lines for c in line)
+    assert any(r"/a\x0d\x0ab" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("asyncio", "socket.accept() out of system resource\nsocket: ..."),
+        ("trio.serve_listeners", "accept returned %s"),
+    ],
+)
+def test_descriptors_that_run_out_are_told_once(name: str, text: str) -> None:
+    """Not by a traceback for each try; other records pass as they are."""
+    own = ExhaustionFilter()
+    kinds = [text, text, "another"]
+    records = [
+        logging.LogRecord(name, 40, "", 1, kind, ("EMFILE",), (None, None, None))
+        for kind in kinds
+    ]
+    assert [own.filter(record) for record in records] == [True, False, True]
+    assert "no descriptor is left" in records[0].getMessage()
+    assert records[0].exc_info is None
+    assert records[2].msg == "another"

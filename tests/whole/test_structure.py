@@ -77,6 +77,7 @@ WINGS: Final = {
 }
 PACKAGES: Final = {
     "hypercorn": (
+        "_logging",
         "_worker",
         "_stream",
         "_connection",
