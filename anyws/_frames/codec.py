@@ -44,10 +44,11 @@ DEFLATE_SETTINGS: Final = {"memLevel": 5}
 # most of the work on such a frame.
 _SMALL_BYTES: Final = 1024
 
-# The first byte of an uncompressed message that is whole in one frame, and the largest
-# payload whose length fits into the second byte (RFC 6455 section 5.2).
+# The first byte of an uncompressed message that is whole in one frame, that of a pong,
+# and the largest payload whose length fits into the second byte (RFC 6455 section 5.2).
 _WHOLE_TEXT: Final = 0x81
 _WHOLE_BINARY: Final = 0x82
+_WHOLE_PONG: Final = 0x8A
 _SHORT_BYTES: Final = 125
 
 _MASK_BYTES: Final = 4
@@ -99,6 +100,11 @@ class _Core(Protocol):
             self.limit_fragments()
         else:
             self.limit_messages()
+
+    @property
+    def is_at_message_start(self) -> bool:
+        """Whether no frame and no message is under way."""
+        return self.between_frames and not self.assembler.fragments
 
     def recv_frame(self, frame: Frame) -> None:
         """Check the place of a frame, answer it, and add it to its message."""
@@ -160,13 +166,14 @@ class Codec:
     """
 
     __slots__ = (
-        "_assembler",
         "_compressed",
+        "_core",
+        "_extensions",
         "_masks",
         "_max_message_bytes",
         "_out",
-        "_protocol",
         "_randomness",
+        "_side",
         "answers_size",
         "info",
         "pongs",
@@ -179,8 +186,9 @@ class Codec:
         max_message_bytes: int,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        self._protocol = _Core(side, max_message_bytes, extensions)
-        self._assembler = self._protocol.assembler
+        self._side = side
+        self._extensions = list(extensions)
+        self._core: _Core | None = None
         self._masks = side is Side.CLIENT
         self._compressed = bool(extensions)
         self._randomness = b""  # masks not yet used
@@ -188,12 +196,26 @@ class Codec:
         self.answers_size = 0
         self._max_message_bytes = max_message_bytes
         self.info: CloseInfo | None = None
-        self.pongs = self._assembler.pongs
+        self.pongs: list[bytes] = []
+
+    @property
+    def _protocol(self) -> _Core:
+        """The core, made when it is first needed.
+
+        Connections that exchange small messages, pings and pongs never need it.
+        """
+        core = self._core
+        if core is None:
+            core = _Core(self._side, self._max_message_bytes, self._extensions)
+            core.assembler.pongs = self.pongs
+            self._core = core
+        return core
 
     def limit(self, max_message_bytes: int) -> None:
         """Set the largest message accepted; one that is under way is judged anew."""
         self._max_message_bytes = max_message_bytes
-        self._protocol.limit(max_message_bytes)
+        if self._core is not None:
+            self._core.limit(max_message_bytes)
 
     # Receiving
 
@@ -207,20 +229,23 @@ class Codec:
         """
         if self.info is not None:
             return []
-        protocol, assembler = self._protocol, self._assembler
-        events: list[Event] = []
-        if protocol.between_frames and not (self._compressed or assembler.fragments):
+        core, events = self._core, list[Event]()
+        if not self._compressed and (core is None or core.is_at_message_start):
             try:
                 data = self._read_small(data, events)
             except UnicodeDecodeError as exc:
-                protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, _not_text(exc))
+                core, data = self._protocol, b""
+                core.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, _not_text(exc))
                 self._note_violation()
-                data = b""
+            else:
+                if not data:
+                    return events
+        protocol = self._protocol
         if data:
             protocol.between_frames = False
-            assembler.events = events
+            protocol.assembler.events = events
             protocol.receive_data(data)
-            assembler.events = []
+            protocol.assembler.events = []
             self._check_end()
         for answer in protocol.data_to_send():
             self._out.append(answer)
@@ -228,7 +253,7 @@ class Codec:
         return events
 
     def _read_small(self, data: bytes, events: list[Event]) -> bytes:
-        """Parse the small messages at the start; return the bytes left for the core."""
+        """Parse the small messages and pongs at the start; return what is left."""
         masked = not self._masks
         mask_bit, start = (0x80, 2 + _MASK_BYTES) if masked else (0, 2)
         largest = mask_bit + min(_SHORT_BYTES, self._max_message_bytes)
@@ -248,6 +273,8 @@ class Codec:
                 events.append({"type": RECEIVE, "bytes": None, "text": text})
             elif first == _WHOLE_BINARY:
                 events.append({"type": RECEIVE, "bytes": payload, "text": None})
+            elif first == _WHOLE_PONG:
+                self.pongs.append(payload)
             else:
                 break
             at = end
@@ -256,8 +283,10 @@ class Codec:
     @property
     def under_way(self) -> bool:
         """Whether a part of a message was received, and is kept for the rest of it."""
-        assembler = self._assembler
-        return assembler.fragments > 0 and not assembler.in_parts and self.info is None
+        if self._core is None or self.info is not None:
+            return False
+        assembler = self._core.assembler
+        return assembler.fragments > 0 and not assembler.in_parts
 
     def part(self) -> Event | None:
         """Deliver the message under way in parts from now on; return the first part.
@@ -269,11 +298,12 @@ class Codec:
         if not self.under_way:
             return None
         self._protocol.limit_fragments()
-        return self._assembler.first_part()
+        return self._protocol.assembler.first_part()
 
     def skip(self) -> None:
         """Drop the rest of the message that is delivered in parts."""
-        self._assembler.skip()
+        if self._core is not None:
+            self._core.assembler.skip()
 
     def receive_eof(self) -> None:
         """Note the end of the stream: without a closing frame before it, it is 1006.
@@ -308,7 +338,7 @@ class Codec:
     @property
     def open(self) -> bool:
         """Whether messages can still be sent: no closing frame was sent or received."""
-        return self._protocol.state is _OPEN
+        return self._core is None or self._core.state is _OPEN
 
     def send(self, event: Event) -> bool:
         """Frame a message, a fragment or a close; `take` returns the bytes.
@@ -317,17 +347,16 @@ class Codec:
 
         Source: RFC 6455 sections 5.6 and 5.5.1; ASGI "websocket.send", ".close".
         """
-        protocol = self._protocol
-        if protocol.state is not _OPEN:
+        if self._core is not None and self._core.state is not _OPEN:
             return False
         if event["type"] == CLOSE:
-            protocol.send_close(event["code"], event["reason"])
-            self._out += protocol.data_to_send()
+            self._protocol.send_close(event["code"], event["reason"])
+            self._out += self._protocol.data_to_send()
             return True
         if event["type"] == FRAGMENT:
             send = _FRAGMENTS[event["kind"]]
-            send(protocol, event["data"], event["fin"])
-            self._out += protocol.data_to_send()
+            send(self._protocol, event["data"], event["fin"])
+            self._out += self._protocol.data_to_send()
             return True
         text = event.get("text")
         if text is None:
@@ -341,9 +370,7 @@ class Codec:
         # The core's `send_text` does the same after checks that hold for fragments
         # only.
         frame = Frame(opcode, data)
-        self._out.append(
-            frame.serialize(mask=self._masks, extensions=protocol.extensions)
-        )
+        self._out.append(frame.serialize(mask=self._masks, extensions=self._extensions))
         return True
 
     def _masked(self, data: bytes) -> bytes:
@@ -365,9 +392,9 @@ class Codec:
 
         Source: RFC 6455 section 5.5.2.
         """
-        if self._protocol.state is _OPEN:
-            self._protocol.send_ping(payload)
-            self._out += self._protocol.data_to_send()
+        if self.open:
+            self._out.append(_header(Opcode.PING, len(payload), self._masks))
+            self._out.append(self._masked(payload) if self._masks else payload)
 
     def take(self) -> bytes:
         """Return the bytes to write, and forget them; empty if there are none."""
