@@ -51,8 +51,8 @@ Invariants:
 
 Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Reader,
 writer, intake, receiver and sender import `connection`, which imports none of them. The
-wing imports `_values` alone and knows no frames; those above it use `session`, the
-protocols in `channel`, and `wakeup`.
+wing imports `_values` alone and knows no frames; those above it use `session`, `scope`,
+the protocols in `channel`, and `wakeup`.
 
 Which file to change:
 
@@ -65,6 +65,7 @@ Which file to change:
     what a channel of our own can be asked           channel
     what a server does wrong with a receive / send   reader / writer
     what a receive / send of the user's does         receiver / sender
-    how options of a block that joins take effect    settings
+    how options of a block that joins take effect    settings (law 14)
+    where an ASGI scope holds its session            scope (law 15)
     another way to drive a connection                tasks, beside it
 """
