@@ -9,7 +9,10 @@ member who does not read costs the others nothing.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from hypercorn.config import Config
 from starlette.applications import Starlette
@@ -127,17 +130,19 @@ def main() -> None:
     arguments = parser.parse_args()
     config = Config()
     config.loglevel = "WARNING"
-    print(
-        f"Chat on {arguments.worker}: open http://127.0.0.1:{arguments.port}/ "
-        "in two tabs. Ctrl-C stops it.",
-        flush=True,
-    )
-    anyws.hypercorn.run(
-        app,
-        config,
-        backend=arguments.worker,
-        bind=f"127.0.0.1:{arguments.port}",
-    )
+    address = f"127.0.0.1:{arguments.port}"
+    greeting = f"Chat on {arguments.worker}: open http://{address}/ in two tabs."
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        print(greeting, "Ctrl-C stops it.", flush=True)  # it listens by now
+        yield
+
+    app.router.lifespan_context = lifespan
+    try:
+        anyws.hypercorn.run(app, config, backend=arguments.worker, bind=address)
+    except OSError as exc:
+        sys.exit(f"{exc}; --port chooses another port")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,55 @@
-"""`python -m anyws`."""
+"""The command line: `python -m anyws ws://...`, a WebSocket client for a terminal.
+
+    sys.argv -> arguments.py -> Settings
+                                   |
+                                   v          conversation.py
+    stdin  -> Lines ---------> Conversation <------> a ClientWebSocket <-> the server
+              terminal.py       |        |
+                                v        v
+                           Output -> stdout: messages    stderr: everything else
+                           terminal.py
+
+    console.py: what a line that was typed asks for, and what a terminal is shown
+
+A process holds one conversation: it connects, sends a message for each line of standard
+input, writes a line for each message, closes, and exits with a status that tells how
+that ended (`--help` has the table).
+
+What owns which state:
+
+* `Conversation` owns all that decides the exit status and the closing frame: the first
+  failure, the signal, the close that the user asked for, the count of messages. It runs
+  three tasks: one sends, one receives, one waits for signals. Any of them ends the
+  conversation by `_end`, and the first call counts; the closing frame is sent after all
+  tasks were cancelled, by the task that has opened the connection.
+* `Lines` owns a thread, which reads standard input: no event loop can wait for every
+  kind of input on every system. The thread is a daemon, holds the next batch of lines
+  until the last one was taken, and may be left behind in a read that never ends.
+* `Output` owns the prompt: a message that arrives while the user types is written above
+  the line being typed.
+* `console.py` owns no state; it is pure.
+
+Invariants:
+
+* Standard output holds messages alone, one a line, so that a script can read them. The
+  prompt, and nothing else besides, joins them at a terminal.
+* No text that comes from a peer reaches a terminal unescaped: a message could move the
+  cursor, turn text around, or answer in the user's name.
+* Nothing is buffered in Python: a line is out when the call that writes it returns.
+* The event loop never waits for a pipe that is full, nor for a user who types. It may
+  wait for a terminal or a file.
+* Nobody is needed at the other end of a pipe: after `| head -1` the conversation closes
+  in order.
+* A first SIGINT or SIGTERM closes with 1001; a second one, or one after the close has
+  begun, ends the process at once.
+
+Which file to change:
+
+* a new option, or its check: `arguments.py` (errors there exit with 2)
+* a new command behind a slash, how a message or an end is shown: `console.py`
+* what ends a conversation, which exit status follows: `conversation.py`
+* how a terminal, a pipe or a file is read or written: `terminal.py`
+
+Imports point down: console, arguments, terminal, conversation. The client is the public
+one: this wing uses nothing of a connection that a user could not.
+"""

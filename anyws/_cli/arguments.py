@@ -45,14 +45,15 @@ exit status:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What the arguments ask for.
+    """The arguments, parsed and checked.
 
     Attributes:
-        connector: To open the connection with.
-        where: The URL, fit to be shown.
-        backend: AnyIO's.
-        wait: Seconds of silence to wait for after the end of input.
-        count: Messages to wait for, if that is limited.
+        connector: Opens the connection.
+        where: The URL to show, without its user, password and query.
+        backend: The event loop, by AnyIO's name.
+        wait: Seconds without a message, after the end of input, that end the
+            conversation.
+        count: Messages to receive before closing; `None` for no limit.
         quiet: Whether only messages and errors are written.
     """
 
@@ -65,11 +66,14 @@ class Settings:
 
 
 def settings_of(argv: Sequence[str] | None) -> Settings:
-    """Parse the arguments; exit with 2 and say why if one has no meaning."""
+    """Parse the arguments; exit with 2 and an explanation if one is not valid."""
     parser = _parser()
     args = parser.parse_args(argv)
     if find_spec(args.backend) is None:
-        parser.error(f"--backend {args.backend}: {args.backend} is not installed")
+        parser.error(
+            f"--backend {args.backend}: {args.backend} is not installed: "
+            f"pip install 'anyws-websockets[{args.backend}]'"
+        )
     try:
         connector = connect(
             args.url,
@@ -85,7 +89,7 @@ def settings_of(argv: Sequence[str] | None) -> Settings:
         )
     except (ValueError, TypeError) as exc:
         parser.error(str(exc))
-    except OSError as exc:  # which ssl.SSLError is
+    except OSError as exc:  # `ssl.SSLError` is one
         parser.error(f"--cacert {args.cacert}: {exc.strerror or exc}")
     return Settings(
         connector=connector,

@@ -1,8 +1,9 @@
-"""What a terminal may be shown of a peer's, and what a user's lines mean; pure.
+"""How messages are shown at a terminal, and what the lines of a user mean; pure.
 
-Messages come from strangers. Shown as they are, they could move the cursor, answer in
-the user's name, hide text, or turn it around: so nothing is shown but what has a shape
-of its own. Escapes are those of JSON, so that escaped JSON is still the same JSON.
+Messages come from strangers. Written unchanged, one could move the cursor, answer in
+the user's name, hide text or turn it around. So only printable characters are written
+unchanged, and all others are escaped. The escapes are those of JSON: escaped JSON is
+still the same JSON.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ _MAX_PING_BYTES: Final = 125  # RFC 6455 section 5.5
 _NAMED: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
-# What is shown
+# Showing messages
 
 
 class _Escapes(dict[int, str]):
-    """A table for `str.translate`, made as it is asked for, and never kept."""
+    """A table for `str.translate` that computes each entry, and keeps none.
+
+    A peer that sends all of Unicode must not fill the memory.
+    """
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -44,16 +48,16 @@ _ESCAPES: Final = _Escapes()
 
 
 def is_harmless(char: str) -> bool:
-    """Whether a character is shown as it is: it has a shape, or is a plain space.
+    """Whether a character is written unchanged: it is printable, or a kind of space.
 
-    What is not: controls, formats (those that turn text around among them), line
-    separators, surrogates, and what Unicode has not assigned or leaves to others.
+    Not harmless are controls, format characters (some turn text around), line
+    separators, surrogates, private characters and those that Unicode has not assigned.
     """
     return char.isprintable() or category(char) == "Zs"
 
 
 def escape(text: str) -> str:
-    """Return text as one line that a terminal can only show."""
+    """Return text as one line that a terminal shows, and does not obey."""
     return text if text.isprintable() else text.translate(_ESCAPES)
 
 
@@ -61,8 +65,8 @@ def line_of(message: str | bytes, *, most_bytes: int | None = None) -> str:
     """Return the line that shows a message.
 
     Args:
-        message: As it was received.
-        most_bytes: How many bytes of a binary one are shown; all by default.
+        message: The message as it was received.
+        most_bytes: How many bytes of a binary message are shown; all by default.
     """
     if isinstance(message, str):
         return escape(message)
@@ -105,7 +109,7 @@ def _width_of(char: str) -> int:
     return 2 if east_asian_width(char) in "WF" else 1
 
 
-# What is typed
+# Reading lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +129,17 @@ class CloseCommand:
 
 @dataclass(frozen=True, slots=True)
 class HelpCommand:
-    """Say what can be typed."""
+    """Show the commands."""
 
 
 Action: TypeAlias = str | bytes | PingCommand | CloseCommand | HelpCommand
 
 
 def action_of(line: str) -> Action:
-    """Return what a line asks for: a message to send, or something else.
+    """Return the message or the command that a line asks for.
 
     Raises:
-        ValueError: It is a command that has no meaning; says why.
+        ValueError: The line is a command that is not valid; the message says why.
     """
     if not line.startswith("/"):
         return line

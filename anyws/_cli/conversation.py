@@ -38,7 +38,7 @@ from .console import (
 from .terminal import Lines, Output, Sink
 
 _SHOWN_BYTES: Final = 64  # of a binary message, at a terminal
-_IN_ORDER: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY)
+_ORDERLY_CODES: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = settings_of(argv)
     try:
         return anyio.run(_converse, settings, backend=settings.backend)
-    except KeyboardInterrupt:  # where the event loop cannot receive signals
+    except KeyboardInterrupt:  # asyncio on Windows: its loop cannot receive signals
         return SIGNALLED + signal.SIGINT
 
 
@@ -60,7 +60,7 @@ async def _converse(settings: Settings) -> int:
 
 @contextmanager
 def _receiver_of_signals() -> Iterator[AsyncIterator[signal.Signals] | None]:
-    """Receive signals; `None` where the event loop cannot, as asyncio's on Windows."""
+    """Receive SIGINT and SIGTERM; `None` on Windows, where asyncio's loop cannot."""
     with ExitStack() as stack:
         signals = None
         try:
@@ -73,19 +73,23 @@ def _receiver_of_signals() -> Iterator[AsyncIterator[signal.Signals] | None]:
 
 
 class Conversation:
-    """One connection: lines go out, messages come in, until somebody has had enough."""
+    """One connection: it sends the lines of the input, and shows the messages.
+
+    It ends when the peer closes, the user does, the input or the count of messages is
+    reached, output is not read any more, or a signal comes.
+    """
 
     def __init__(self, settings: Settings, lines: Lines, output: Output) -> None:
         self._settings = settings
         self._lines = lines
         self._output = output
         self._status = 0
-        self._opening: anyio.CancelScope | None = None
+        self._opening: anyio.CancelScope | None = None  # of the opening handshake
         self._over = Signal()
-        self._farewell: CloseCommand | None = None
-        self._signal: int | None = None
-        self._at_end = False  # of input
-        self._silence = anyio.CancelScope()
+        self._closing: CloseCommand | None = None  # the close that this end begins
+        self._signal: int | None = None  # the number of the first signal
+        self._input_ended = False
+        self._waiting = anyio.CancelScope()  # of a receive; after the input, timed
         self._received = 0
 
     async def run(self) -> int:
@@ -93,14 +97,17 @@ class Conversation:
         with _receiver_of_signals() as signals:
             async with anyio.create_task_group() as tasks:
                 if signals is not None:
-                    tasks.start_soon(self._heed, signals)
+                    tasks.start_soon(self._handle_signals, signals)
                 with anyio.CancelScope() as self._opening:
                     await self._connect()
                 tasks.cancel_scope.cancel()
         return self._status if self._signal is None else SIGNALLED + self._signal
 
-    async def _heed(self, signals: AsyncIterator[signal.Signals]) -> None:
-        """Close when a signal comes; at the second, or if that was begun, just end."""
+    async def _handle_signals(self, signals: AsyncIterator[signal.Signals]) -> None:
+        """Close at the first signal; let the second one end the process.
+
+        A signal that comes after the close has begun counts as the second one.
+        """
         async for number in signals:
             if self._signal is not None or self._over.is_set():
                 self._output.end_prompt()
@@ -121,7 +128,7 @@ class Conversation:
         except (HandshakeError, ModuleNotFoundError) as exc:
             self._fail(str(exc), NOT_CONNECTED)
         else:
-            self._conclude(ws.close_info or CloseInfo(CloseCode.ABNORMAL_CLOSURE))
+            self._report_end(ws.close_info or CloseInfo(CloseCode.ABNORMAL_CLOSURE))
 
     async def _talk(self, ws: ClientWebSocket) -> None:
         chosen = f", subprotocol {ws.subprotocol}" if ws.subprotocol else ""
@@ -134,19 +141,24 @@ class Conversation:
             await self._over.wait()
             tasks.cancel_scope.cancel()
         self._output.end_prompt()
-        if self._farewell is not None:
-            await ws.close(self._farewell.code, self._farewell.reason)
+        if self._closing is not None:
+            await ws.close(self._closing.code, self._closing.reason)
 
-    def _end(self, farewell: CloseCommand | None = None) -> None:
-        """End the conversation; by this end, if there is a farewell."""
+    def _end(self, closing: CloseCommand | None = None) -> None:
+        """End the conversation, unless it has ended.
+
+        Args:
+            closing: The close that this end begins; `None`: the connection has ended.
+        """
         if not self._over.is_set():
-            self._farewell = farewell
+            self._closing = closing
             self._over.set()
 
-    def _conclude(self, info: CloseInfo) -> None:
-        asked = self._farewell is not None and info.initiator == "local"
+    def _report_end(self, info: CloseInfo) -> None:
+        """Show how the connection ended, and judge whether that is a failure."""
+        asked = self._closing is not None and info.initiator == "local"
         uncoded = info.code == CloseCode.NO_STATUS_RCVD and info.clean
-        if asked or uncoded or info.code in _IN_ORDER:
+        if asked or uncoded or info.code in _ORDERLY_CODES:
             self._note(ending_line(info))
         else:
             self._fail(ending_line(info), ENDED_OTHERWISE)
@@ -156,13 +168,13 @@ class Conversation:
                 f"{self._received} of {count} messages had come", ENDED_OTHERWISE
             )
 
-    # What comes in
+    # Receiving
 
     async def _receive(self, ws: ClientWebSocket) -> None:
-        """Show what comes, until nothing more does."""
+        """Show messages until the connection, the count or the patience ends."""
         while self._received != self._settings.count:
             message = None
-            with anyio.CancelScope(deadline=self._patience()) as self._silence:
+            with anyio.CancelScope(deadline=self._deadline()) as self._waiting:
                 try:
                     message = await ws.receive_message()
                 except ConnectionClosed:
@@ -173,27 +185,30 @@ class Conversation:
             self._received += 1
         self._end(CloseCommand())
 
-    def _patience(self) -> float:
-        """Return when it has been silent for too long."""
-        return anyio.current_time() + self._settings.wait if self._at_end else inf
+    def _deadline(self) -> float:
+        """Return when to stop waiting for a message: `--wait` holds after the input."""
+        ended = self._input_ended
+        return anyio.current_time() + self._settings.wait if ended else inf
 
     async def _show(self, message: str | bytes) -> bool:
+        """Write the line of a message; false if standard output takes no more."""
         most_bytes = _SHOWN_BYTES if self._output.interactive else None
         try:
             await self._output.message(line_of(message, most_bytes=most_bytes))
         except BrokenPipeError:
-            return False  # as after `| head -1`: nobody reads on
+            return False  # the reader of the pipe has ended, as `| head -1` does
         except OSError as exc:
             self._fail(f"cannot write a message: {exc.strerror}", ENDED_OTHERWISE)
             return False
         return True
 
-    # What goes out
+    # Sending
 
     async def _send(self, ws: ClientWebSocket, tasks: TaskGroup) -> None:
-        """Do what the lines ask for, until there are no more.
+        """Do what the lines ask for, to the end of the input.
 
-        At a terminal a line without a meaning is only that; a script ends with it.
+        A line that is not valid is reported; without a terminal it also ends the
+        conversation, since a script cannot correct it.
         """
         self._lines.start()
         self._output.prompt()
@@ -211,13 +226,13 @@ class Conversation:
                         return
                     self._output.say(f"not sent: {exc}")
                 except ConnectionClosed:
-                    return  # the receiver knows
+                    return  # the receiving task ends the conversation
                 self._output.prompt()
         if self._lines.typed:
             self._end(CloseCommand())
         else:
-            self._at_end = True
-            self._silence.deadline = self._patience()
+            self._input_ended = True
+            self._waiting.deadline = self._deadline()
 
     def _decoded(self, line: bytes) -> str:
         try:
@@ -235,7 +250,7 @@ class Conversation:
                 await self._ping(ws, action.data)
             case CloseCommand():
                 self._end(action)
-                await anyio.sleep_forever()  # nothing is sent after it
+                await anyio.sleep_forever()  # lines after the command are not sent
             case HelpCommand():
                 for line in HELP.splitlines():
                     self._output.say(line)
@@ -244,19 +259,19 @@ class Conversation:
         try:
             seconds = await ws.ping(data)
         except ConnectionClosed:
-            pass  # the receiver knows
-        except RuntimeError as exc:  # it is under way
+            pass  # the receiving task ends the conversation
+        except RuntimeError as exc:  # a ping with this payload is under way
             self._output.say(str(exc))
         else:
             self._output.say(f"pong after {seconds * 1000:.1f} ms")
 
-    # What is told of it
+    # Telling the user
 
     def _note(self, line: str) -> None:
         if not self._settings.quiet:
             self._output.say(line)
 
     def _fail(self, line: str, status: int) -> None:
-        """Say what went wrong; the first such thing is the exit status."""
+        """Say what went wrong; the first failure decides the exit status."""
         self._output.say(line)
         self._status = self._status or status

@@ -1,7 +1,8 @@
 """Standard input and output, for an event loop that must not wait for them.
 
-What is written is written at once, past Python's buffers: a buffer that another thread
-holds at the end of the process is fatal, and output that scripts read must not linger.
+Bytes are written at once, past Python's buffers. Output that scripts read must not stay
+in a buffer; and Python aborts a process that ends while another thread, as that of
+`Lines`, holds the lock of a buffer.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ from .console import escape, rows_of
 PROMPT: Final = "> "
 
 _CHUNK_BYTES: Final = 64 * 1024
-# A pipe that can be written to takes so much without making anybody wait (POSIX).
+# A pipe that is writable takes so many bytes without blocking the writer (POSIX).
 _PIPE_BYTES: Final = getattr(select, "PIPE_BUF", 512)
-# Windows can wait for sockets only; AnyIO's wait for a pipe would never end there.
+# Windows can wait for sockets only: AnyIO's wait for a pipe would never end there.
 _PIPES_CAN_BE_AWAITED: Final = os.name == "posix"
 
 
 def _raw(stream: TextIO) -> RawIOBase:
-    """Return what is below Python's buffers; with `python -u` there are none."""
+    """Return the unbuffered file of a stream. With `python -u` it has no buffer."""
     return cast("RawIOBase", getattr(stream.buffer, "raw", stream.buffer))
 
 
 class Lines:
-    """The lines of a stream, read by a thread of its own.
+    """The lines of a stream, read by a thread.
 
-    A thread can read whatever there is on any system. It is a daemon: one that waits
-    for input keeps no process alive.
+    A thread can read any kind of input on any system. It is a daemon: a thread that
+    waits for input does not keep the process alive.
 
     Attributes:
-        typed: Whether they come from a terminal.
-        encoding: That of the stream.
+        typed: Whether the lines come from a terminal.
+        encoding: The encoding of the stream.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -54,12 +55,12 @@ class Lines:
         self._room = Semaphore(1)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start the thread."""
         token = current_token()
         Thread(target=self._read, args=[token], name="anyws lines", daemon=True).start()
 
     async def next_batch(self) -> list[bytes]:
-        """Wait for more lines, without their ends; none at all: that was the last."""
+        """Wait for more lines, without line ends; an empty batch ends the input."""
         await self._filled.wait()
         self._filled = Signal()
         batch = self._batch
@@ -88,7 +89,7 @@ class Lines:
         try:
             return None if self._source is None else self._source.read(_CHUNK_BYTES)
         except OSError:
-            return None  # as when the terminal has gone
+            return None  # the terminal has gone
 
     def _hand_over(self, batch: list[bytes], token: EventLoopToken) -> None:
         self._room.acquire()
@@ -100,10 +101,10 @@ class Lines:
 
 
 class Sink:
-    """A stream to write to; one that is closed takes everything.
+    """A stream to write to. If Python has none, as under pythonw, all text is dropped.
 
     Attributes:
-        terminal: Whether it is one.
+        terminal: Whether the stream is a terminal.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -113,11 +114,11 @@ class Sink:
         self._waits = _PIPES_CAN_BE_AWAITED and not self.terminal
 
     def write(self, text: str) -> None:
-        """Write text, however long that takes."""
+        """Write text; block the event loop if the stream does."""
         self._write(self._encoded(text))
 
     async def send(self, text: str) -> None:
-        """Write text; while a pipe is full, let others run.
+        """Write text; while a pipe is full, let other tasks run.
 
         Cancellation:
             Some of the text, all or none was written.
@@ -127,7 +128,7 @@ class Sink:
             try:
                 await wait_writable(self._target.fileno())
             except OSError:
-                self._waits = False  # a file: writing to it is never waited for
+                self._waits = False  # a file is always writable: epoll refuses it
             else:
                 self._write(data[:_PIPE_BYTES])
                 data = data[_PIPE_BYTES:]
@@ -139,19 +140,19 @@ class Sink:
     def _write(self, data: memoryview) -> None:
         while data and self._target is not None:
             written = self._target.write(data)
-            if written is None:  # somebody has made it non-blocking, and it is full
+            if written is None:  # the stream is full, and was made non-blocking
                 time.sleep(0.01)
             data = data[written or 0 :]
 
 
 class Output:
-    """Messages on the one stream, all that is told of the connection on the other.
+    """Writes messages to one stream, and all reports to the other.
 
-    At a terminal there is a prompt, and what comes meanwhile is written above it, so
-    that the line that is being typed stays whole.
+    At a terminal there is a prompt. Lines are written above it, so that the line that
+    the user is typing stays whole.
 
     Attributes:
-        interactive: Whether a user is there to type, and to read.
+        interactive: Whether a user types the input and reads the output.
     """
 
     def __init__(self, out: Sink, err: Sink, *, interactive: bool) -> None:
@@ -169,22 +170,22 @@ class Output:
             await self._out.send(f"{line}\n")
 
     def say(self, line: str) -> None:
-        """Tell something that is no message."""
+        """Write a report: a line that is no message."""
         line = escape(line)
         self._try(self._err, self._placed(line) if self._err.terminal else f"{line}\n")
 
     def prompt(self) -> None:
-        """Ask for a line."""
+        """Show the prompt."""
         if self._draws and not self._prompted:
             self._try(self._out, PROMPT)
             self._prompted = True
 
     def entered(self) -> None:
-        """Know that the line was ended, by the user."""
+        """Note that the user has ended the line, and with it the prompt."""
         self._prompted = False
 
     def end_prompt(self) -> None:
-        """Ask for no more lines."""
+        """Remove the prompt."""
         if self._prompted:
             self._prompted = False
             self._try(self._out, "\r\x1b[K")
@@ -193,13 +194,14 @@ class Output:
         try:
             sink.write(text)
         except OSError:
-            pass  # nobody is left to tell
+            pass  # reports cannot be written: the messages and the status remain
 
     def _placed(self, line: str) -> str:
-        """Return what writes a line, above the prompt if there is one.
+        """Return the characters that write a line, above the prompt if there is one.
 
-        Make room below (which may scroll), go up again to where the prompt is, push it
-        down by as much, write into the gap, and go back to where the typing was.
+        They make room below the prompt (the terminal may scroll), go up again to the
+        prompt, push it down by as many rows, write into the gap, and return to the
+        place where the user types.
         """
         if not self._prompted:
             return f"{line}\n"

@@ -1,4 +1,4 @@
-"""The frames of a client's connection, and the stream that they come by."""
+"""The frames of a client's connection, and the reading of the stream below them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from .._frames.transport import Interrupted, StreamTransport
 from .._values.events import Event
 from .who_reads import FREE, RECEIVING, SHARED, TRANSITIONS, Reads, Step
 
-# Seconds that a server has to close the connection once both have said goodbye: who
-# closes first keeps the port (RFC 6455 section 7.1.1).
-_GOODBYE: Final = 1.0
+# Seconds that a server has to close TCP once both closing frames are through. The end
+# that closes TCP first keeps its port in TIME_WAIT: that should be the server's (RFC
+# 6455 section 7.1.1).
+_SERVER_CLOSE_TIMEOUT: Final = 1.0
 
-# Seconds from one look of the reader task at who reads to the next.
+# Seconds between two looks of the reader task at the state of the stream.
 _LOOK_INTERVAL: Final = 0.01
 
 
 class ClientChannel(FrameChannel):
     """The frames of a client's connection.
 
-    The event loop, the session's reader task or a receiving task reads the stream:
-    see `who_reads`, which has the theory of it.
+    The stream is read by the event loop, by the session's reader task or by a receiving
+    task: `who_reads` has the theory and the table.
 
     Args:
-        transport: The stream.
-        rest: What was read behind the opening handshake.
+        transport: The transport over the stream.
+        rest: The bytes that were read behind the server's answer to the handshake.
     """
 
     __slots__ = ("_early", "_error", "_reads", "_transport")
@@ -41,7 +42,7 @@ class ClientChannel(FrameChannel):
         self._error: BaseException | None = None
 
     def read(self) -> None:
-        """Begin to read."""
+        """Begin to read: the bytes behind the handshake first."""
         early, self._early = self._early, b""
         if early:
             self.receive_data(early)
@@ -49,16 +50,20 @@ class ClientChannel(FrameChannel):
             self._advance(Step.HANDED_OVER)
 
     def _advance(self, step: Step) -> None:
-        """Go to the next state; wake the reader task, if it sleeps through this one."""
+        """Take a step in the table; wake the reader task where its sleep has ended."""
         reads = self._reads
         self._reads = TRANSITIONS[reads][step]
         if reads is Reads.RECEIVING_TASK_SEEN:
             self._arrived.wake()
 
-    # In the reader task
+    # Called by the reader task
 
     async def receive(self) -> Event:
-        """Wait for, or read, the next event that is not a message."""
+        """Return the next event that is not a message; read the stream, if need be.
+
+        Raises:
+            BaseException: The error that has ended the reading in the event loop.
+        """
         while not self._events:
             if self._error is not None:
                 raise self._error
@@ -81,9 +86,9 @@ class ClientChannel(FrameChannel):
             self._advance(Step.OFFERED)
 
     async def _watch(self) -> None:
-        """Sleep while the receiving task has the stream, and take a look after that.
+        """Leave the stream to the receiving task, and take a look after a while.
 
-        An event, an interruption and an error end the sleep at once.
+        An event, an interruption and an error wake the reader task at once.
         """
         if self._reads is Reads.RECEIVING_TASK_SEEN:
             await self._arrived.wait()
@@ -92,10 +97,10 @@ class ClientChannel(FrameChannel):
             await self._arrived.wait()
         self._reads = TRANSITIONS[self._reads][Step.LOOKED_AT]
 
-    # In the receiving task
+    # Called by the receiving task
 
     def read_in_receiving_task(self) -> Awaitable[None] | None:
-        """Return a read, to be awaited; `None`: the receiving task must not read."""
+        """Return a read to be awaited, or `None` if the stream is read elsewhere."""
         if self._reads in FREE and not self.paused and self._ended is not None:
             return self._read_in_receiving_task()
         return None
@@ -105,7 +110,7 @@ class ClientChannel(FrameChannel):
         try:
             try:
                 data = await self._transport.receive()
-            except BaseException:  # a cancellation, and an interruption
+            except BaseException:  # a cancellation, or `Interrupted`
                 self._advance(Step.STOPPED)
                 raise
             self._advance(Step.READ)
@@ -115,14 +120,16 @@ class ClientChannel(FrameChannel):
                 self.receive_eof()
         except Interrupted:
             pass
-        except Exception as exc:  # ends the connection, and is not raised by a receive
+        except Exception as exc:
+            # The user's receive does not raise it: the reader task does, and the
+            # session ends the connection by it.
             self.take_end(exc)
             self.interrupt()
 
-    # In any task
+    # Called by any task
 
     def interrupt(self) -> None:
-        """Have the reader task read; a receiving task that reads looks at its queue."""
+        """Have the reader task read, and end a receiving task's wait for the stream."""
         if self._reads in RECEIVING:
             self._transport.interrupt()
         self._reads = TRANSITIONS[self._reads][Step.INTERRUPTED]
@@ -136,38 +143,42 @@ class ClientChannel(FrameChannel):
         """Frame a ping, to be written by the next `send_messages`."""
         super().ping(payload)
         if self._reads in SHARED:
-            self.interrupt()  # the receiving task may not come back for the answer
+            self.interrupt()  # a receiving task may never come back to read the pong
 
-    # In the event loop's callback
+    # Called by the event loop's callbacks
 
     def take_in(self, data: bytes) -> bool:
-        """Take what was read; false: no more, for now."""
+        """Take the bytes that were read; return whether there is room for more."""
         self.receive_data(data)
         return not self.paused
 
     def take_end(self, exc: BaseException | None) -> None:
-        """Take note of the end of the stream, or of a defect of ours."""
+        """Take note of the end of the stream, or of an error raised by `take_in`."""
         if exc is None:
             self.receive_eof()
         else:
             self._error = exc
             self._arrived.wake()
 
-    # The end
+    # Closing
 
     async def _refuse(self, event: Event) -> None:
+        """Refuse an event of a server's opening handshake."""
         raise RuntimeError(f"a client does not send {event['type']!r}")
 
     async def aclose(self) -> None:
-        """Close the stream; in order, if both ends have said goodbye by frames."""
+        """Close the stream; raise nothing but a cancellation.
+
+        Once both closing frames are through, the server has a second to close first.
+        """
         try:
-            with move_on_after(_GOODBYE, shield=True):
+            with move_on_after(_SERVER_CLOSE_TIMEOUT, shield=True):
                 if self.said_goodbye:
                     await self.flush()
                     await self._transport.send_eof()
                     while await self._transport.receive():
                         pass
-        except Exception:  # how a stream fails by now is nobody's business
+        except Exception:  # the connection has ended: a failure changes nothing
             pass
         finally:
             with CancelScope(shield=True):
@@ -175,4 +186,4 @@ class ClientChannel(FrameChannel):
 
 
 def _nothing() -> None:
-    """Let the session alone hear of the end."""
+    """Do nothing at the end of the frames: the session hears of it by an event."""

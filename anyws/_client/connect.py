@@ -23,7 +23,7 @@ from .handshake import ClientHandshake, checked_subprotocols
 from .proxy import proxy_for
 from .reconnect import Connections
 from .retry import Retry
-from .url import parse_url, redirected, same_origin, shown
+from .url import parse_url, redirect_target, same_origin, shown
 from .websocket import ClientWebSocket
 
 HeadersSource: TypeAlias = (
@@ -32,10 +32,10 @@ HeadersSource: TypeAlias = (
 
 MAX_REDIRECTS: Final = 10
 
-# Seconds for the body of a rejection, behind its head: it may have no end.
+# Seconds for the body of a rejection, from its head on: the body may never end.
 BODY_TIMEOUT: Final = 2.0
 
-# What arguments may be, and how that is said.
+# The type of each argument, and its name in error messages.
 _TYPES: Final[dict[str, tuple[UnionType | type, str]]] = {
     "ssl_context": (ssl.SSLContext | None, "an ssl.SSLContext or None"),
     "proxy": (str | bool | None, "a URL, True, False or None"),
@@ -45,12 +45,18 @@ _TYPES: Final[dict[str, tuple[UnionType | type, str]]] = {
     "retry": (Retry | None, "anyws.Retry or None"),
 }
 
-# Those that speak for the user, or name the server: for the origin they were meant for.
-_PRIVATE: Final = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
+# The headers with credentials, or the server's name: they are for one origin only.
+_HEADERS_FOR_ONE_ORIGIN: Final = frozenset(
+    {"authorization", "cookie", "host", "proxy-authorization"}
+)
 
 
 class Connector(AsyncContextManagerMixin):
-    """What `connect` returns: a block with one connection, or a loop over many."""
+    """The object that `connect` returns: a block with a connection, or a loop of them.
+
+    `async with` opens one connection and closes it. `async for` opens a connection, and
+    another one whenever the last one is over. `connect` describes both.
+    """
 
     def __init__(
         self,
@@ -90,7 +96,7 @@ class Connector(AsyncContextManagerMixin):
             raise ValueError(
                 "a stream is for one connection, and has its place already"
             )
-        proxy_for(self._url, proxy)  # raises if it is not known
+        proxy_for(self._url, proxy)  # raises ValueError if the URL is not a proxy's
         self._headers = headers
         self._origin = origin
         self._ssl_context = ssl_context
@@ -107,11 +113,9 @@ class Connector(AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[ClientWebSocket]:
-        """Open a connection, and close it by what leaves the block.
-
-        AnyIO's mixin takes note of an entry only once the connection is open: by then
-        another task may have begun to enter.
-        """
+        """Open a connection; close it with the code for what leaves the block."""
+        # AnyIO's mixin refuses a second entry too, but only once the connection is
+        # open, which is too late if two tasks enter at the same time.
         if self._entered:
             raise RuntimeError(
                 "this connect() has been entered: call it once for each connection"
@@ -131,7 +135,11 @@ class Connector(AsyncContextManagerMixin):
     # A loop
 
     def __aiter__(self) -> AsyncIterator[ClientWebSocket]:
-        """Open a connection, and another whenever the last one is over."""
+        """Return an iterator, which opens a connection at each turn of the loop.
+
+        Raises:
+            RuntimeError: The connection is to use a given stream, so there is only one.
+        """
         if self._stream is not None:
             raise RuntimeError("a stream is for one connection: use 'async with'")
         return Connections(self.open, self._retry or Retry(), reconnects=True)
@@ -139,12 +147,24 @@ class Connector(AsyncContextManagerMixin):
     # Opening
 
     async def open(self, *, reconnects: bool = False) -> ClientWebSocket:
-        """Open one connection, following redirects."""
+        """Open one connection, following redirects.
+
+        Args:
+            reconnects: Whether the connection is one of a loop.
+
+        Raises:
+            HandshakeRejected: The server answered with another status.
+            ProtocolError: The server's answer is not one to an opening handshake.
+            HandshakeError: The server was not reached, TLS failed, or time ran out.
+
+        Cancellation:
+            Safe: everything that was open by then is closed.
+        """
         try:
             return await self._open(reconnects)
         except BaseException:
             if self._stream is not None:
-                await _closed(StreamTransport(self._stream))
+                await _close(StreamTransport(self._stream))
             raise
 
     async def _open(self, reconnects: bool) -> ClientWebSocket:
@@ -163,34 +183,37 @@ class Connector(AsyncContextManagerMixin):
                 subprotocols=self._subprotocols,
                 compression=self._compression is not None,
             )
-            if deadline is None:  # what the headers take to make does not count
+            if deadline is None:  # the time that `headers()` takes does not count
                 limit = self._open_timeout
                 deadline = inf if limit is None else current_time() + limit
             try:
-                return await self._try(url, opening, deadline, reconnects)
+                return await self._attempt(url, opening, deadline, reconnects)
             except HandshakeRejected as exc:
-                target = redirected(url, exc)
+                target = redirect_target(url, exc)
                 if target is None or self._stream is not None:
                     raise
                 if not same_origin(url, target):
                     if self._unix_path is not None:
-                        raise
+                        raise  # the socket is that of the first origin
                     headers = [
-                        pair for pair in headers if pair[0].lower() not in _PRIVATE
+                        (name, value)
+                        for name, value in headers
+                        if name.lower() not in _HEADERS_FOR_ONE_ORIGIN
                     ]
                 url = target
         raise HandshakeError(f"{shown(self._url)}: over {MAX_REDIRECTS} redirects")
 
-    async def _try(
+    async def _attempt(
         self,
         url: WebSocketURI,
         opening: ClientHandshake,
         deadline: float,
         reconnects: bool,
     ) -> ClientWebSocket:
+        """Dial, and perform the opening handshake, at one URL."""
         try:
             proxy = proxy_for(url, self._proxy)
-        except ValueError as exc:  # a redirect leads to where it is asked for
+        except ValueError as exc:  # the environment has another proxy for a redirect
             raise HandshakeError(f"{shown(url)}: {exc}") from exc
         dialling = Dialling(
             url,
@@ -203,28 +226,32 @@ class Connector(AsyncContextManagerMixin):
             with fail_after(deadline - current_time()):
                 stream = self._stream or await dialling.dial()
                 transport = transport_of(stream)
-                await self._shake_hands(transport, opening)
+                await self._perform_handshake(transport, opening)
             return ClientWebSocket._over(
                 transport, opening, self._options, reconnects=reconnects
             )
         except BaseException as exc:
             if transport is not None:
-                await _closed(transport)
+                await _close(transport)
             if isinstance(exc, HandshakeError) or not isinstance(exc, OSError):
                 raise
             step = dialling.step if transport is None else "the opening handshake"
-            # TimeoutError: what the system calls so became a HandshakeError below.
+            # The TimeoutError of `fail_after`: the system's own (ETIMEDOUT) has become
+            # a HandshakeError in Dialling.
             raise opening.rejection() or HandshakeError(
                 f"{shown(url)}: {step} timed out after {self._open_timeout} s"
             ) from exc
 
-    async def _shake_hands(
+    async def _perform_handshake(
         self, transport: StreamTransport, opening: ClientHandshake
     ) -> None:
+        """Send the request, and read the answer."""
         try:
             await transport.send_all(opening.request)
         except OSError:
-            pass  # what it has answered, or what broke it, is to be read
+            # A server may answer and close before it has read the request: the answer,
+            # or the reason of the failure, is found by reading.
+            pass
         with fail_after(None) as body:
             while not opening.receive_data(await transport.receive(), transport.error):
                 if opening.status and body.deadline == inf:
@@ -232,14 +259,15 @@ class Connector(AsyncContextManagerMixin):
 
 
 def _check_types(**arguments: object) -> None:
+    """Raise TypeError for an argument whose type is not the one in `_TYPES`."""
     for name, value in arguments.items():
         kind, spoken = _TYPES[name]
         if not isinstance(value, kind):
             raise TypeError(f"{name} must be {spoken}, not {type(value).__name__}")
 
 
-async def _closed(transport: StreamTransport) -> None:
-    """Close what came to nothing."""
+async def _close(transport: StreamTransport) -> None:
+    """Close a transport that no connection was made of, also in a cancelled task."""
     with CancelScope(shield=True):
         await transport.aclose()
 
@@ -261,16 +289,19 @@ def connect(
 ) -> Connector:
     """Connect to a WebSocket server.
 
-    As a block it is one connection, closed by what leaves the block. What is returned
-    may be entered again after that, but not by two tasks at once.
+    `async with` opens one connection. When the block is left, the connection is closed:
+    with 1000 after a return, 1011 after an exception, 1012 after a cancellation, 1001
+    after Ctrl-C. After that the same object may be entered again, but not by two tasks
+    at once.
 
         async with anyws.connect("wss://example.org/feed") as ws:
             async for message in ws: ...
 
-    As a loop it connects again whenever a connection is over, however that came about;
-    `break` leaves it. The block inside is the connection's: nothing runs outside, and
-    its `ConnectionClosed` ends there. A connection that is left without having been
-    entered is closed only when it is collected.
+    `async for` connects again whenever a connection is over, for whatever reason;
+    `break` ends the loop. Each connection has an `async with` block of its own, outside
+    which nothing runs; the block swallows the connection's own `ConnectionClosed`. A
+    connection that the loop's body does not enter is closed at the loop's next turn, or
+    after a `break` only when it is garbage-collected.
 
         async for ws in anyws.connect("wss://example.org/feed", retry=anyws.Retry()):
             async with ws:
@@ -281,36 +312,40 @@ def connect(
             unless `headers` has an `Authorization` of its own.
         subprotocols: Offered to the server, in the order of preference.
         headers: More headers for the request: a mapping, pairs, or a function, async or
-            not, that is called before each try and returns either. What it raises is
-            not tried again, and ends the loop.
+            not, that is called before each try and returns either. An exception that
+            the function raises is raised by the block or the loop, without a retry.
         origin: The `Origin` header. Browsers send it, programs need not.
-        ssl_context: For `wss://`; by default the system's certificates are trusted, as
-            they always are for an `https` proxy.
+        ssl_context: For `wss://`. By default the system's certificates are trusted;
+            for an `https` proxy they always are.
         proxy: A proxy's URL (`http`, `https`, `socks5`, `socks5h`, `socks4`, `socks4a`;
-            SOCKS needs the extra `socks`). `True` (default): that of the environment,
-            which is not asked for a loopback address. `None` or `False`: none.
+            SOCKS needs the extra `socks`). `True` (default): the proxy that the
+            environment names, but never for a loopback address. `None` or `False`: no
+            proxy.
         compression: `"deflate"` (default) offers permessage-deflate, `None` does not.
         unix_path: The path of a unix socket to connect to instead of the URL's host.
         stream: A connected byte stream to use instead. TLS is not added to it, and it
             is closed at the end, also when the handshake fails.
         options: Buffers, limits and time-outs of the connection.
-        open_timeout: Seconds for one try, from the name's look-up to the answer, with
-            all redirects (default 10.0); `None`: no limit. The body of a rejection has
-            2 seconds of its own, and what has come of it by then is told.
-        retry: How to go on after a try that came to nothing. Without it, a block tries
-            once, and a loop goes by `Retry()`.
+        open_timeout: Seconds for one try, from the look-up of the name to the answer,
+            all redirects included (default 10.0); `None`: no limit. The body of a
+            rejection has 2 seconds of its own; `HandshakeRejected` holds the part that
+            has arrived by then.
+        retry: When to try again after a try has failed. Without it, a block tries once,
+            and a loop uses `Retry()`.
 
     Redirects are followed, at most 10, and never from `wss` to `ws`; `Authorization`
     and `Cookie` headers do not go to another origin.
 
     Raises:
         ValueError, TypeError: An argument has no meaning; says which and why.
-        HandshakeRejected: On entry: the server answered with another status.
-        ProtocolError: On entry: it answered with something else altogether.
-        HandshakeError: On entry: it was not reached, or TLS failed, or in time.
+        HandshakeRejected: On entry: the server answered with another status than 101.
+        ProtocolError: On entry: the server's answer is not one to an opening handshake.
+        HandshakeError: On entry: the server was not reached, TLS failed, or
+            `open_timeout` has passed.
 
     Cancellation:
-        Safe: what was open by then is closed. Inside the block, see `ClientWebSocket`.
+        Safe: everything that was open by then is closed. Inside the block, see
+        `ClientWebSocket`.
     Source: RFC 6455 section 4.1; RFC 7692; RFC 8305 (two address families at once).
     """
     return Connector(

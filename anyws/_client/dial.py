@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from math import inf
 from typing import cast
 
@@ -29,19 +30,21 @@ from websockets.uri import WebSocketURI
 from .._frames.transport import SocketTransport, StreamTransport, reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .handshake import USER_AGENT, starlette_headers
+from .response import read_response
+from .url import without_zone
 
 
 class Dialling:
     """The way to the server of a URL, one step after the other.
 
     Args:
-        url: Where to.
+        url: The server's URL.
         ssl_context: For `wss`; by default the system's certificates are trusted.
-        proxy: On the way, if there is one.
-        unix_path: Of a socket to connect to instead.
+        proxy: The proxy on the way, if there is one.
+        unix_path: The path of a unix socket to connect to instead.
 
     Attributes:
-        step: What is being done, for the message that it has failed, or takes too long.
+        step: The step under way, for the message that it failed or took too long.
     """
 
     def __init__(
@@ -62,10 +65,12 @@ class Dialling:
         """Open a byte stream to the server; under TLS, if the URL says so.
 
         Raises:
-            HandshakeError: That could not be done; says what failed, and where.
+            HandshakeError: A step has failed; says which step, where, and why.
+            ProtocolError: A proxy has not answered with HTTP.
+            ModuleNotFoundError: A SOCKS proxy needs the extra `socks`.
 
         Cancellation:
-            Safe: what was open by then is closed.
+            Safe: everything that was open by then is closed.
         """
         url, proxy = self._url, self._proxy
         stream: ByteStream
@@ -80,7 +85,8 @@ class Dialling:
         else:
             stream = await self._through_http(proxy)
         if url.secure:
-            stream = await self._encrypted(stream, url.host, self._ssl_context)
+            host = without_zone(url.host)
+            stream = await self._encrypted(stream, host, self._ssl_context)
         return stream
 
     async def _encrypted(
@@ -92,19 +98,19 @@ class Dialling:
                     stream,
                     hostname=host,
                     ssl_context=context or ssl.create_default_context(),
-                    # A closing frame says what TLS's own closing would; without it,
-                    # 1006.
+                    # Many servers close TCP without TLS's close_notify. A stream
+                    # that was cut short is known by its missing closing frame: 1006.
                     standard_compatible=False,
                 )
 
     async def _through_http(self, proxy: Proxy) -> ByteStream:
         """Ask an HTTP proxy for a tunnel (RFC 9110 section 9.3.6)."""
-        url = self._url
+        url = replace(self._url, host=without_zone(self._url.host))
         stream: ByteStream
         with self._explained(f"connecting to the proxy {_address(proxy)}"):
             stream = await connect_tcp(proxy.host, proxy.port)
         if proxy.scheme == "https":
-            stream = await self._encrypted(stream, proxy.host, None)
+            stream = await self._encrypted(stream, without_zone(proxy.host), None)
         with self._tunnelling(proxy):
             async with _closed_on_failure(stream):
                 await stream.send(prepare_connect_request(proxy, url, USER_AGENT))
@@ -121,7 +127,8 @@ class Dialling:
             from python_socks.async_.anyio import Proxy as Socks
         except ModuleNotFoundError as exc:
             raise ModuleNotFoundError(
-                "a SOCKS proxy needs python-socks: install the extra 'socks'",
+                "a SOCKS proxy needs python-socks: "
+                "pip install 'anyws-websockets[socks]'",
                 name="python_socks",
             ) from exc
         four = proxy.scheme.startswith("socks4")
@@ -135,10 +142,11 @@ class Dialling:
         )
         with self._tunnelling(proxy):
             try:
-                return await socks.connect(self._url.host, self._url.port, timeout=inf)
+                host, port = without_zone(self._url.host), self._url.port
+                return await socks.connect(host, port, timeout=inf)
             except (BrokenResourceError, ClosedResourceError, OSError):
                 raise
-            except Exception as exc:  # of its own, and not all of them are public
+            except Exception as exc:  # python-socks does not export all its errors
                 raise HandshakeError(f"{self.step} failed: {exc}") from exc
 
     def _tunnelling(self, proxy: Proxy) -> AbstractContextManager[None]:
@@ -147,7 +155,7 @@ class Dialling:
 
     @contextmanager
     def _explained(self, step: str) -> Iterator[None]:
-        """Say what failed, and why, in place of what AnyIO and others raise."""
+        """Raise a HandshakeError that names the step in place of a foreign error."""
         self.step = step
         try:
             yield
@@ -160,18 +168,18 @@ class Dialling:
         except HandshakeError:
             raise
         except (BrokenResourceError, ClosedResourceError, OSError, ValueError) as exc:
-            # ValueError: of the ssl module, for what is no name of a host.
+            # The ssl module raises ValueError for a host name that it cannot check.
             raise HandshakeError(f"{step} failed: {reason_of(exc)}") from exc
 
 
 def transport_of(stream: ByteStream) -> StreamTransport:
-    """Return the shortest way to write to a stream, and to read from it."""
+    """Return the transport that costs the least over a stream."""
     if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
         plain = stream.extra(SocketAttribute.raw_socket)
         if isinstance(plain, socket.socket):
             return SocketTransport(stream, plain)
-    # AnyIO has no public name for what asyncio reads a socket by. Without it, all that
-    # follows is the longer way.
+    # AnyIO has no public name for asyncio's own transport. Should a release hide it
+    # elsewhere, the connection works all the same, but each message costs more.
     if isinstance(stream, SocketStream) and hasattr(stream, "_transport"):
         from .._frames.event_loop import LoopTransport
 
@@ -180,11 +188,9 @@ def transport_of(stream: ByteStream) -> StreamTransport:
 
 
 async def _response_of(stream: ByteStream) -> Response:
-    """Read the head of a proxy's response; behind it, it is the server's turn."""
+    """Read the head of a proxy's response; the bytes behind it are the server's."""
     reader = StreamReader()
-    parser = Response.parse(
-        reader.read_line, reader.read_exact, reader.read_to_eof, proxy=True
-    )
+    parser = read_response(reader)
     while True:
         try:
             next(parser)
@@ -202,6 +208,7 @@ def _address(of: WebSocketURI | Proxy) -> str:
 
 @asynccontextmanager
 async def _closed_on_failure(stream: ByteStream) -> AsyncIterator[None]:
+    """Close a stream at once, without TLS's own closing, if the block fails."""
     try:
         yield
     except BaseException:

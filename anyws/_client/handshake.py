@@ -1,13 +1,14 @@
-"""The client's side of the opening handshake: the request, and what answers it.
+"""The client's side of the opening handshake: the request and the response.
 
-There is no I/O. The work is that of the Sans-I/O core of `websockets`; what is added is
-that nothing of its own comes out, and that a rejection is told with as much of its body
-as has come, whatever became of the rest.
+There is no I/O. The Sans-I/O core of `websockets` does the work. Two things are added:
+no exception of the core leaves this module, and a rejection holds as much of its body
+as has arrived, even if the rest is late, cut short or too large.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from math import inf
 from platform import python_version
@@ -31,21 +32,30 @@ from .._frames.codec import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS
 from .._frames.transport import reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .._values.headers import is_token
-from .url import leads_on
+from .response import read_line, read_response
+from .url import is_redirect, without_zone
 
 USER_AGENT: Final = f"anyws/{version('anyws-websockets')} Python/{python_version()}"
 
-# Of what a server may say before it answers (RFC 9110 section 15.2), and of the body of
-# a rejection, in bytes.
-MAX_INFORMATIONAL: Final = 16
+# The most that is kept of the body of a rejection.
 MAX_BODY_BYTES: Final = 1024 * 1024
+
+
+_EIGHT_BITS: Final = ("client_max_window_bits", "8")
+_NINE_BITS: Final = ("client_max_window_bits", "9")
 
 
 class _ClientDeflate(ClientPerMessageDeflateFactory):
     """Compression as browsers offer it, which every server understands.
 
-    To ask for a smaller window of the server's would turn away the servers that do not
-    know the parameter, and answer without it. Ours may be smaller than what is granted.
+    The offer does not name `server_max_window_bits`: the core refuses a server that
+    answers without it, as a server may that does not know the parameter. The client's
+    own window may be smaller than the one that the server grants.
+
+    A server may grant a window of 8 bits (RFC 7692 section 7.1.2.2), which zlib cannot
+    make without a header of its own. A window of 9 bits does: zlib keeps 262 bytes of
+    it for its look-ahead (`MIN_LOOKAHEAD`), so it refers at most 250 bytes back, and 8
+    bits are 256 bytes.
     """
 
     def process_response_params(
@@ -53,8 +63,13 @@ class _ClientDeflate(ClientPerMessageDeflateFactory):
         params: Sequence[ExtensionParameter],
         accepted_extensions: Sequence[Extension],
     ) -> PerMessageDeflate:
-        """Agree to what the server answers."""
-        agreed = super().process_response_params(params, accepted_extensions)
+        """Return the extension that the server's answer asks for.
+
+        Raises:
+            NegotiationError: The answer is not one to the offer.
+        """
+        taken = [_NINE_BITS if param == _EIGHT_BITS else param for param in params]
+        agreed = super().process_response_params(taken, accepted_extensions)
         return PerMessageDeflate(
             agreed.remote_no_context_takeover,
             agreed.local_no_context_takeover,
@@ -71,17 +86,19 @@ class ClientHandshake:
     """One opening handshake, from a client's end.
 
     Args:
-        url: Where to.
-        headers: Checked ones, besides those of the handshake itself.
+        url: The server's URL.
+        headers: Headers besides those of the handshake itself; checked before.
         origin: The `Origin` header, if any.
         subprotocols: Offered to the server, in the order of preference.
         compression: Whether permessage-deflate is offered.
 
     Attributes:
         request: The bytes to send.
-        status, headers: Of the response, once there is one.
-        extensions, subprotocol: Agreed on, once the handshake is complete.
-        rest: What came behind the response.
+        status: The response's status, once its head has arrived; 0 before.
+        headers: The response's headers, once its head has arrived.
+        extensions: The extensions agreed on, once the handshake is complete.
+        subprotocol: The subprotocol that the server chose, if any.
+        rest: The bytes that were read behind the response: frames.
 
     Source: RFC 6455 section 4.1; RFC 7692 section 5.
     """
@@ -96,7 +113,7 @@ class ClientHandshake:
         compression: bool = True,
     ) -> None:
         self._protocol = ClientProtocol(
-            url,
+            replace(url, host=without_zone(url.host)),
             origin=None if origin is None else Origin(origin),
             extensions=[_CLIENT_DEFLATE] if compression else None,
             subprotocols=[Subprotocol(name) for name in subprotocols] or None,
@@ -118,16 +135,16 @@ class ClientHandshake:
         self._parser = self._parse()
 
     def receive_data(self, data: bytes, error: Exception | None = None) -> bool:
-        """Take in what was read; empty is the end. Return whether it is complete.
+        """Take in the bytes that were read; return whether the handshake is complete.
 
         Args:
-            data: What was read.
-            error: What broke the stream, at the end of one that is broken.
+            data: The bytes; empty at the end of the stream.
+            error: The error that has ended the stream, if it was not closed in order.
 
         Raises:
             HandshakeRejected: The server has answered with another status than 101.
-            ProtocolError: It has answered with something else altogether.
-            HandshakeError: It has hung up.
+            ProtocolError: The server's answer is not one to an opening handshake.
+            HandshakeError: The server has hung up.
         """
         if data:
             self._reader.feed_data(data)
@@ -145,37 +162,24 @@ class ClientHandshake:
         return True
 
     def _parse(self) -> Generator[None, None, Response]:
-        """Read responses until one is more than a piece of information."""
-        reader = self._reader
-        for _ in range(MAX_INFORMATIONAL + 1):
-            # As from a proxy: of any version of HTTP, and without the body.
-            response = yield from Response.parse(
-                self._read_line, reader.read_exact, reader.read_to_eof, proxy=True
-            )
-            if response.status_code == 101:
-                return response
-            if response.status_code >= 200:
-                self.status = response.status_code
-                self.headers = starlette_headers(response.headers)
-                if leads_on(self.status, self.headers):
-                    next(self._read_body(), None)  # what has come of it will do
-                else:
-                    yield from self._read_body()
-                return response
-        raise ValueError(f"over {MAX_INFORMATIONAL} informational responses")
-
-    def _read_line(
-        self, limit: int, too_long: type[Exception]
-    ) -> Generator[None, None, bytes | bytearray]:
-        line = yield from self._reader.read_line(limit, too_long)
-        if line.startswith(b"HTTP/1.0 101"):
-            raise ValueError("HTTP/1.0 has no upgrade")
-        if not line.endswith(b"\r\n"):
-            raise ValueError(f"a line without CRLF: {bytes(line[:80])!r}")
-        return line
+        """Read the response: the body of a rejection too, if there is one."""
+        response = yield from read_response(self._reader)
+        if response.status_code != 101:
+            self.status = response.status_code
+            self.headers = starlette_headers(response.headers)
+            if is_redirect(self.status, self.headers):
+                next(self._read_body(), None)  # do not wait for the rest of it
+            else:
+                yield from self._read_body()
+        return response
 
     def _read_body(self) -> Generator[None, None, None]:
-        """Read the body of a rejection, as far as it comes (RFC 9112 section 6)."""
+        """Read the body of a rejection, as its headers delimit it (RFC 9112 section 6).
+
+        Raises:
+            EOFError: The body was cut short, or is too large.
+            ValueError: A chunk has no valid size.
+        """
         coding, length = (
             self.headers.get(name, "").strip().lower()
             for name in ("transfer-encoding", "content-length")
@@ -184,7 +188,7 @@ class ClientHandshake:
             return
         if coding == "chunked":
             while True:
-                line = yield from self._read_line(4096, ValueError)
+                line = yield from read_line(self._reader, 4096)
                 size = int(line.partition(b";")[0], 16)
                 if size <= 0:
                     return
@@ -196,7 +200,7 @@ class ClientHandshake:
             yield from self._read_part(inf)
 
     def _read_part(self, size: float) -> Generator[None, None, None]:
-        """Read bytes of the body, or all of them; give up at the limit."""
+        """Read so many bytes of the body; `inf`: up to the end of the stream."""
         buffer = self._reader.buffer
         while size:
             room = MAX_BODY_BYTES - len(self._body)
@@ -206,13 +210,14 @@ class ClientHandshake:
             if size and buffer:
                 raise EOFError(f"the body is over {MAX_BODY_BYTES} bytes")
             if size == inf and self._reader.eof:
-                return  # that is its end (RFC 9112 section 6.3)
+                return  # the end of the stream ends the body (RFC 9112 section 6.3)
             if size and self._reader.eof:
                 raise EOFError("the body was cut short")
             if size:
                 yield
 
     def _conclude(self, response: Response, error: Exception | None) -> None:
+        """Raise the rejection, if there is one; else check the answer and keep it."""
         rejection = self.rejection()
         if rejection is not None:
             raise rejection from error
@@ -227,6 +232,7 @@ class ClientHandshake:
         self.rest = bytes(self._reader.buffer)
 
     def _failure(self, exc: Exception, error: Exception | None) -> HandshakeError:
+        """Return the error to raise in place of one that the parser has raised."""
         if self._reader.eof:
             why = "" if error is None else f": {reason_of(error)}"
             return HandshakeError(
@@ -235,9 +241,10 @@ class ClientHandshake:
         return ProtocolError(f"the server did not answer with HTTP/1.1: {exc}")
 
     def rejection(self) -> HandshakeRejected | None:
-        """Return the rejection, with as much of its body as has come, if its head has.
+        """Return the rejection, once its head has arrived; `None` before.
 
-        Whatever becomes of the rest: it may be late, cut short, too large.
+        It holds as much of the body as has arrived. The rest may be late, cut short or
+        too large.
         """
         if self.status < 200:
             return None
@@ -245,7 +252,7 @@ class ClientHandshake:
 
 
 def starlette_headers(headers: CoreHeaders) -> Headers:
-    """Return headers as the rest of the package has them."""
+    """Return the core's headers as Starlette's, which the public API has."""
     return Headers(
         raw=[
             (name.lower().encode(), value.encode("latin-1", "replace"))
@@ -255,11 +262,11 @@ def starlette_headers(headers: CoreHeaders) -> Headers:
 
 
 def checked_subprotocols(subprotocols: Sequence[str]) -> list[str]:
-    """Return subprotocols as a list; refuse what is no token.
+    """Return subprotocols as a list, if they may be offered.
 
     Raises:
-        TypeError: It is no sequence of `str`.
-        ValueError: One is no token, or named twice.
+        TypeError: They are not a sequence of `str`.
+        ValueError: One is not a token, or stands there twice.
     """
     if isinstance(subprotocols, str):
         raise TypeError(f"subprotocols is a sequence of str, not {subprotocols!r}")

@@ -1,8 +1,9 @@
-"""Which proxy is on the way to a server, if there is one."""
+"""The proxy on the way to a server, if there is one: given, or of the environment."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -10,21 +11,30 @@ from websockets.exceptions import InvalidProxy
 from websockets.proxy import Proxy, get_proxy, parse_proxy
 from websockets.uri import WebSocketURI
 
-from .url import NOT_PARSED, fault_in, is_loopback, with_password
+from .url import (
+    NOT_PARSED,
+    fault_in,
+    is_loopback,
+    with_password,
+    with_zone,
+    without_zone,
+)
 
 
 def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
     """Return the proxy on the way to a URL, if there is one.
 
     Args:
-        url: Where to.
-        proxy: A proxy's URL; or `True` for that of the environment (`wss_proxy`,
-            `https_proxy`, `all_proxy`, `no_proxy` and so on), which is not asked for a
-            loopback address.
+        url: The server's URL.
+        proxy: The proxy's URL; or `True` for the proxy that the environment names
+            (`wss_proxy`, `https_proxy`, `all_proxy`, `no_proxy` and so on), which is
+            never used for a loopback address.
 
     Raises:
-        ValueError: It is no URL of a proxy, or of a kind that is not known.
+        ValueError: The URL is not that of a proxy, or is of a scheme that is not known.
+            The message does not show it, as it may hold a password.
     """
+    url = replace(url, host=without_zone(url.host))
     where = ""
     if proxy is True:
         proxy = None if is_loopback(url.host) else _proxy_of_the_environment(url)
@@ -37,17 +47,19 @@ def proxy_for(url: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
         basic = parsed.scheme.startswith("http")
         reason = fault_in(parts.port, parsed.username if basic else None)
     except InvalidProxy as exc:
+        # curl takes host:port, so the environment often has it.
         reason = exc.msg if "://" in proxy else "it does not begin as http:// does"
     except ValueError:
         reason = NOT_PARSED
     else:
         if not reason:
-            return parsed
-    # Not chained: the cause has the URL, and so the password.
+            return replace(parsed, host=with_zone(parsed.host))
+    # Not chained: the message of the cause holds the URL, and with it the password.
     raise ValueError(f"the proxy's URL{where} is invalid: {reason}")
 
 
 def _proxy_of_the_environment(url: WebSocketURI) -> str | None:
+    """Return the URL of the environment's proxy; the core does not know `all_proxy`."""
     found = get_proxy(url)
     if found is None and not proxy_bypass(f"{url.host}:{url.port}"):
         found = getproxies().get("all")
@@ -55,7 +67,7 @@ def _proxy_of_the_environment(url: WebSocketURI) -> str | None:
 
 
 def _variable_of(proxy: str | None) -> str:
-    """Say which variable of the environment a proxy is from, if it is from one."""
+    """Return words that name the environment variable with this proxy, or no words."""
     for name, value in os.environ.items():
         if value == proxy and name.lower().endswith("_proxy"):
             return f" in the environment's {name}"

@@ -1,4 +1,4 @@
-"""One connection after another."""
+"""A loop of connections: another one is opened when the last one is over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ _LOGGER: Final = logging.getLogger("anyws.client")
 
 
 class Connections:
-    """One connection after another: what is left when a block is over is a number."""
+    """An iterator over connections, or the tries of one.
+
+    Args:
+        open_one: Opens a connection.
+        retry: The rule of the delays.
+        reconnects: Whether the connections are those of a loop, whose blocks swallow
+            the `ConnectionClosed` of their own connection.
+    """
 
     def __init__(
         self,
@@ -36,11 +43,13 @@ class Connections:
         return self
 
     async def __anext__(self) -> ClientWebSocket:
-        """Wait for the last connection's successor.
+        """Wait as `Retry` says, and open the next connection.
 
         Raises:
-            HandshakeError: There will be none.
-            ConnectionClosed: It is time to give up, and that is how the last one ended.
+            HandshakeError: The try has failed, and another one cannot succeed, or would
+                come after `Retry.give_up_after`.
+            ConnectionClosed: The last connection has ended, and the next try would come
+                after `Retry.give_up_after`.
         """
         last, self._last = self._last, None
         if last is not None:
@@ -49,7 +58,11 @@ class Connections:
         return await self.open()
 
     async def _pause(self, last: ClientWebSocket) -> None:
-        """Wait after a connection that is over."""
+        """Wait after a connection that is over.
+
+        Raises:
+            ConnectionClosed: The next try would come after `Retry.give_up_after`.
+        """
         info, now = last.close_info, current_time()
         delay = self._history.lost(info, last.lasted, now)
         if self._history.exhausted(delay, now):
@@ -58,7 +71,12 @@ class Connections:
         await sleep(delay)
 
     async def open(self) -> ClientWebSocket:
-        """Open the next connection, however many tries it takes."""
+        """Open a connection, in as many tries as it takes.
+
+        Raises:
+            HandshakeError: The try has failed, and another one cannot succeed, or would
+                come after `Retry.give_up_after`.
+        """
         while True:
             try:
                 self._last = await self._open_one(reconnects=self._reconnects)
@@ -71,6 +89,7 @@ class Connections:
 
     @property
     def _history(self) -> Backoff:
+        """The tries so far; its clock runs from the first of them."""
         if self._backoff is None:
             self._backoff = Backoff(self._retry, current_time())
         return self._backoff

@@ -12,33 +12,35 @@ from typing import Final
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 
-# What may be answered otherwise a moment later (RFC 9110 section 15, RFC 8470, 6585);
-# 520-529 are those of a proxy that does not get on with the server, as Cloudflare's.
-_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 530)})
+# The statuses that another try may not meet (RFC 9110 section 15; 425: RFC 8470; 429:
+# RFC 6585). Cloudflare answers with 520-529 where the server behind it is not well.
+_TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 530)})
 
-# Seconds that a server may ask for at most, by `Retry-After`.
-_LONGEST_WISH: Final = 3600.0
+# The most seconds that a `Retry-After` is heeded for.
+_MAX_RETRY_AFTER: Final = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retry:
     """How a client connects again: exponential backoff with full jitter.
 
-    Before the n-th try in a row that has come to nothing it waits a random time between
-    0 and `min(max_delay, initial_delay * factor ** n)`, so that the clients of a server
-    that was away do not all come back at once. What cannot get better is not tried
-    again: a certificate that is not trusted, an answer that is none of a WebSocket's, a
-    status, of the server or a proxy, but for 408, 425, 429, 500, 502-504 and 520-529.
-    Nor is it after what a function given as `headers` raises.
+    After n tries in a row that have failed, the client waits a random time between 0
+    and `min(max_delay, initial_delay * factor ** n)`. So the clients of a server that
+    was away do not all come back at once.
+
+    There is no other try where it could not succeed: after a certificate that is not
+    trusted; after an answer that is not one to an opening handshake; after a status, of
+    the server or a proxy, other than 408, 425, 429, 500, 502-504 and 520-529; and after
+    an exception that a function given as `headers` raises.
 
     Attributes:
-        initial_delay: Seconds, the most that is waited before the first try after a
-            connection that was healthy (default 0.5).
-        max_delay: Seconds that are waited at most (default 60). `Retry-After`, of the
-            server or a proxy, may ask for more, up to an hour.
-        factor: What the delay grows by (default 2).
+        initial_delay: Seconds, the longest delay after a healthy connection (default
+            0.5).
+        max_delay: Seconds, the longest delay of all (default 60). A `Retry-After`
+            header, of the server or a proxy, may ask for more, up to an hour.
+        factor: The factor by which the delay grows (default 2).
         healthy_after: Seconds that a connection has to last to be healthy (default 10).
-            Then the delays begin anew, unless the server closes it with 1013.
+            After it the delays begin anew, unless the server closes it with 1013.
         give_up_after: Seconds without a healthy connection after which the last error
             is raised (default `None`: never).
     """
@@ -66,11 +68,11 @@ class Retry:
 
 
 class Backoff:
-    """What has come of the tries so far, by a `Retry`.
+    """The history of a client's tries, and the delays that follow from it.
 
     Args:
-        retry: The rule.
-        now: Seconds, by the clock that the other methods are told of.
+        retry: The rule of the delays.
+        now: The time in seconds, by the same clock as in all the methods.
     """
 
     def __init__(self, retry: Retry, now: float) -> None:
@@ -82,37 +84,42 @@ class Backoff:
         """Return the seconds to wait after a connection that has ended.
 
         Args:
-            info: How it ended.
-            lasted: How long, in seconds.
-            now: The time.
+            info: How the connection ended.
+            lasted: How long it lasted, in seconds.
+            now: The time in seconds.
         """
-        turned_away = (
+        try_later = (
             info is not None
             and info.code == CloseCode.TRY_AGAIN_LATER
             and info.initiator != "local"
         )
         if lasted >= self._retry.healthy_after:
             self._healthy_at = now
-            if not turned_away:
+            if not try_later:
                 self._failures = 0
                 return self._delay()
         return self._failed()
 
     def failed(self, error: HandshakeError, now: float) -> float:
-        """Return the seconds to wait after a try that came to nothing.
+        """Return the seconds to wait after a try that has failed.
+
+        Args:
+            error: The error of the try.
+            now: The time in seconds.
 
         Raises:
-            HandshakeError: It is the last one.
+            HandshakeError: The error itself: another try could not succeed, or would
+                come after `Retry.give_up_after`.
         """
         if not may_get_better(error):
             raise error
-        delay = max(self._failed(), _wish_of(error))
+        delay = max(self._failed(), _retry_after(error))
         if self.exhausted(delay, now):
             raise error
         return delay
 
     def exhausted(self, delay: float, now: float) -> bool:
-        """Whether the time to give up comes before the next try."""
+        """Whether the next try, after so many seconds, would come too late."""
         limit = self._retry.give_up_after
         return limit is not None and now + delay > self._healthy_at + limit
 
@@ -130,26 +137,27 @@ class Backoff:
 
 
 def may_get_better(error: HandshakeError) -> bool:
-    """Whether another try may have another end."""
+    """Whether another try may succeed."""
     rejection = _rejection_of(error)
     if rejection is not None:
-        return rejection.status in _PASSING
+        return rejection.status in _TRANSIENT
     if isinstance(error, ProtocolError):
         return False
-    # ValueError: what a host or a proxy is called; a certificate's error is one too.
+    # A ValueError is about the name of a host or a proxy, or about a certificate (ssl's
+    # SSLCertVerificationError is one): it would be the same next time.
     return not isinstance(error.__cause__, ValueError)
 
 
 def _rejection_of(error: HandshakeError) -> HandshakeRejected | None:
-    """Return the answer that an error is about: the server's, or a proxy's."""
+    """Return the rejection that an error tells of: the server's, or a proxy's."""
     for rejection in (error, error.__cause__):
         if isinstance(rejection, HandshakeRejected):
             return rejection
     return None
 
 
-def _wish_of(error: HandshakeError) -> float:
-    """Return the seconds that were asked for (RFC 9110 section 10.2.3)."""
+def _retry_after(error: HandshakeError) -> float:
+    """Return the seconds of a rejection's `Retry-After` (RFC 9110 section 10.2.3)."""
     rejection = _rejection_of(error)
     if rejection is None:
         return 0.0
@@ -163,4 +171,4 @@ def _wish_of(error: HandshakeError) -> float:
             seconds = (date - datetime.now(UTC)).total_seconds()
         except (ValueError, OverflowError):
             return 0.0
-    return min(max(seconds, 0.0), _LONGEST_WISH)
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER)

@@ -1,4 +1,4 @@
-"""A client: the same connection from the other end."""
+"""A client's WebSocket connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from secrets import token_bytes
 from typing import Any, Literal, Protocol, Self
 
-from anyio import AsyncContextManagerMixin, current_time
+from anyio import AsyncContextManagerMixin, current_time, get_cancelled_exc_class
 from starlette.datastructures import Headers
 
 from .._frames.codec import Codec, Side
@@ -23,16 +23,17 @@ from .._messages.verbs import Messaging, outside
 from .._session.channel import DirectChannel
 from .._session.session import Session
 from .._values.closing import CloseInfo
-from .._values.events import Binary, Event
+from .._values.events import Binary, Event, check_event
 from .._values.options import Options
 from .._values.states import CLOSE, CONNECTED, DISCONNECT
 from .client_channel import ClientChannel
 from .handshake import ClientHandshake
+from .interruption import interrupted
 
 
 @dataclass(frozen=True, slots=True)
 class HandshakeResponse:
-    """What the server answered the opening handshake with.
+    """The server's answer to the opening handshake.
 
     Attributes:
         status: The HTTP status, which is 101.
@@ -44,10 +45,10 @@ class HandshakeResponse:
 
 
 class Connection(DirectChannel, Protocol):
-    """The channel of a client: an opening handshake is behind it."""
+    """The channel of a client, whose opening handshake is complete."""
 
     def read(self) -> None:
-        """Begin to read."""
+        """Begin to read; called once, when the block is entered."""
 
     async def aclose(self) -> None:
         """Close the transport; does not raise."""
@@ -56,17 +57,19 @@ class Connection(DirectChannel, Protocol):
 class ClientWebSocket(Messaging, AsyncContextManagerMixin):
     """One WebSocket connection of a client; made by `anyws.connect`.
 
-    It has the verbs of the server's `WebSocket`, and what it promises inside `async
-    with`: cancelled receives lose nothing, cancelled sends are all or nothing, sends
-    tell the truth, buffers are bounded, and leaving the block closes the connection by
-    what left it: 1000 for a return, 1011 for an exception, 1012 for a cancellation.
+    It has the methods of the server's `WebSocket`, and keeps the same promises inside
+    `async with`: a cancelled receive loses no message; a cancelled send is all or
+    nothing; a send raises once the connection has ended; buffers are bounded. Leaving
+    the block closes the connection: with 1000 after a return, 1011 after an exception,
+    1012 after a cancellation, 1001 after Ctrl-C.
 
-    `connect` used as a block enters it; `connect` used as a loop leaves that to you:
-    what is not entered is closed by the loop's next turn, or only once it is collected.
+    `async with connect(...)` enters it. In an `async for` loop over `connect(...)` the
+    body has to enter it: a connection that is not entered is closed at the loop's next
+    turn, or after a `break` only when it is garbage-collected.
 
     Attributes:
-        response: What the server answered the opening handshake with.
-        subprotocol: The one that it chose, or `None`.
+        response: The server's answer to the opening handshake.
+        subprotocol: The subprotocol that the server chose, or `None`.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         *,
         reconnects: bool = False,
     ) -> Self:
-        """Return the client's end of what an opening handshake has opened."""
+        """Return the connection that an opening handshake has opened on a transport."""
         channel = ClientChannel(transport, opening.rest)
         codec = Codec(
             Side.CLIENT,
@@ -113,7 +116,11 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        """Guard the connection; see the class."""
+        """Guard the connection with a session, and close it when the block is left.
+
+        Raises:
+            RuntimeError: The connection has been entered before.
+        """
         if self._session is not None:
             raise RuntimeError("a WebSocket cannot be entered twice")
         channel = self._channel
@@ -129,7 +136,12 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         channel.read()
         try:
             async with session.hosting(self):
-                yield self
+                try:
+                    yield self
+                except get_cancelled_exc_class():
+                    if interrupted():
+                        session.end(KeyboardInterrupt())
+                    raise
         except BaseException as exc:
             if not (self._reconnects and session.explains(exc)):
                 raise
@@ -139,18 +151,19 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
 
     @property
     def lasted(self) -> float:
-        """Seconds that the connection has lasted, or has been open by now."""
+        """Seconds that the connection lasted, or has been open until now."""
         now = current_time() if self._left_at is None else self._left_at
         return now - self._opened_at
 
     async def _discard(self) -> None:
-        """Close the connection, if it was never entered."""
+        """Close the connection, if no block was entered, which would have closed it."""
         if self._session is None:
             await self._channel.aclose()
 
-    # The verbs
+    # Sending, receiving, closing
 
     def _guarded(self, name: str) -> Session:
+        """Return the session; raise RuntimeError if the block was never entered."""
         if self._session is None:
             raise outside(name)
         return self._session
@@ -168,26 +181,30 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         Raises:
             ConnectionClosed: The connection has ended.
             TypeError, ValueError: The event must not be sent, and was not.
+            RuntimeError: The block was not entered.
         Cancellation:
             All or nothing.
         Source: ASGI "websocket.send", ".close".
         """
+        if type(message) is not dict or "type" not in message:
+            check_event(message)
         await self._guarded("a send").send(message)
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         """Close the connection.
 
-        Silent when it was closed before, by either side. Does not wait for the peer's
-        answer; leaving the block does.
+        Does nothing if either end has closed it before. Does not wait for the server's
+        closing frame; leaving the block does.
 
         Args:
             code: 1000-1003, 1007-1014 or 3000-4999.
             reason: Cut at a character to 123 bytes of UTF-8.
         Raises:
             ValueError: No closing frame may carry the code.
-            TypeError: The code is no int.
+            TypeError: The code is not an int.
+            RuntimeError: The block was not entered.
         Cancellation:
-            Once it has begun, the closing frame is sent all the same.
+            Once the call has begun, the closing frame is sent, cancelled or not.
         Source: RFC 6455 section 7.
         """
         await self.send({"type": CLOSE, "code": code, "reason": reason or ""})
@@ -200,21 +217,22 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
     async def ping(self, data: bytes = b"") -> float:
         """Send a ping and wait for its pong.
 
-        While a full receive buffer stops the reading, the pong is not read either, and
-        this waits for as long.
+        While the receive buffer is full, nothing is read, not even the pong; this
+        method waits for as long.
 
         Args:
-            data: The ping's payload, at most 125 bytes; if it is empty, one is made, so
-                that pings under way can be told apart.
+            data: The ping's payload, at most 125 bytes. In place of an empty one a
+                random one is sent, so that pings under way can be told apart.
         Returns:
             The round-trip time, in seconds.
         Raises:
-            ConnectionClosed: The connection has ended, or ended meanwhile.
+            ConnectionClosed: The connection has ended, or ended before the pong came.
             ValueError: The payload is over 125 bytes.
-            TypeError: It is no bytes.
-            RuntimeError: A ping with this payload is under way.
+            TypeError: The payload is not bytes.
+            RuntimeError: A ping with this payload is under way; or the block was not
+                entered.
         Cancellation:
-            Safe: the ping is sent all the same, and its pong ignored.
+            Safe: the ping is sent all the same, and its pong is ignored.
         Source: RFC 6455 sections 5.5.2 and 5.5.3.
         """
         if not isinstance(data, Binary):
@@ -232,18 +250,19 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
                 async for part in file:
                     await out.send(part)
 
-        Other senders wait until the block is left; pings and the peer's are answered
-        meanwhile. A `send` of your own inside the block waits for its end too, so for
-        ever. Leaving the block ends the message. If an exception or a cancellation
-        leaves it, the message cannot be taken back: the connection is closed with 1011,
-        unless no part has been sent yet.
+        Leaving the block ends the message. Until then every other send waits, while
+        pings are still sent and answered. So a `ws.send_text()` inside the block waits
+        for ever: use `out.send()`. If an exception or a cancellation leaves the block,
+        the message cannot be taken back: the connection is closed with 1011, unless no
+        part has been sent yet.
 
         Args:
             kind: `"text"` or `"binary"`.
         Raises:
             ConnectionClosed: On entry or leaving: the connection has ended, and the
                 message was not sent whole.
-            ValueError: The kind is neither.
+            ValueError: The kind is neither of the two.
+            RuntimeError: The connection's block was not entered.
         Cancellation:
             All or nothing while entering waits for other senders; then as above.
         Source: RFC 6455 section 5.4.
@@ -259,24 +278,26 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
                 async for part in message:
                     await file.write(part)
 
-        Entering waits for the message to begin. The parts are those that the peer has
-        made: a message in one frame is one part, but for those of which something has
-        come before the block was entered. Its size has no limit; a part's is
-        `max_message_bytes`. What is left of it when the block is left is dropped as it
-        comes. Nobody else can receive meanwhile.
+        Entering waits for the message to begin. Each frame of the peer is one part; all
+        that arrived before the block was entered is one part, too. The message has no
+        limit of size; a part's limit is `max_message_bytes`. When the block is left
+        before the end of the message, the rest is dropped as it arrives. Until then no
+        other task can receive.
 
         Raises:
             ConnectionClosed: On entry or in the loop: the connection has ended.
             BusyResourceError: On entry: another task is receiving.
+            RuntimeError: The connection's block was not entered.
         Cancellation:
-            Safe: entering loses nothing; what is left of a message is dropped.
+            Safe: cancelled on entry, no message is lost; cancelled in the block, the
+            rest of the message is dropped.
         Source: RFC 6455 section 5.4.
         """
         return receiving(self._guarded("receive_stream"), self._channel)
 
     @property
     def latency(self) -> float | None:
-        """Round-trip time (seconds) of the last ping that was answered, if any was.
+        """Round-trip time in seconds of the last ping that was answered, or `None`.
 
         The keepalive's pings count: see `Options.ping_interval`.
         """

@@ -1,1 +1,69 @@
-"""RFC 6455 over bytes: frames, and the transports that carry them."""
+"""RFC 6455 over bytes: frames become events, and events become frames.
+
+    the session  <- messages, pongs, the end    messages, parts, pings, closes
+                          ^                                |
+                          |                                v
+    FrameChannel     receive_data                  send, send_nowait, flush
+                          ^                                |
+                          |     bytes <-> events: Codec    |
+                          |                                v
+    Transport         Recipient                         Outlet
+                          ^                                |
+                          |                                v
+    a socket       callbacks (Inlet), or a task        system calls
+
+This wing begins where an opening handshake ends. The server's and the client's end
+share all of it; they differ in whose frames are masked, and in the transport that they
+bring.
+
+What owns which state:
+
+* `Codec` owns the protocol: the frame that is half read, whether a closing frame was
+  sent, and how the connection ended (`info`, set once). It does no I/O and has no
+  timer.
+* `Assembler`, inside it, owns the message whose fragments have come.
+* `FrameChannel` owns the bytes that are between two places: those that were read and
+  not yet parsed, and those that were framed and not yet written. It decides when
+  reading pauses. It is the `DirectChannel` of its session, which calls it and is called
+  by it; no task belongs to it.
+* A transport owns the socket, and knows whether a write was cut short. `Inlet` owns the
+  place of asyncio's protocol object on a socket that the event loop reads.
+
+Invariants:
+
+* Order. Bytes are parsed in the order in which they came, and each frame is added to
+  its message before the next frame is parsed: no close overtakes a violation before it,
+  however the bytes are cut into reads. Frames leave in the order in which they were
+  made.
+* Once `info` is set nothing more is parsed, and nothing is framed behind a closing
+  frame.
+* Framing and writing at once (`send_nowait`) is one step without an await, and what the
+  kernel refuses of it stands before all that is framed later. So no message is cut.
+* After a write that was cut short, by a cancellation or an error, nothing more is
+  written (`transport.py`): behind half a frame no byte has a meaning.
+* Every buffer has a bound: a message (`max_message_bytes`, and `MAX_FRAGMENTS` for
+  fragments without payload), bytes that come before the handshake is complete
+  (`EARLY_BYTES`), answers that the peer does not read (`ANSWERS_BYTES`), and messages
+  that the application does not read (the second mark of the session's queue). At the
+  last three reading pauses, and TCP holds up the peer.
+* Messages do not wait for a task: they are in the session's queue when `receive_data`
+  returns. Events that are no messages (the connect, the disconnect) wait for `receive`.
+
+Why two parsers: the Sans-I/O core of `websockets` checks all that a peer may do wrong,
+and bounds what it inflates. Uncompressed messages of up to 125 bytes, whole in one
+frame, are read and framed here without it, in a quarter of its time. The differential
+test of the codec holds both to the same results.
+
+Which file to change:
+
+* how frames become messages, limits of messages, text: `assembler.py`
+* what a frame means, close codes of violations: `codec.py`
+* when reading pauses, what is written when, parts of messages: `frame_channel.py`
+* another kind of stream, an error that a socket may raise: `transport.py`
+* how asyncio or uvloop hand over what they read: `event_loop.py`
+* what stands for a lost, violated or orderly end: `Codec.info`, and
+  `_values/closing.py`
+
+Imports point down: assembler, codec, transport, frame_channel, event_loop. The last one
+alone imports `asyncio`.
+"""

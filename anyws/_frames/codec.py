@@ -1,22 +1,22 @@
-"""RFC 6455 in between: bytes on one side, ASGI events on the other.
+"""The frames of one connection: bytes on one side, ASGI events on the other.
 
-The frames are the work of the Sans-I/O core of `websockets`, which bounds what it
-decompresses and checks a frame's size before its payload. What is added here: fragments
-become messages, within bounds; text becomes `str`; and how the connection ended becomes
-a `CloseInfo`. There is no I/O, no role beyond whose frames are masked, no timer.
+The Sans-I/O core of `websockets` parses and makes the frames; it bounds what it
+inflates, and checks the size of a frame before its payload. This module adds the rest
+of RFC 6455: messages (`assembler.py`), and a `CloseInfo` that tells how the connection
+ended. It does no I/O and has no timer; the two roles differ only in whose frames are
+masked.
 
-Small messages do not go through the core, where nothing is compressed: those sent get
-headers that it has made before, those received are read here, as long as each is whole
-in one frame of up to 125 bytes. That takes a quarter of the core's time.
+On a connection without compression small messages do not pass through the core. A
+header that the core has made once is kept for the next frame of that size, and a
+message that is whole in one frame of up to 125 bytes is parsed here. That takes a
+quarter of the core's time.
 """
 
 from __future__ import annotations
 
 import logging
-from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Sequence
 from functools import cache
-from io import StringIO
 from secrets import token_bytes
 from typing import Final, cast
 
@@ -31,34 +31,30 @@ except ImportError:  # it was not compiled
     from websockets.utils import apply_mask
 
 from .._values.closing import CloseCode, CloseInfo
-from .._values.events import FRAGMENT, MORE, Event, size_of
+from .._values.events import FRAGMENT, Event
 from .._values.states import CLOSE, RECEIVE
+from .assembler import Assembler
 
-# What permessage-deflate takes at either end, and what `websockets` takes by default:
-# windows of 15 bits, which are zlib's own, would cost a connection 90 KiB more.
+# The settings of permessage-deflate at either end, which are the defaults of
+# `websockets`: zlib's own window of 15 bits would cost a connection 90 KiB more.
 DEFLATE_WINDOW_BITS: Final = 12
 DEFLATE_SETTINGS: Final = {"memLevel": 5}
 
-# Frames that one message may consist of, since empty ones count as no bytes: 4 MiB in
-# frames of 64 bytes pass.
-MAX_FRAGMENTS: Final = 80_000
-
-# Payloads of at most so many bytes have frames whose headers are kept once they were
-# made: that is most of the work on them.
+# The largest payload whose frame gets a header from the cache: making the header is
+# most of the work on such a frame.
 _SMALL_BYTES: Final = 1024
 
-# The first bytes of text and binary messages that are whole, and the largest payload
-# whose length is the second byte: such a frame is read without the core.
+# The first byte of an uncompressed message that is whole in one frame, and the largest
+# payload whose length fits into the second byte (RFC 6455 section 5.2).
 _WHOLE_TEXT: Final = 0x81
 _WHOLE_BINARY: Final = 0x82
 _SHORT_BYTES: Final = 125
 
 _MASK_BYTES: Final = 4
-_MASKS: Final = 32  # that are drawn at a time
+_MASKS_AT_ONCE: Final = 32
 
 _LOGGER: Final = logging.getLogger("anyws.wire")
-_UTF8: Final = getincrementaldecoder("utf-8")
-_CONT, _TEXT, _BINARY, _PONG = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.PONG
+_CONT, _TEXT, _BINARY, _CLOSE = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE
 _OPEN: Final = State.OPEN
 _FRAGMENTS: Final = {
     "text": Protocol.send_text,
@@ -68,54 +64,110 @@ _FRAGMENTS: Final = {
 
 
 class _Core(Protocol):
-    """The core; what is too big for it is told by our limit, which has no slack."""
+    """The core of `websockets`, which hands each frame to the assembler at once.
 
-    max_message_bytes = 0
+    So a frame is dealt with before the next one is parsed, and no close or violation
+    overtakes one before it in the same read.
+
+    Args:
+        side: The end of the connection that this is.
+        max_message_bytes: The limit of the options, for close reasons.
+        extensions: The extensions that the opening handshake has agreed on.
+
+    Attributes:
+        assembler: Makes messages of the frames.
+        between_frames: Whether all bytes received belong to whole frames.
+    """
+
+    def __init__(
+        self, side: Side, max_message_bytes: int, extensions: Sequence[Extension]
+    ) -> None:
+        super().__init__(side, logger=_LOGGER)
+        self.extensions = list(extensions)
+        self.assembler = Assembler(max_message_bytes)
+        self.between_frames = True
+        self.limit(max_message_bytes)
+
+    def limit(self, max_message_bytes: int) -> None:
+        """Set the limit; a message that is under way is judged anew."""
+        self._max_message_bytes = self.assembler.max_message_bytes = max_message_bytes
+        # Compression makes random data longer, and the core compares its limit with the
+        # compressed size too; it also refuses a payload that just fills the limit.
+        slack = max_message_bytes // 8 + 64 if self.extensions else 0
+        self._max_size = max_message_bytes + slack
+        if self.assembler.in_parts:
+            self.limit_fragments()
+        else:
+            self.limit_messages()
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Check the place of a frame, answer it, and add it to its message."""
+        opcode = frame.opcode
+        if opcode is _CLOSE:
+            # A closing frame may stand between fragments (RFC 6455 section 5.4). The
+            # core refuses it there, unless it thinks that no message is under way.
+            self.current_size = None
+        super().recv_frame(frame)
+        self.events.clear()
+        self.between_frames = not self.reader.buffer
+        try:
+            self.assembler.add(frame)
+        except UnicodeDecodeError as exc:
+            self._break(exc, CloseCode.INVALID_FRAME_PAYLOAD_DATA, _not_text(exc))
+        except OverflowError as exc:
+            self._break(exc, CloseCode.MESSAGE_TOO_BIG, str(exc))
+        if opcode is _CONT and frame.fin:
+            self.limit_messages()
+
+    def _break(self, exc: Exception, code: int, reason: str) -> None:
+        """Fail the connection, as the core does for violations that it finds itself."""
+        self.fail(code, reason)
+        self.parser_exc = exc
 
     def fail(self, code: int, reason: str = "") -> None:
-        """Close by a violation."""
+        """Send a closing frame because of a violation, and parse nothing more."""
         if code == CloseCode.MESSAGE_TOO_BIG and not reason.startswith("over "):
-            reason = f"over {self.max_message_bytes} bytes"
+            # The core would name its own limit, which has some slack.
+            reason = f"over {self._max_message_bytes} bytes"
         super().fail(code, reason)
+
+    def limit_messages(self) -> None:
+        """Bound each message."""
+        self.max_message_size, self.max_fragment_size = self._max_size, None
+
+    def limit_fragments(self) -> None:
+        """Bound each frame of the message under way, instead of the message."""
+        self.max_message_size, self.max_fragment_size = None, self._max_size
 
 
 class Codec:
     """The frames of one connection, from the end of the opening handshake on.
 
     Args:
-        side: Whose end this is: a client's frames are masked.
-        max_message_bytes: Largest message taken, in bytes of payload after
-            decompression. A larger one ends the connection with 1009, before it is
-            held.
-        extensions: Those that the opening handshake has agreed on.
+        side: The end of the connection that this is: a client masks its frames.
+        max_message_bytes: Largest message accepted, in bytes of payload after
+            decompression. A larger one ends the connection with 1009, before its
+            payload is kept.
+        extensions: The extensions that the opening handshake has agreed on.
 
     Attributes:
-        info: How the connection ended, by what came from the peer: its closing frame,
-            the end of the stream, or a violation of the protocol, with the code of the
-            closing frame that answers it. `None` until then.
-        fragments: Frames of the message under way that have come; 0 if there is none.
-        answers_size: Bytes that answer what was received, and that `take` has not yet
-            returned.
-        pongs: Payloads of the pongs received; who reads them clears the list.
+        info: How the peer has ended the connection: by its closing frame, by the end of
+            the stream, or by a violation, with the code of the closing frame that
+            answers the violation. `None` until then.
+        answers_size: Bytes of pongs and closing frames that answer the peer, and that
+            `take` has not yet returned.
+        pongs: Payloads of the pongs received. The reader of the list clears it.
     """
 
     __slots__ = (
-        "_bare",
-        "_binary",
-        "_decoder",
-        "_limit",
+        "_assembler",
+        "_compressed",
         "_masks",
         "_max_message_bytes",
         "_out",
-        "_parted",
         "_protocol",
         "_randomness",
-        "_size",
-        "_skipped",
-        "_text",
-        "_unparsed",
         "answers_size",
-        "fragments",
         "info",
         "pongs",
     )
@@ -127,92 +179,56 @@ class Codec:
         max_message_bytes: int,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        self._protocol = _Core(side, logger=_LOGGER)
-        self._protocol.extensions = list(extensions)
+        self._protocol = _Core(side, max_message_bytes, extensions)
+        self._assembler = self._protocol.assembler
         self._masks = side is Side.CLIENT
-        self._bare = not extensions
-        self._parted = self._skipped = False  # it comes in parts; nobody wants the rest
-        self.limit(max_message_bytes)
-        # Bytes that the core has of a frame that is not whole: where frames are
-        # inflated, none would say that it is.
-        self._unparsed = 0 if self._bare else 1
-        self._randomness = b""  # for masks
-        self._out: list[bytes] = []  # what `take` has not yet returned
+        self._compressed = bool(extensions)
+        self._randomness = b""  # masks not yet used
+        self._out: list[bytes] = []  # frames that `take` has not yet returned
         self.answers_size = 0
-        self.fragments = self._size = 0  # of the message under way
-        self._text: StringIO | None = None
-        self._binary: bytearray | None = None
-        self._decoder: IncrementalDecoder | None = None
+        self._max_message_bytes = max_message_bytes
         self.info: CloseInfo | None = None
-        self.pongs: list[bytes] = []
+        self.pongs = self._assembler.pongs
 
     def limit(self, max_message_bytes: int) -> None:
-        """Set the largest message taken; one that is under way is judged anew."""
-        # What does not compress grows; and the core refuses what just fills its limit.
-        slack = 0 if self._bare else max_message_bytes // 8 + 64
-        self._limit = max_message_bytes + slack
+        """Set the largest message accepted; one that is under way is judged anew."""
         self._max_message_bytes = max_message_bytes
-        self._protocol.max_message_bytes = max_message_bytes
-        if self._parted:
-            self._protocol.max_fragment_size = self._limit
-        else:
-            self._protocol.max_message_size = self._limit
+        self._protocol.limit(max_message_bytes)
 
-    # What comes in
+    # Receiving
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take in what was read; return the messages found, as `websocket.receive`.
+        """Parse bytes that were read; return the messages as `websocket.receive`.
 
         Pings and the peer's closing frame are answered: `take` returns the answer. Once
-        the connection has ended, what comes is ignored.
+        the connection has ended, all bytes are ignored.
 
         Source: RFC 6455 sections 5 and 7; ASGI "websocket.receive".
         """
         if self.info is not None:
             return []
-        protocol = self._protocol
+        protocol, assembler = self._protocol, self._assembler
         events: list[Event] = []
-        try:
-            if not (self._unparsed or self.fragments):
+        if protocol.between_frames and not (self._compressed or assembler.fragments):
+            try:
                 data = self._read_small(data, events)
-                if not data:
-                    return events
+            except UnicodeDecodeError as exc:
+                protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, _not_text(exc))
+                self._note_violation()
+                data = b""
+        if data:
+            protocol.between_frames = False
+            assembler.events = events
             protocol.receive_data(data)
-            self._unparsed += len(data)
-            for frame in cast("list[Frame]", protocol.events_received()):
-                if self._bare:
-                    self._unparsed -= self._size_of(frame)
-                opcode = frame.opcode
-                if opcode is _TEXT and frame.fin:
-                    self._check_size(len(frame.data))
-                    text = str(frame.data, "utf-8")
-                    events.append({"type": RECEIVE, "bytes": None, "text": text})
-                elif opcode is _TEXT or opcode is _BINARY or opcode is _CONT:
-                    event = self._join(frame)
-                    if event is not None:
-                        events.append(event)
-                elif opcode is _PONG:
-                    self.pongs.append(bytes(frame.data))
-        except UnicodeDecodeError as exc:
-            reason = f"invalid UTF-8: {exc.reason}"
-            protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, reason)
-            self._violated()
-        except OverflowError as exc:
-            protocol.fail(CloseCode.MESSAGE_TOO_BIG, str(exc))
-            self._violated()
-        if protocol.state is not _OPEN and self.info is None:
-            if protocol.parser_exc is not None:
-                self._violated()
-            elif protocol.close_rcvd is not None:
-                code, reason = protocol.close_rcvd.code, protocol.close_rcvd.reason
-                self.info = CloseInfo(int(code), reason, "peer", True)
+            assembler.events = []
+            self._check_end()
         for answer in protocol.data_to_send():
             self._out.append(answer)
             self.answers_size += len(answer)
         return events
 
     def _read_small(self, data: bytes, events: list[Event]) -> bytes:
-        """Take the small messages that come first; return what is left for the core."""
+        """Parse the small messages at the start; return the bytes left for the core."""
         masked = not self._masks
         mask_bit, start = (0x80, 2 + _MASK_BYTES) if masked else (0, 2)
         largest = mask_bit + min(_SHORT_BYTES, self._max_message_bytes)
@@ -237,87 +253,30 @@ class Codec:
             at = end
         return data[at:]
 
-    def _size_of(self, frame: Frame) -> int:
-        """Return how many bytes of what was read the frame was, if its size is told in
-        as few bytes as it can be: of others, the core keeps what comes behind them.
-        """
-        size = len(frame.data)
-        length = 0 if size <= _SHORT_BYTES else 2 if size < 2**16 else 8
-        return 2 + length + (0 if self._masks else _MASK_BYTES) + size
-
-    def _join(self, frame: Frame) -> Event | None:
-        """Add a frame to its message; return that once it is whole."""
-        if frame.opcode is _BINARY:
-            if frame.fin:
-                self._check_size(len(frame.data))
-                return {"type": RECEIVE, "bytes": bytes(frame.data), "text": None}
-            self._binary = bytearray()
-        elif frame.opcode is _TEXT:
-            self._text, self._decoder = StringIO(), _UTF8()
-        self.fragments += 1
-        self._size = len(frame.data) if self._parted else self._size + len(frame.data)
-        self._check_size(self._size)
-        if self.fragments > MAX_FRAGMENTS and not self._parted:
-            raise OverflowError(f"over {MAX_FRAGMENTS} fragments")
-        if self._text is not None and self._decoder is not None:
-            self._text.write(self._decoder.decode(bytes(frame.data), frame.fin))
-        elif self._binary is not None:
-            self._binary += frame.data
-        if self._parted:
-            return self._part(last=frame.fin)
-        return self._whole() if frame.fin else None
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_message_bytes:
-            raise OverflowError(f"over {self._max_message_bytes} bytes")
-
-    def _whole(self) -> Event:
-        text = None if self._text is None else self._text.getvalue()
-        data = None if self._binary is None else bytes(self._binary)
-        self.fragments = self._size = 0
-        self._text = self._binary = None
-        return {"type": RECEIVE, "bytes": data, "text": text}
-
     @property
     def under_way(self) -> bool:
-        """Whether fragments of a message have come, and not yet all."""
-        return self.fragments > 0 and not self._parted
+        """Whether a part of a message was received, and is kept for the rest of it."""
+        assembler = self._assembler
+        return assembler.fragments > 0 and not assembler.in_parts and self.info is None
 
     def part(self) -> Event | None:
-        """Have the message under way come in parts; return what has come of it.
+        """Deliver the message under way in parts from now on; return the first part.
 
-        Its size has no limit any more, but each part has: they are its fragments.
+        `None` if no message is under way. The first part is all that was received so
+        far; the next ones are the frames that follow. The limit of a message then holds
+        for each part, and there is none for all parts together.
         """
         if not self.under_way:
             return None
-        self._parted = True
-        self._protocol.max_message_size = None
-        self._protocol.max_fragment_size = self._limit
-        return self._part(last=False, empty=True)
+        self._protocol.limit_fragments()
+        return self._assembler.first_part()
 
     def skip(self) -> None:
-        """Drop what is still to come of the message that comes in parts."""
-        self._skipped = self._parted
-
-    def _part(self, *, last: bool, empty: bool = False) -> Event | None:
-        """Take a part of the message; `None` if it is nothing, or nobody wants it."""
-        wanted = not self._skipped
-        part = self._whole()
-        part[MORE] = not last
-        if last:
-            self._parted = self._skipped = False
-            self._protocol.max_message_size = self._limit
-            self._protocol.max_fragment_size = None
-        else:
-            self.fragments = 1
-            if part["bytes"] is None:
-                self._text = StringIO()
-            else:
-                self._binary = bytearray()
-        return part if wanted and (last or empty or size_of(part)) else None
+        """Drop the rest of the message that is delivered in parts."""
+        self._assembler.skip()
 
     def receive_eof(self) -> None:
-        """Take in the end of the stream: without a closing frame, that is 1006.
+        """Note the end of the stream: without a closing frame before it, it is 1006.
 
         Source: RFC 6455 section 7.1.5.
         """
@@ -325,12 +284,26 @@ class Codec:
         if self.info is None:
             self.info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False)
 
-    def _violated(self) -> None:
-        """The rules were broken: by what our closing frame says, or behind it."""
+    def _check_end(self) -> None:
+        """Note the end, if a frame was a close or a violation."""
+        protocol = self._protocol
+        if protocol.state is _OPEN or self.info is not None:
+            return
+        if protocol.parser_exc is not None:
+            self._note_violation()
+        elif protocol.close_rcvd is not None:
+            code, reason = protocol.close_rcvd.code, protocol.close_rcvd.reason
+            self.info = CloseInfo(int(code), reason, "peer", True)
+
+    def _note_violation(self) -> None:
+        """Note a violation, as the end that our closing frame tells the peer.
+
+        If we had sent a closing frame before, that one tells the end.
+        """
         sent = cast("Close", self._protocol.close_sent)
         self.info = CloseInfo(int(sent.code), sent.reason, "local", False)
 
-    # What goes out
+    # Sending
 
     @property
     def open(self) -> bool:
@@ -338,7 +311,9 @@ class Codec:
         return self._protocol.state is _OPEN
 
     def send(self, event: Event) -> bool:
-        """Frame a `websocket.send` or a `websocket.close`; false: it is closed.
+        """Frame a message, a fragment or a close; `take` returns the bytes.
+
+        Returns false, and frames nothing, once a closing frame was sent or received.
 
         Source: RFC 6455 sections 5.6 and 5.5.1; ASGI "websocket.send", ".close".
         """
@@ -359,11 +334,12 @@ class Codec:
             opcode, data = _BINARY, event["bytes"]
         else:
             opcode, data = _TEXT, text.encode()
-        if self._bare and len(data) <= _SMALL_BYTES:
+        if not self._compressed and len(data) <= _SMALL_BYTES:
             self._out.append(_header(opcode, len(data), self._masks))
             self._out.append(self._masked(data) if self._masks else data)
             return True
-        # As the core's own `send_text`, which for whole messages adds only checks.
+        # The core's `send_text` does the same after checks that hold for fragments
+        # only.
         frame = Frame(opcode, data)
         self._out.append(
             frame.serialize(mask=self._masks, extensions=protocol.extensions)
@@ -371,14 +347,15 @@ class Codec:
         return True
 
     def _masked(self, data: bytes) -> bytes:
-        """Return a fresh mask, and the payload under it.
+        """Return a new mask, and the payload under it.
 
-        The system is asked for many at a time. None may be known before it is sent.
+        The system's random bytes are drawn for many masks at once. No peer or proxy can
+        predict a mask.
 
         Source: RFC 6455 sections 5.3 and 10.3.
         """
         if not self._randomness:
-            self._randomness = token_bytes(_MASKS * _MASK_BYTES)
+            self._randomness = token_bytes(_MASKS_AT_ONCE * _MASK_BYTES)
         mask = self._randomness[-_MASK_BYTES:]
         self._randomness = self._randomness[:-_MASK_BYTES]
         return mask + apply_mask(data, mask)
@@ -393,14 +370,19 @@ class Codec:
             self._out += self._protocol.data_to_send()
 
     def take(self) -> bytes:
-        """Return the bytes to write, each once; empty if there are none."""
+        """Return the bytes to write, and forget them; empty if there are none."""
         out, self._out = self._out, []
         self.answers_size = 0
         return b"".join(out)
 
 
+def _not_text(exc: UnicodeDecodeError) -> str:
+    """Return the close reason for text that is not UTF-8."""
+    return f"invalid UTF-8: {exc.reason}"
+
+
 @cache
 def _header(opcode: Opcode, size: int, masked: bool) -> bytes:
-    """Return what stands before mask and payload of this size, as the core has it."""
+    """Return the header of a frame with a payload of this size, made by the core."""
     frame = Frame(opcode, bytes(size)).serialize(mask=masked)
     return frame[: len(frame) - size - (_MASK_BYTES if masked else 0)]

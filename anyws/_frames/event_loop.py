@@ -1,4 +1,4 @@
-"""Where asyncio and uvloop read a socket: their own callbacks, and no task."""
+"""A socket that asyncio or uvloop reads: in callbacks, without a task."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from .transport import Recipient, StreamTransport
 
 try:
     from sniffio import current_async_library_cvar
-except ImportError:  # then AnyIO does not ask it
+except ImportError:  # AnyIO runs without sniffio, and does not need the variable then
     current_async_library_cvar = None  # type: ignore[assignment]
 
-# Bytes that are read at most at a time; as asyncio itself, which allocates them anew.
+# The largest read, which is asyncio's own; asyncio allocates a buffer for each.
 _READ_BYTES: Final = 256 * 1024
 
-# What the connections of an event loop read to, in turn: what is there is copied.
+# One buffer for all connections of an event loop: every read is copied out of it at
+# once.
 _buffer: Final[RunVar[memoryview]] = RunVar("anyws_read_buffer")
 
 
 class Inlet(asyncio.BufferedProtocol):
-    """Hands what is read straight to a recipient, in the event loop's own callback.
+    """Hands every read to a recipient, in the callback of the event loop.
 
-    In the place of asyncio's StreamReaderProtocol it saves a turn of the loop for each
-    read, and the 256 KiB that asyncio allocates for it: the connections of a loop
-    read into one buffer. The end, and what concerns writing, go on to the protocol
-    that stood here, which the connection's StreamWriter asks.
+    It replaces asyncio's `StreamReaderProtocol`. That saves a turn of the loop for each
+    read, and the 256 KiB that asyncio allocates for it, as all connections of a loop
+    read into one buffer. The replaced protocol is still told of the end and of all that
+    concerns writing: the connection's `StreamWriter` waits for it.
 
     Args:
-        transport: The event loop's, of this connection.
-        recipient: Is called in a context in which AnyIO knows its event loop.
-        timeout: Seconds of silence after which there is nothing more to read; the time
-            in which the recipient has no room does not count.
+        transport: The event loop's transport of this connection.
+        recipient: The object that gets the bytes. It is called in a context in which
+            AnyIO knows its event loop.
+        timeout: Seconds without a read that end the reading. While the recipient has no
+            room, they do not pass.
 
     Attributes:
-        ended: Done at the end of what can be read; has what the recipient raised.
+        ended: A future that is done when no more bytes will be handed over; it has the
+            exception that the recipient has raised.
     """
 
     __slots__ = (
@@ -53,7 +56,7 @@ class Inlet(asyncio.BufferedProtocol):
         recipient: Recipient,
         timeout: float | None = None,
     ) -> None:
-        # Both directions are one object, which `asyncio.StreamWriter` types as half.
+        # The object is both halves, although `asyncio.StreamWriter` types it as one.
         self._transport = cast("asyncio.Transport", transport)
         self._buffer = _read_buffer()
         self._context = _context()
@@ -66,11 +69,11 @@ class Inlet(asyncio.BufferedProtocol):
         self.ended.add_done_callback(self._tell_the_end, context=self._context)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Say where to read to."""
+        """Return the buffer of the event loop."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand over what was read; what the recipient raises is the end."""
+        """Hand over the bytes of a read; the recipient's exception ends the reading."""
         if self.ended.done():
             return
         try:
@@ -82,7 +85,7 @@ class Inlet(asyncio.BufferedProtocol):
             self.go_on(more)
 
     def go_on(self, more: bool) -> None:
-        """Read on, or do not; the time of silence begins anew, or stands still."""
+        """Go on reading if there is room for more, else pause; restart the timeout."""
         if not more:
             self._transport.pause_reading()
         if self._timeout is not None:
@@ -96,43 +99,46 @@ class Inlet(asyncio.BufferedProtocol):
             self._timer.cancel()
 
     def resume(self) -> None:
-        """Go on reading."""
+        """Resume reading."""
         self._transport.resume_reading()
         self.go_on(True)
 
     def eof_received(self) -> bool | None:
-        """Take note that the peer has ended its half."""
+        """Note that the peer has ended its half of the connection."""
         self.end()
         return self._replaced.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note of the end."""
+        """Note the end of the connection."""
         self.end()
         self._replaced.connection_lost(exc)
 
     def end(self) -> None:
-        """Take note of the end, unless that is done."""
+        """End the reading, unless it has ended."""
         if not self.ended.done():
             self.ended.set_result(None)
 
     def _tell_the_end(self, ended: asyncio.Future[None]) -> None:
         self._stop_timer()
-        if not ended.cancelled():  # else the connection's task was, which awaits it
+        # Cancelled, the future was awaited by the connection's task, which ends now:
+        # the recipient ends with it.
+        if not ended.cancelled():
             self._recipient.take_end(ended.exception())
 
     def pause_writing(self) -> None:
-        """Have `StreamWriter.drain` wait."""
+        """Make `StreamWriter.drain` wait."""
         self._replaced.pause_writing()
 
     def resume_writing(self) -> None:
-        """Have `StreamWriter.drain` return."""
+        """Make `StreamWriter.drain` return."""
         self._replaced.resume_writing()
 
 
 def _context() -> Context:
-    """Return a copy of the context in which AnyIO knows its event loop without a task.
+    """Copy this context; in the copy AnyIO knows its event loop without a task.
 
-    Where sniffio is installed, AnyIO asks it; and that one looks for a running task.
+    AnyIO asks sniffio, where it is installed, and sniffio finds asyncio by the running
+    task. A callback of the event loop has none.
     """
     context = copy_context()
     if current_async_library_cvar is not None:
@@ -141,11 +147,11 @@ def _context() -> Context:
 
 
 class LoopTransport(StreamTransport):
-    """A socket that is read and written by an event loop's own transport.
+    """A socket that is read and written by a transport of the event loop.
 
     Args:
-        stream: AnyIO's stream over it, which has its place until `read_to`.
-        transport: The event loop's.
+        stream: AnyIO's stream over the transport, which reads until `read_to`.
+        transport: The event loop's transport.
     """
 
     sends_at_once = os.name == "posix"
@@ -157,23 +163,29 @@ class LoopTransport(StreamTransport):
         self._fileno: int = transport.get_extra_info("socket").fileno()
 
     def send_nowait(self, data: bytes) -> int:
-        """Write what the kernel takes, if nothing is waiting.
+        """Write what the kernel takes, unless an earlier write is still waiting.
 
-        The transport would take it all, and nobody could tell that the peer is stalled.
+        The event loop's transport would buffer the rest without a bound, and the
+        session could not tell that the peer has stalled. So the socket is written
+        directly.
         """
         transport = self._transport
-        if self._torn or transport.is_closing() or transport.get_write_buffer_size():
+        closing = self._cut_short or transport.is_closing()
+        if closing or transport.get_write_buffer_size():
             return 0
         try:
             return os.write(self._fileno, data)
-        except OSError:  # it would block; or is broken, which the next call will say
+        except OSError:  # the socket is full, or broken: then `send_all` will raise
             return 0
 
     def read_to(self, recipient: Recipient) -> bool:
-        """Take the place of AnyIO's protocol, and hand over what that has read."""
+        """Replace AnyIO's protocol; hand over the bytes that it has read.
+
+        Returns false if the protocol is not AnyIO's: a task has to call `receive`.
+        """
         transport = self._transport
-        stood: Any = transport.get_protocol()
-        queue = getattr(stood, "read_queue", None)
+        replaced: Any = transport.get_protocol()
+        queue = getattr(replaced, "read_queue", None)
         if queue is None:
             return False
         inlet = self._inlet = Inlet(transport, recipient)
@@ -181,19 +193,19 @@ class LoopTransport(StreamTransport):
         more = True
         while queue:
             more = recipient.take_in(queue.popleft())
-        if stood.is_at_eof or transport.is_closing():
+        if replaced.is_at_eof or transport.is_closing():
             inlet.end()
         elif more:
             transport.resume_reading()
         return True
 
     def resume(self) -> None:
-        """Go on reading, once `read_to` has begun it."""
+        """Resume reading, if `read_to` has begun it."""
         if self._inlet is not None:
             self._inlet.resume()
 
     async def _receive(self) -> bytes:
-        """As AnyIO's stream; once that has lost its place, wait for the end."""
+        """Read AnyIO's stream; after `read_to`, wait for the end."""
         if self._inlet is None:
             return await super()._receive()
         await asyncio.wait([self._inlet.ended])
@@ -201,7 +213,7 @@ class LoopTransport(StreamTransport):
 
 
 def _read_buffer() -> memoryview:
-    """Return the buffer of the event loop that is running."""
+    """Return the read buffer of the running event loop; make it for the first one."""
     try:
         return _buffer.get()
     except LookupError:

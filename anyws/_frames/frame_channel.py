@@ -1,14 +1,13 @@
-"""The direct channel: a session's short way to the frames of its own connection.
+"""The frames of one connection, as the direct channel of its session.
 
-Whole reads of the transport are handed to `receive_data`. The messages found go
-straight into the session's queue, in the task that has read them, and behind its first
-mark too, so that pings, pongs and the peer's close are seen although the application
-does not read. At the second mark `paused` asks for no more reads, and TCP pushes back;
-what was read by then and not looked at is kept here, as bytes. The session's writer
-task frames all that is queued and writes it at once.
+The reader of the transport, a task or a callback of the event loop, hands every read to
+`receive_data`. The messages go straight into the session's queue, within that call.
+They go in behind the queue's first mark too, so that pings, pongs and the peer's close
+are seen although the application does not read. At the second mark `paused` stops
+reading, and TCP holds up the peer; bytes that were read by then are kept here,
+unparsed. The session's writer task frames all that is queued and writes it in one go.
 
-The opening handshake and the transport are the business of the code that makes the
-channel.
+The code that makes the channel answers the opening handshake and owns the transport.
 """
 
 from __future__ import annotations
@@ -26,15 +25,16 @@ from .._values.states import CLOSE, DISCONNECT
 from .codec import Codec
 from .transport import Outlet
 
-# What one read finds is queued whole, so compressed reads are looked at in slices.
+# Bytes that are parsed at a time under compression: all messages in them are queued
+# before the marks of the queue are looked at, and each may inflate a thousandfold.
 SLICE_BYTES: Final = 4096
 
-# Bytes that come before the handshake is complete, and bytes of answers to pings that
-# the peer does not read, after which reading stops.
+# Reading pauses above so many bytes received before the handshake is complete, and
+# above so many bytes of pongs that the peer does not read.
 EARLY_BYTES: Final = 64 * 1024
 ANSWERS_BYTES: Final = 64 * 1024
 
-# Events that are frames, and no answer to the opening handshake.
+# Events that become frames; others answer the opening handshake.
 _FRAMED: Final = frozenset({CLOSE, FRAGMENT})
 
 
@@ -44,27 +44,29 @@ class FrameChannel:
     Args:
         outlet: Where the frames are written.
         answer: Sends an event of the opening handshake.
-        ended: Called once, when the peer has closed, gone or broken the rules.
+        ended: Called once, when the peer has closed, left or broken the protocol.
 
     Attributes:
-        inbox: Where its messages go; set by the session that takes the channel.
-        outlet: Where the frames are written; another one may take its place between two
-            writes.
-        paused: Whether to read no more for now.
+        inbox: Where the messages go; set by the session that takes the channel.
+        outlet: Where the frames are written. It may be replaced between two writes.
+        paused: Whether the reader of the transport must not read for now.
+        answers_late: Whether `answer` returns from an accept in a later turn only.
     """
+
+    answers_late: bool = False
 
     __slots__ = (
         "_answer",
         "_arrived",
         "_codec",
+        "_compressed",
         "_ended",
         "_eof",
         "_events",
         "_flushed",
         "_flushing",
-        "_rest",
-        "_sliced",
-        "_unfed",
+        "_unparsed",
+        "_unwritten",
         "inbox",
         "outlet",
         "paused",
@@ -82,52 +84,67 @@ class FrameChannel:
         self._answer = answer
         self._ended: Callable[[], None] | None = ended
         self._codec: Codec | None = None
-        self._sliced = False
-        self._unfed = b""  # read, and not looked at yet
+        self._compressed = False
+        self._unparsed = b""  # bytes received that the codec has not had yet
         self._events: list[Event] = []
         self._arrived = Wakeup()
         self._flushing = False
-        self._eof = False  # behind what is not looked at yet
+        self._eof = False  # whether the stream ends behind `_unparsed`
         self._flushed: Signal | None = None  # another task waits to flush
-        self._rest = b""  # framed, and not written yet
+        self._unwritten = b""  # framed bytes that the outlet has not had yet
 
-    # For who reads the transport
+    # For the reader of the transport
 
     def post(self, event: Event) -> None:
         """Give the session an event that is not a message."""
         self._events.append(event)
         self._arrived.wake()
 
-    def open(self, codec: Codec, *, compressed: bool) -> None:
-        """Take note that the handshake is complete; look at what came early."""
-        self._codec, self._sliced = codec, compressed
-        if self._unfed or self._eof:
-            self._go_on()
+    def open(self, codec: Codec, *, compressed: bool, answer: bytes = b"") -> None:
+        """Note that the opening handshake is complete; parse the bytes that came early.
+
+        Args:
+            codec: The codec of the connection.
+            compressed: Whether the handshake has agreed on compression.
+            answer: Bytes that are to be written before the first frame.
+        """
+        self._codec, self._compressed = codec, compressed
+        self._unwritten = answer
+        if self._unparsed or self._eof:
+            self._parse_kept()
             self.paused = self._full
 
     def receive_data(self, data: bytes) -> None:
-        """Take in what was read from the transport."""
+        """Parse bytes that were read, or keep them; set `paused`."""
         if self._ended is None:
             return
-        if self._codec is None or self._sliced or self.paused:
-            self._unfed += data
-            self._go_on()
+        if self._codec is None or self._compressed or self.paused:
+            self._unparsed += data
+            self._parse_kept()
             self.paused = self._full
-        elif not self._take_in(self._codec, data):
+        elif not self._parse(self._codec, data):
             self.paused = self._full
 
     def receive_eof(self, *, aborted: bool = False) -> None:
-        """Take in the end of the transport; aborted, what was kept is dropped."""
+        """Note the end of the stream, behind all bytes that are kept.
+
+        Args:
+            aborted: Whether the kept bytes are dropped: the stream was reset.
+        """
         if aborted:
-            self._unfed = b""
+            self._unparsed = b""
         if self._codec is not None:
             self._eof = True
-            self._go_on()
+            self._parse_kept()
         else:
             self._end(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False))
 
-    def _take_in(self, codec: Codec, data: bytes) -> bool:
-        """Find the messages, and hand them on; false: that may have been too much."""
+    def _parse(self, codec: Codec, data: bytes) -> bool:
+        """Parse bytes and put the messages into the inbox.
+
+        Returns false if a message had no room, or if many answers wait to be written:
+        then `_full` says whether to pause.
+        """
         inbox, roomy = self.inbox, True
         for event in codec.receive(data):
             text = event["text"]
@@ -136,7 +153,7 @@ class FrameChannel:
             if not inbox.offer(event, size):
                 inbox.keep(event, size)
                 roomy = False
-        if codec.fragments and codec.under_way:
+        if codec.under_way:
             inbox.wake_receiver()
         if codec.pongs:
             for payload in codec.pongs:
@@ -153,28 +170,32 @@ class FrameChannel:
         ended, self._ended = self._ended, None
         if ended is None:
             return
-        self._unfed = b""
+        self._unparsed = b""
         code, reason = info.code, info.reason
         self.post({"type": DISCONNECT, "code": code, "reason": reason, INFO: info})
         ended()
 
     @property
     def _full(self) -> bool:
+        """Whether there is no room for more, so that reading has to pause."""
         if self._ended is None:
             return False
         codec = self._codec
         if codec is None:
-            return len(self._unfed) > EARLY_BYTES
+            return len(self._unparsed) > EARLY_BYTES
         return codec.answers_size > ANSWERS_BYTES or self.inbox.full
 
-    def _go_on(self) -> None:
-        """Look at what was read before; go on reading if there is room."""
+    def _parse_kept(self) -> None:
+        """Parse the bytes that are kept, as long as there is room; then resume reading.
+
+        The end of the stream is noted once all bytes before it are parsed.
+        """
         codec = self._codec
-        while codec is not None and self._unfed and not self._full:
-            size = SLICE_BYTES if self._sliced else len(self._unfed)
-            data, self._unfed = self._unfed[:size], self._unfed[size:]
-            self._take_in(codec, data)
-        if codec is not None and self._eof and not self._unfed:
+        while codec is not None and self._unparsed and not self._full:
+            size = SLICE_BYTES if self._compressed else len(self._unparsed)
+            data, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+            self._parse(codec, data)
+        if codec is not None and self._eof and not self._unparsed:
             codec.receive_eof()
             if codec.info is not None:
                 self._end(codec.info)
@@ -194,20 +215,24 @@ class FrameChannel:
         return self._events.pop(0)
 
     def read_on(self) -> None:
-        """Go on reading, if the session's queue has room again."""
+        """Resume reading, if the session's queue has room again."""
         if self.paused:
-            self._go_on()
+            self._parse_kept()
 
     async def send(self, event: Event) -> None:
-        """Send an event that is not a message."""
+        """Send an event that is not a message; raise `OSError` if writing does."""
         if event["type"] in _FRAMED and self._codec is not None:
             await self.send_messages([event])
         else:
             await self._answer(event)
-            await self.flush()  # what answers what came early
+            await self.flush()  # pongs for pings that came before the accept
 
     async def send_messages(self, events: list[Event]) -> None:
-        """Frame the messages, and write all there is to write at once."""
+        """Frame the messages, and write all that is framed in one go.
+
+        Raises:
+            OSError: The connection is broken.
+        """
         if self._codec is not None:
             send = self._codec.send
             for event in events:
@@ -215,25 +240,34 @@ class FrameChannel:
         await self.flush()
 
     def send_nowait(self, event: Event) -> bool:
-        """Frame and write a message, unless others wait; what is left of it is kept."""
+        """Frame a message and write what the outlet takes at once.
+
+        The rest is kept for the writer task. Returns false, and does nothing, where
+        that is not possible: a write is under way, or the connection is closed.
+        """
         codec, outlet = self._codec, self.outlet
         if (
             codec is None
             or not outlet.sends_at_once
-            or self._rest
+            or self._unwritten
             or self._flushing
+            or self.paused  # what is answered next is looked at by `flush` only
             or not codec.send(event)
         ):
             return False
         data = codec.take()
         written = outlet.send_nowait(data)
         if written < len(data):
-            self._rest = data[written:]
+            self._unwritten = data[written:]
             self.inbox.wake_writer()
         return True
 
     async def flush(self) -> None:
-        """Write all there is to write; another task that is doing so is waited for."""
+        """Write all that is framed, after a write of another task that is under way.
+
+        Raises:
+            OSError: The connection is broken.
+        """
         while self._flushing:
             self._flushed = self._flushed or Signal()
             await self._flushed.wait()
@@ -241,11 +275,11 @@ class FrameChannel:
             return
         self._flushing = True
         try:
-            while data := self._rest + self._codec.take():
-                self._rest = b""
+            while data := self._unwritten + self._codec.take():
+                self._unwritten = b""
                 await self.outlet.send_all(data)
                 if self.paused:
-                    self._go_on()  # and write the answers to what is found
+                    self._parse_kept()  # there is room for answers again
         finally:
             self._flushing = False
             if self._flushed is not None:
@@ -265,14 +299,15 @@ class FrameChannel:
             self._codec.limit(max_message_bytes)
 
     def part(self) -> Event | None:
-        """Have the message under way come in parts; return what has come of it.
+        """Deliver the message under way in parts from now on; return the first part.
 
-        `None` if there is none. To be asked when the session's queue is empty.
+        `None` if no message is under way. The session's queue must be empty: messages
+        in it came before this one.
         """
         return None if self._codec is None else self._codec.part()
 
     def skip(self) -> None:
-        """Drop what is still to come of the message that comes in parts."""
+        """Drop the rest of the message that is delivered in parts."""
         if self._codec is not None:
             self._codec.skip()
 
@@ -281,26 +316,29 @@ class FrameChannel:
         if self._codec is not None:
             self._codec.ping(payload)
 
-    # For who has made the channel
+    # For the maker of the channel
 
     @property
     def ended(self) -> bool:
-        """Whether the peer has closed, gone or broken the rules."""
+        """Whether the peer has closed, left or broken the protocol."""
         return self._ended is None
 
     @property
     def violated(self) -> bool:
-        """Whether the peer broke the rules, and is told by our closing frame."""
+        """Whether the peer broke the protocol, as our closing frame tells it."""
         info = None if self._codec is None else self._codec.info
         return info is not None and info.initiator == "local"
 
     @property
     def said_goodbye(self) -> bool:
-        """Whether the peer has closed by a frame, or is told by ours why we do."""
+        """Whether the peer has sent a closing frame, or broken the protocol.
+
+        In both cases a closing frame of ours is on its way.
+        """
         info = None if self._codec is None else self._codec.info
         return info is not None and info.initiator != "network"
 
     def close(self, code: int) -> None:
-        """Frame a close, if the session has left that undone."""
+        """Frame a close, unless a closing frame was sent or received before."""
         if self._codec is not None:
             self._codec.send({"type": CLOSE, "code": code, "reason": ""})

@@ -3,19 +3,19 @@
     frames -> Outlet: send_all, send_nowait ------> the peer
     frames <- Recipient: take_in, take_end <- Transport <- the peer
 
-A `Transport` is a connection to a peer, whoever has made it: a client over one of
-AnyIO's streams (here), or a server's own connection object. What it reads comes out in
-one of two ways. Where an event loop reads the socket in callbacks of its own, `read_to`
-has all of it handed to a `Recipient`, and no task runs for that. Everywhere else
-`read_to` refuses, and a task calls `receive`. Which of the two it is, is decided once:
-after `read_to` has returned true, `receive` only waits for the end.
+A `Transport` is a connection to a peer: one of AnyIO's streams (here, for clients), or
+a server's own connection object. Bytes come out of it in one of two ways. On asyncio
+and uvloop the event loop reads the socket in its own callbacks: there `read_to` has
+every read handed to a `Recipient`, and no task is needed. Everywhere else `read_to`
+returns false, and a task calls `receive`. The choice is made once: after `read_to` has
+returned true, `receive` only waits for the end.
 
-`Outlet` is the half of a transport that a `FrameChannel` calls. It stands by itself
-because an HTTP/2 stream has no more than that: what comes in reaches it as events of a
-connection that it shares with others.
+`Outlet` is the half of a transport that a `FrameChannel` calls. An HTTP/2 stream has no
+more than this half: its bytes are read as events of a connection that it shares with
+other streams.
 
-Closing is not among the verbs. It is left to who has opened the connection, and knows
-what there is to wait for.
+A transport has no verb for closing in this module. The code that has opened the
+connection closes it, and knows what to wait for before.
 """
 
 from __future__ import annotations
@@ -41,27 +41,28 @@ from .._values.outcomes import leaves_of
 
 _READ_BYTES: Final = 2**16
 
-# Seconds that closing a stream may take: some have a handshake of their own for it.
-_CLOSING: Final = 0.1
+# Seconds that closing a stream may take: TLS has a closing handshake of its own.
+_CLOSE_SECONDS: Final = 0.1
 
 _BROKEN: Final = (BrokenResourceError, ClosedResourceError, OSError)
 
 
 class Recipient(Protocol):
-    """Whatever is handed what a transport reads, by an event loop or by a task."""
+    """The object that gets all bytes that a transport reads."""
 
     def take_in(self, data: bytes) -> bool:
-        """Take all of what was read; false: there is no room for more, for now.
+        """Take the bytes of one read; return whether there is room for more.
 
-        After false nothing is handed over until the transport's `resume` is called.
-        What this raises ends the reading.
+        After false no bytes are handed over until the transport's `resume` is called.
+        An exception raised here ends the reading.
         """
 
     def take_end(self, exc: BaseException | None) -> None:
-        """Take note, once, that nothing more can be read.
+        """Note, once, that no more bytes will come.
 
         Args:
-            exc: What `take_in` has raised; `None` for every end of the connection.
+            exc: The exception that `take_in` has raised; `None` at the end of the
+                stream, whether the peer ended it in order or not.
         """
 
 
@@ -78,25 +79,25 @@ class Outlet(Protocol):
     sends_at_once: bool
 
     async def send_all(self, data: bytes) -> None:
-        """Write all of it, and wait as long as the peer keeps that waiting.
+        """Write all of the data; wait as long as the peer does not read.
 
         Raises:
             OSError: The connection is broken, or an earlier write was cut short.
         Cancellation:
-            Some, all or none of it is written. Nothing is ever written behind a frame
-            that was cut short: a transport either writes the rest by itself, or raises
-            `OSError` from then on.
+            Some, all or none of the data is written. Nothing is ever written behind a
+            frame that was cut short: a transport either writes the rest by itself, or
+            raises `OSError` from then on.
         """
 
     def send_nowait(self, data: bytes) -> int:
-        """Write what can be written without waiting; return how many bytes it was.
+        """Write what can be written without waiting; return the number of bytes.
 
-        It does not raise: of a connection that is broken it writes 0 bytes, and the
-        next `send_all` raises.
+        It never raises: on a broken connection it returns 0, and the next `send_all`
+        raises.
         """
 
     def resume(self) -> None:
-        """Have reading go on, after a recipient has had no room. It does not raise."""
+        """Resume reading, after the recipient had no room. It never raises."""
 
 
 class Transport(Outlet, Protocol):
@@ -105,30 +106,31 @@ class Transport(Outlet, Protocol):
     async def send_eof(self) -> bool:
         """End our half of the connection, behind all that was written.
 
-        Returns false where that cannot be done: under TLS, or once the connection is
-        broken. It raises nothing but a cancellation.
+        Returns false where that is not possible: under TLS, or on a broken connection.
+        It raises nothing but a cancellation.
         """
 
     async def receive(self) -> bytes:
-        """Wait for bytes to read; empty at the end, however it came.
+        """Wait for bytes; return `b""` at the end of the stream, in order or not.
 
         Only one task may be receiving at a time.
 
         Cancellation:
-            Safe: nothing that was read is lost; the next call returns it.
+            Safe: no bytes are lost; the next call returns them.
         """
 
     def read_to(self, recipient: Recipient) -> bool:
-        """Have all that is read handed over from now on, without a task, to the end.
+        """Have the event loop hand all bytes to the recipient, to the end.
 
-        What was read before is handed over first, within this call, and what `take_in`
-        raises of that leaves it. Returns false where no event loop reads, or where the
-        end has been read: a task has to call `receive`, and hand over what it returns.
+        Bytes that were read before are handed over within this call; an exception that
+        `take_in` raises then is raised here. Returns false where no event loop reads,
+        and where the end of the stream was read before: then a task has to call
+        `receive`, and hand over what it returns.
         """
 
 
 class Interrupted(Exception):
-    """A wait for something to read was interrupted; the connection is as it was."""
+    """A task that waited in `receive` was woken; the connection is as it was."""
 
 
 class StreamTransport:
@@ -138,8 +140,9 @@ class StreamTransport:
         stream: The stream. It is closed by `aclose`.
 
     Attributes:
-        error: What has ended the reading, if it was not the peer in order.
-        interruptible: Whether `interrupt` does anything.
+        error: The exception that ended the reading; `None` if the peer ended the stream
+            in order.
+        interruptible: Whether `interrupt` has an effect.
     """
 
     sends_at_once = False
@@ -148,10 +151,10 @@ class StreamTransport:
     def __init__(self, stream: ByteStream) -> None:
         self.error: Exception | None = None
         self._stream = stream
-        self._torn = False  # a write was cut short: behind it nothing has a meaning
+        self._cut_short = False  # whether a write was: then nothing more is written
 
     async def receive(self) -> bytes:
-        """Return what was read; empty at the end, however it came."""
+        """Wait for bytes; return `b""` at the end of the stream, in order or not."""
         try:
             return await self._receive()
         except EndOfStream:
@@ -164,39 +167,41 @@ class StreamTransport:
         return await self._stream.receive(_READ_BYTES)
 
     def interrupt(self) -> None:
-        """Have a call of `receive` that is waiting raise `Interrupted`."""
+        """Wake a task that waits in `receive`, which then raises `Interrupted`."""
 
     def read_to(self, recipient: Recipient) -> bool:
-        """Return false: nothing reads but a task that calls `receive`."""
+        """Return false: a task has to call `receive`."""
         return False
 
     def resume(self) -> None:
-        """Do nothing: a task that has room calls `receive`."""
+        """Do nothing: a task calls `receive` when there is room."""
 
     async def send_all(self, data: bytes) -> None:
-        """Write; raise OSError if the connection is broken, or a write was cut short.
+        """Write all of the data; wait as long as the peer does not read.
 
+        Raises:
+            OSError: The connection is broken, or an earlier write was cut short.
         Cancellation:
-            Some, all or none of it is written: every later call raises OSError.
+            Some, all or none of the data is written: every later call raises `OSError`.
         """
-        if self._torn:
+        if self._cut_short:
             raise ConnectionResetError("a write was cut short")
-        self._torn = True
+        self._cut_short = True
         try:
             await self._send(data)
         except (BrokenResourceError, ClosedResourceError) as exc:
             raise ConnectionResetError("the connection is gone") from exc
-        self._torn = False
+        self._cut_short = False
 
     async def _send(self, data: bytes) -> None:
         await self._stream.send(data)
 
     def send_nowait(self, data: bytes) -> int:
-        """Write nothing: a stream has no such call."""
+        """Return 0: AnyIO's streams cannot write without waiting."""
         return 0
 
     async def send_eof(self) -> bool:
-        """End our half of the connection; false: it is under TLS, or broken."""
+        """End our half of the connection; false under TLS, or if it is broken."""
         try:
             await self._stream.send_eof()
         except (NotImplementedError, *_BROKEN):
@@ -204,20 +209,21 @@ class StreamTransport:
         return True
 
     async def aclose(self) -> None:
-        """Close the stream; soon, whatever it wants to say before."""
+        """Close the stream, within a tenth of a second."""
         try:
-            # Cancelled from the start, AnyIO's older releases keep a socket open for as
-            # long as it holds what the peer does not read.
-            with move_on_after(_CLOSING):
+            # The time is not 0: an `aclose` that is cancelled at once leaves the socket
+            # open, in AnyIO's older releases, until the peer has read all of it.
+            with move_on_after(_CLOSE_SECONDS):
                 await self._stream.aclose()
         except _BROKEN:
             pass
 
 
 class SocketTransport(StreamTransport):
-    """A plain socket that no event loop reads: the system is asked directly.
+    """A plain socket on trio, where no event loop reads it: system calls, no stream.
 
-    AnyIO's streams first ask it in vain, and end a write with a turn of the scheduler.
+    AnyIO's stream would try a read before it waits, in vain, and end each write with a
+    turn of the scheduler.
     """
 
     sends_at_once = True
@@ -235,14 +241,14 @@ class SocketTransport(StreamTransport):
                     await wait_readable(self._socket)
                 return os.read(self._socket.fileno(), _READ_BYTES)
             except BlockingIOError:
-                continue  # it was not
-            except ClosedResourceError:
+                continue  # the socket was not readable after all
+            except ClosedResourceError:  # raised by `notify_closing` too
                 if self._closed:
                     raise
                 raise Interrupted from None
 
     def interrupt(self) -> None:
-        """Wake the task that waits in `receive`, which finds the socket still open."""
+        """Wake a task that waits in `receive`, which then raises `Interrupted`."""
         notify_closing(self._socket)
 
     async def _send(self, data: bytes) -> None:
@@ -256,22 +262,22 @@ class SocketTransport(StreamTransport):
     async def _wait_writable(self) -> None:
         try:
             await wait_writable(self._socket)
-        except ClosedResourceError:  # `interrupt` is meant for a reading task
+        except ClosedResourceError:  # `interrupt` wakes a task that writes too
             if self._closed:
                 raise
 
     def send_nowait(self, data: bytes) -> int:
-        """Write what the kernel takes; return how many bytes it was."""
-        if self._torn:
+        """Write what the kernel takes; return the number of bytes."""
+        if self._cut_short:
             return 0
         try:
             return os.write(self._socket.fileno(), data)
-        except OSError:  # it would block; or is broken, which the next call will say
+        except OSError:  # the socket is full, or broken: then `send_all` will raise
             return 0
 
     @property
     def _closed(self) -> bool:
-        """Whether it is closed, by `aclose` or by the maker of the stream."""
+        """Whether the socket is closed, by `aclose` or by the maker of the stream."""
         return self._closing or self._socket.fileno() < 0
 
     async def aclose(self) -> None:
@@ -281,9 +287,10 @@ class SocketTransport(StreamTransport):
 
 
 def reason_of(exc: BaseException) -> str:
-    """Return why, in the words of what came first: AnyIO and others wrap it in theirs.
+    """Return the cause of an error in words: that of the innermost exception.
 
-    There may be more than one, as AnyIO has one error for all of a host's addresses.
+    AnyIO and others wrap the system's errors in their own. There may be several causes:
+    AnyIO raises one error for all addresses of a host.
     """
     return "; ".join(dict.fromkeys(map(_words_of, _roots_of(exc))))
 
@@ -298,7 +305,7 @@ def _roots_of(exc: BaseException) -> Iterator[BaseException]:
 
 def _words_of(exc: BaseException) -> str:
     number = None if isinstance(exc, ssl.SSLError) else getattr(exc, "errno", None)
-    if number is not None and number > 0:  # below, they are the resolver's
+    if number is not None and number > 0:  # the resolver's own numbers are negative
         return os.strerror(number)
     words = getattr(exc, "strerror", None) or str(exc)
     return words or "the connection is broken"

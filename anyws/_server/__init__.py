@@ -1,1 +1,71 @@
-"""The ASGI side: WebSocket, endpoint, middleware, drain."""
+"""The server's side: how the session of a connection meets an ASGI application.
+
+    foreign ASGI server           engine (anyws.hypercorn)
+          |                              |
+      scope, receive, send          handshake.py: checks the request, writes the answer
+          |                              |
+    guard.py: Guard.__call__        EngineStream._host
+          |         makes a Session,     |
+          |         puts it into         |
+          |         the scope            |
+          +-------------+----------------+
+                        |
+                  guard.py: host()      runs the application inside the session
+                        |                and inside drain.py: Drain.hosting()
+          +-------------+----------------+
+          |                              |
+    middleware.py                   endpoint.py
+    any ASGI application            one handler: `await handler(ws)`
+          |                              |
+          +-------------+----------------+
+                        |
+                  websocket.py: WebSocket    joins the session; or, without a guard
+                                             outside, hosts one of its own; or,
+                                             without `async with`, has none (plain)
+
+A connection has one session. Its *host* is the outermost block round it: the first
+guard that the scope passes, the engine, or the `async with` of a `WebSocket` that finds
+no session in its scope. The host starts the session's tasks and waits for their end.
+Each block further in *joins* the session and starts no task. The first of these blocks
+to be left ends the connection, by the exception or the return that leaves it.
+
+Invariants:
+
+* A session hosted by a guard or by the engine stands in the scope, and is found there
+  only (`_session/scope.py`). The guard changes the scope in place, since outer
+  middleware reads in it what inner routers have written, and takes the session out when
+  it ends. A `WebSocket` that hosts its own session puts it nowhere.
+* The `receive` and `send` that a guard hands on are the session's. An application that
+  uses another WebSocket class has the law too, as far as ASGI events can carry it.
+* An exception that only says that this connection has ended, or a
+  `WebSocketException`, stops at the guard (`is_answered`). All others go on to the
+  server's log, once.
+* `WebSocket` checks an event before it changes a state: a refused event leaves both
+  states as they were.
+
+Who owns which state:
+
+* `WebSocket` owns `client_state`, `application_state`, `subprotocol` and the close info
+  in plain mode only. With a session these are properties that read the session's.
+* `Drain` owns the connections of its guards: which are being served, with the cancel
+  scope of each, and which it has closed and whose closing handshake may go on.
+* `Guard` owns nothing of a connection; `options` and `drain` are the same for all.
+* `ServerHandshake` is one request, already checked; it has no state that changes.
+
+What depends on what: handshake <- drain <- guard <- middleware, websocket <- endpoint.
+Below are `_session` (the law), `_messages` (the verbs that both ends have), `_values`
+(events, states, headers) and, for the handshake alone, `_frames`. Above are the engine,
+which calls `host`, `Drain` and `ServerHandshake`, and `anyws.testing`, which calls
+`host` and `Drain`.
+
+Which file to change:
+
+* a rule for what a client's opening handshake may say: handshake.py
+* a rule for what an application may answer to it: `_values/events.py` and `headers.py`
+* what happens to open connections when a server stops: drain.py
+* which exceptions reach the server: guard.py
+* what a plain HTTP request or the lifespan protocol gets from an endpoint: endpoint.py
+* a method of Starlette's class, or one that only the server's end has: websocket.py
+* a method of both ends: `_messages/verbs.py`
+* how a connection is read, written or ended: not here, but in `_session`
+"""

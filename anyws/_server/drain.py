@@ -1,4 +1,9 @@
-"""The end of a server's connections: no new ones, and some time for the open ones."""
+"""The end of a server's connections, from the call of `Drain.aclose` to the last one.
+
+A guard tells its drain of each connection (`hosting`), so the drain can close them all.
+A connection is over when its guard has left `hosting`; one that only joined a session
+hosted further out, by a guard without this drain, is over when its session is.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +22,26 @@ from .._session.session import Session
 from .._values.closing import CloseCode, checked_code, fitted_reason
 from .._values.states import CLOSE
 
-# Seconds that handlers are waited for once they are cancelled: one that shields itself
-# must not hold the server for ever.
+# Seconds that cancelled handlers have to clean up: one that shields itself must not
+# hold the server for ever.
 _CANCELLED_GRACE: Final = 2.0
 
 
 class Drain:
     """Ends the connections of a server that is about to stop.
 
-    It knows the connections of the guards that are given it:
+    A drain knows the connections of every guard that was given this drain:
     `WebSocketMiddleware(app, drain=drain)`, `endpoint(drain=drain)`. From the call of
-    `aclose()` on, opening handshakes are refused with 503 (403 where the server cannot
-    do that) and the open connections closed with `code`, or rejected if they are not
-    accepted yet; a denial response that has begun may end. Handlers meet
-    `ConnectionClosed`, or the cancellation of `cancel_on_disconnect()`, and have
-    `timeout` seconds to end; those that are left are cancelled. No error comes of it.
+    `aclose()` on, opening handshakes are refused with 503, or with 403 where the server
+    has no denial responses. Open connections are closed with `code`; connections that
+    are not accepted yet are rejected; a denial response that has begun may end.
+    Handlers meet `ConnectionClosed`, or the cancellation of `cancel_on_disconnect()`.
+    They have `timeout` seconds to end; then they are cancelled, and the cancellation
+    ends at the guard: the server sees no error.
 
-    A drain serves one event loop, and once: it does not open again. It is to be closed
-    while the server is still running. The lifespan's shutdown is too late: on uvicorn
-    and Hypercorn the sockets are gone by then. For uvicorn:
+    A drain serves one event loop, once: it does not open again. Call `aclose()` while
+    the server is still running. The lifespan's shutdown is too late: on uvicorn and
+    Hypercorn the sockets are gone by then. For uvicorn:
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets=None):
@@ -44,7 +50,7 @@ class Drain:
 
         Server(uvicorn.Config(app)).run()
 
-    For Hypercorn's `serve`, on either backend, it is the `shutdown_trigger`:
+    For Hypercorn's `serve`, on either backend, call it in the `shutdown_trigger`:
 
         async def stopped():
             await stop.wait()  # an event that your handler of SIGTERM sets
@@ -56,11 +62,16 @@ class Drain:
         code: The close code: 1012 (default), or 1001 and others that may be sent.
         reason: The close reason, cut at a character to 123 bytes of UTF-8.
         timeout: Seconds that handlers have to end before they are cancelled (default
-            3.0). Peers have them too, to answer the closing frame.
+            3.0). Peers have the same seconds to answer the closing frame.
 
     Attributes:
         code, reason, timeout: As given.
         draining: Whether the drain has begun.
+
+    Raises:
+        ValueError: No closing frame may carry the code, or the timeout is not a finite
+            number of seconds above 0.
+        TypeError: The code is no int.
     """
 
     def __init__(
@@ -78,10 +89,12 @@ class Drain:
         self.reason: str = fitted_reason(reason)
         self.timeout: float = timeout
         self.draining: bool = False
-        self._cancel_at = inf
+        self._cancel_at = inf  # when the handlers are cancelled
         self._hosted: dict[Session, CancelScope] = {}
-        self._closed: set[Session] = set()  # by us; their closing handshake may go on
-        self._emptied: Signal | None = None  # somebody waits for the last one
+        # Closed by the drain; the closing handshake may still go on.
+        self._closed: set[Session] = set()
+        # Set when `_hosted` becomes empty; made only if a task waits for that.
+        self._emptied: Signal | None = None
 
     @property
     def connections(self) -> int:
@@ -91,15 +104,14 @@ class Drain:
     async def aclose(self) -> None:
         """Begin the drain, and wait until every connection is over.
 
-        Waits at most `timeout` seconds, and 2 more for handlers that were cancelled and
-        clean up: one that shields itself for longer is left behind, and counted by
-        `connections`. May be called again, and by several tasks: they wait for the same
-        end. To be called from another task than a handler's, which would wait for
-        itself.
+        Waits at most `timeout` seconds, and 2 more for cancelled handlers that clean
+        up. A handler that shields itself for longer is left behind, and `connections`
+        still counts it. Several tasks may call this; all wait for the same end. Do not
+        call it from a handler of the drain: the handler would wait for itself.
 
         Cancellation:
-            The drain goes on: the connections are closed, and handlers cancelled when
-            their time is over. Nothing but the waiting ends.
+            Safe: only the wait ends. The drain goes on: the connections are closed, and
+            the handlers are cancelled when their time is over.
         Source: RFC 6455 section 7.1.5, IANA close code 1012.
         """
         self._begin()
@@ -108,7 +120,9 @@ class Drain:
             while self._hosted:
                 self._emptied = self._emptied or Signal()
                 await self._emptied.wait()
-            while self._closed:  # one whose host has no drain is still at its end
+            # A session whose host lies outside of this drain's guard: the handler has
+            # left the guard, and the host still waits for the peer's answer.
+            while self._closed:
                 session = next(iter(self._closed))
                 await session.wait_closed()
                 self._closed.discard(session)
@@ -126,16 +140,17 @@ class Drain:
         self._closed.add(session)
         session.close_by_rule(self.code, self.reason, by=self._cancel_at)
 
-    # What hosts a connection calls
+    # For guards and the engine
 
     @contextmanager
     def hosting(self, session: Session) -> Iterator[None]:
-        """Know a connection while the block runs; end both when the drain says so.
+        """Count a connection among the drain's own while the block runs.
 
-        The block is cancelled when its time is over, and that ends here. One that comes
-        when the drain has begun is closed at once.
+        If the drain begins, the session is closed; when the drain's time is over, the
+        block is cancelled, and the cancellation ends here. If the drain has begun
+        already, the session is closed at once.
         """
-        if session in self._hosted:  # an outer guard has the same drain
+        if session in self._hosted:  # by an outer guard with the same drain
             yield
             return
         with CancelScope() as scope:
@@ -151,14 +166,16 @@ class Drain:
                     self._emptied = None
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Be the application of a connection that comes when the drain has begun.
+        """Refuse an opening handshake that arrives after the drain has begun.
 
-        Answers with 503 where the server takes a denial response, which nearly all do;
-        else with a close, which is 403. There is no body: uvicorn's older protocol
-        class loses it, and with it the response.
+        Called as an ASGI application. Answers with 503 where the server offers denial
+        responses, as nearly all do, else with a close, which is 403. The response has
+        no body: uvicorn's older protocol class loses bodies, and with one the whole
+        response.
 
         Cancellation:
-            As that of `receive` and `send`.
+            Ends the wait for `receive` or `send`, with what the server's own calls do
+            then: the response may have been sent or not.
         Source: RFC 9110 section 15.6.4; ASGI "websocket.http.response".
         """
         await receive()  # websocket.connect
@@ -170,6 +187,10 @@ class Drain:
 
 
 def check_drain(drain: object) -> None:
-    """Refuse what is neither a `Drain` nor `None`."""
+    """Check the argument of a guard.
+
+    Raises:
+        TypeError: It is neither a `Drain` nor `None`.
+    """
     if drain is not None and not isinstance(drain, Drain):
         raise TypeError(f"drain must be an anyws.Drain, not {type(drain).__name__}")

@@ -1,9 +1,10 @@
-"""An ASGI application made of one function, whose connections are guarded."""
+"""The guard round a single handler: an ASGI application made of one function."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, TypeAlias, cast, overload
 
 from starlette.responses import PlainTextResponse
@@ -25,19 +26,37 @@ class Endpoint(Guard):
     def __init__(
         self, handler: Handler, options: Options | None, drain: Drain | None
     ) -> None:
-        if not callable(handler):
-            raise TypeError(f"a handler is an async function, not {handler!r}")
+        _check_handler(handler)
         update_wrapper(self, handler)
-        vars(self).pop("__wrapped__")  # we are called with a scope, not a WebSocket
+        # `inspect.signature` would follow it to the handler's parameters; the endpoint
+        # is called with those of ASGI.
+        vars(self).pop("__wrapped__")
         super().__init__(options, drain)
         self.handler = handler
 
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """Refuse to be a path operation of FastAPI, which asks for a signature.
+
+        FastAPI would take `scope`, `receive` and `send` for parameters of the request,
+        and reject every client.
+        """
+        name = getattr(self, "__name__", "endpoint")
+        raise TypeError(
+            f"{name!r} is an ASGI application, made by anyws.endpoint, which FastAPI "
+            f"cannot call: add starlette.routing.WebSocketRoute(path, {name}) to "
+            "app.router.routes, or leave anyws.endpoint out and guard the handler by "
+            "'async with websocket:'"
+        )
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the handler; what leaves it is the ending, as of `async with`."""
+        """Call the handler; end the connection by its return or its exception."""
         session = cast("Session", session_in(scope))
-        websocket = WebSocket[Any](scope, receive, send)
+        # `WebSocket[Any](...)` would leave 256 bytes in every connection.
+        websocket: WebSocket[Any] = WebSocket(scope, receive, send)
         websocket._join(session)
-        # `session.joined` would do, for another frame parked in every idle connection.
+        # In place of `session.joined`, which would keep one more suspended frame in
+        # memory for every idle connection.
         try:
             await self.handler(websocket)
         except BaseException as exc:
@@ -49,15 +68,62 @@ class Endpoint(Guard):
     async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the lifespan protocol or a plain request."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await _serve_lifespan(receive, send)
         elif scope["type"] == "http":
-            await _refusal(scope)(scope, receive, send)
+            await _response_to_http(scope)(scope, receive, send)
         else:
             raise ValueError(f"anyws serves WebSockets, not {scope['type']!r}")
 
 
-async def _live(receive: Receive, send: Send) -> None:
-    """Answer the lifespan protocol: an application that merely returns ends Hypercorn.
+def _check_handler(handler: object) -> None:
+    """Refuse what is known not to be an async function of one argument.
+
+    A lambda may return the coroutine of another function. A callable that Python knows
+    little of, as one that was compiled, passes too.
+
+    Raises:
+        TypeError: It is anything else; says what, and what to write.
+    """
+    needed = "write 'async def handler(websocket): ...'"
+    if not callable(handler):
+        raise TypeError(f"a handler is an async function, not {handler!r}: {needed}")
+    if isinstance(handler, Guard):
+        raise TypeError(f"{handler!r} is an ASGI application already, and no handler")
+    called: Any = handler
+    while isinstance(called, partial):
+        called = called.func
+    kind = _kind_of(inspect.unwrap(called))
+    if kind is not None:
+        raise TypeError(f"the handler {handler!r} is {kind}: {needed}")
+    try:
+        inspect.signature(handler).bind(None)
+    except ValueError:
+        pass  # it has no signature that is known
+    except TypeError as exc:
+        words = f"the handler {handler!r} must take one argument, the WebSocket: {exc}"
+        raise TypeError(words) from exc
+
+
+def _kind_of(called: Any) -> str | None:
+    """Say what a callable is, if it is known not to return an awaitable."""
+    if inspect.isclass(called):
+        return "a class"
+    if inspect.iscoroutinefunction(called):
+        return None
+    if not inspect.isroutine(called):
+        called = inspect.unwrap(type(called).__call__)
+    if inspect.isasyncgenfunction(called):
+        return "an async generator, as it contains 'yield'"
+    plain = inspect.isfunction(getattr(called, "__func__", called))
+    is_lambda = getattr(called, "__name__", "") == "<lambda>"
+    is_async = inspect.iscoroutinefunction(called)
+    return "not async" if plain and not (is_async or is_lambda) else None
+
+
+async def _serve_lifespan(receive: Receive, send: Send) -> None:
+    """Answer the lifespan protocol.
+
+    Hypercorn 0.18 ends when an application returns from it without an answer.
 
     Source: ASGI "lifespan.startup", "lifespan.shutdown".
     """
@@ -68,8 +134,12 @@ async def _live(receive: Receive, send: Send) -> None:
             return
 
 
-def _refusal(scope: Scope) -> PlainTextResponse:
-    """Answer a plain request: 426, which is HTTP/1.1's (RFC 9110 section 15.5.22)."""
+def _response_to_http(scope: Scope) -> PlainTextResponse:
+    """Make the response to a request that is no opening handshake.
+
+    Source: RFC 9110 section 15.5.22. A 426 names a protocol in `Upgrade`, a header that
+    HTTP/2 and HTTP/3 forbid (RFC 9113 section 8.2.2): there it is a 404.
+    """
     if scope.get("http_version") in {"2", "3"}:
         return PlainTextResponse("Not Found: a WebSocket is served here", 404)
     return PlainTextResponse(
@@ -97,9 +167,11 @@ def endpoint(
 ) -> Endpoint | Callable[[Handler], Endpoint]:
     """Make an ASGI application of `async def handler(websocket)`.
 
-    The handler runs inside `async with websocket`, so the law holds. It accepts, or
-    returns without accepting to reject with 403. A client that went away is not an
-    error: its `ConnectionClosed` ends here. Used bare or with options:
+    The handler runs as if inside `async with websocket`. It calls `accept()`; if it
+    returns before that, the client is rejected with 403. A client that went away is not
+    an error: the `ConnectionClosed` of the handler's own connection stops here. So does
+    that of a send after the handler's own `close()`, unlogged: which side has closed
+    first is a matter of chance, and a handler need not ask. Used bare or with options:
 
         @anyws.endpoint
         async def echo(ws): ...
@@ -107,9 +179,18 @@ def endpoint(
         @anyws.endpoint(options=anyws.Options(idle_timeout=60), drain=drain)
         async def echo(ws): ...
 
-    A `Drain` ends the connections when the server stops. The result runs under a server
-    as it is, in Starlette's `WebSocketRoute` and under `Mount`. It is an object, since
-    Starlette calls functions with one argument.
+    The result runs under a server as it is, in Starlette's `WebSocketRoute` and under
+    `Mount`. It is an object, since Starlette would call a function with one argument,
+    as a handler.
+
+    Args:
+        handler: An async function of one argument, the `WebSocket`.
+        options: The settings of each connection.
+        drain: Closes the connections when the server stops.
+
+    Raises:
+        TypeError: `handler` is no async function of one argument, or `options` or
+            `drain` is of another type.
     """
     if handler is None:
         return lambda function: Endpoint(function, options, drain)

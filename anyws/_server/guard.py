@@ -1,4 +1,8 @@
-"""Applications inside a session: the end of their connection is no error."""
+"""A guard: an ASGI application that runs another one inside a session.
+
+The end of the connection is no error there: an application that lets `ConnectionClosed`
+leave it has done nothing wrong, and the server's log does not hear of it.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +25,19 @@ from .drain import Drain, check_drain
 async def host(
     session: Session, app: Callable[[], Awaitable[None]], drain: Drain | None = None
 ) -> None:
-    """Run an application inside a session.
+    """Host a session, and run an application inside it.
 
-    What it raises because of the connection's end ends here; anything else goes on.
+    An exception that only says that this connection has ended stops here; every other
+    exception is raised.
 
     Args:
-        session: The connection's.
+        session: The connection's session, which no task drives yet.
         app: The application, called with no arguments.
-        drain: What knows of the connection; one that has begun closes it at once.
+        drain: Counts the connection among its own meanwhile, and may close it.
 
     Cancellation:
-        Closes the connection with 1012, and waits for that.
+        Closes the connection with 1012, waits for that, at most
+        `Options.close_timeout`, and goes on.
     Source: ASGI.
     """
     try:
@@ -44,9 +50,11 @@ async def host(
 
 
 def is_answered(session: Session, exc: BaseException) -> bool:
-    """Whether an exception is no error: the closing frame has told the peer of it.
+    """Whether the peer knows all that the exception says, so no log needs it.
 
-    That is so for the end of this connection itself and for `WebSocketException`.
+    That is so for an exception that tells of this connection's own end, and for
+    `WebSocketException`, whose code and reason the closing frame carries. A group is
+    answered if all exceptions in it are.
     """
     return all(
         isinstance(leaf, WebSocketException) or session.explains(leaf)
@@ -55,11 +63,11 @@ def is_answered(session: Session, exc: BaseException) -> bool:
 
 
 class Guard(ABC):
-    """An ASGI application that runs another inside a session.
+    """An ASGI application that runs another one inside a session.
 
     Attributes:
-        options: The settings of each connection.
-        drain: What ends the connections when the server stops.
+        options: The settings of each connection; `None`: the default ones.
+        drain: Closes the connections when the server stops; `None`: nothing does.
     """
 
     def __init__(self, options: Options | None, drain: Drain | None) -> None:
@@ -68,14 +76,17 @@ class Guard(ABC):
         self.options = options
         self.drain = drain
 
-    # One coroutine for all of it: an idle connection keeps what is parked in it.
+    # One coroutine rather than several small ones: each frame that is suspended here
+    # stays in memory for as long as the connection is idle.
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection: as its host, unless it has one already.
+        """Serve one connection: host its session, or join the one in the scope.
 
-        The session stands in the scope, where those inside find it.
+        The session stands in the scope meanwhile, for the application and for further
+        guards. Other scopes than WebSockets are passed on.
 
         Cancellation:
-            Closes the connection with 1012; the host waits for that.
+            Closes the connection with 1012; the session's host waits for the end of
+            that.
         Source: ASGI.
         """
         if scope["type"] != "websocket":
@@ -84,14 +95,16 @@ class Guard(ABC):
         session = session_in(scope)
         if session is not None:
             session.adopt(self.options)
-            app, drain = self._chosen(session)
+            app, drain = self._application_of(session)
             with nullcontext() if drain is None else drain.hosting(session):
                 await app(scope, receive, send)
             return
         session = Session(
             receive, send, self.options, subprotocols=scope.get("subprotocols")
         )
-        app, drain = self._chosen(session)
+        app, drain = self._application_of(session)
+        # The scope is changed in place, not copied: outer middleware reads in it what
+        # routers have written ("endpoint", "path_params").
         extensions = scope.get("extensions") or {}
         put_session(scope, session)
         try:
@@ -101,22 +114,24 @@ class Guard(ABC):
             scope["extensions"] = extensions
             scope.pop(KEY, None)
 
-    def _chosen(self, session: Session) -> tuple[ASGIApp, Drain | None]:
-        """Refuse a client that comes too late, in the application's place.
+    def _application_of(self, session: Session) -> tuple[ASGIApp, Drain | None]:
+        """Choose what runs in the session, and the drain that is to know of it.
 
-        One that has its answer already, from what stands outside, is closed instead.
+        Once the drain has begun, that is the drain's refusal, which needs no drain. An
+        outer application may have answered the handshake already; then the drain closes
+        the connection as any other.
         """
-        drain, waits = self.drain, session.application_state is CONNECTING
-        if drain is not None and drain.draining and waits:
+        drain, unanswered = self.drain, session.application_state is CONNECTING
+        if drain is not None and drain.draining and unanswered:
             return drain.refuse, None
         return self._serve, drain
 
     @abstractmethod
     def _serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Be the application of a WebSocket, inside its session."""
+        """Serve a WebSocket, inside its session."""
 
     @abstractmethod
     def _serve_other(
         self, scope: Scope, receive: Receive, send: Send
     ) -> Awaitable[None]:
-        """Be the application of another scope."""
+        """Serve another scope, which has no session."""

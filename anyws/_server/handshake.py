@@ -1,28 +1,31 @@
-"""The server's side of the opening handshake: what a client asks for, and the answer.
+"""The server's side of the opening handshake: the request, checked, and the answer.
 
-All of it comes from the peer, so all of it is checked here, before the application or a
-parser that does not expect it sees any: what is malformed is a `HandshakeRefusal`.
+Every field of the request comes from the peer. It is checked here before the
+application sees it, or a parser that trusts it: a malformed request is a
+`HandshakeRefusal`. Servers other than the engine do this themselves.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
-from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 from websockets.exceptions import InvalidHeader, NegotiationError
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.headers import build_extension, parse_extension, parse_subprotocol
+from websockets.headers import build_extension, parse_extension
 from websockets.utils import accept_key
 
 from .._frames.codec import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
-ItemT = TypeVar("ItemT")
 
 _VERSION: Final = "13"
+_PRINTABLE: Final = re.compile(rb"[\x20-\x7e]+")
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
+_ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?|wss?)://([^/?#@]+)((?:[/?][^#]*)?)")
 
 _SERVER_DEFLATE: Final = ServerPerMessageDeflateFactory(
     server_max_window_bits=DEFLATE_WINDOW_BITS,
@@ -32,11 +35,11 @@ _SERVER_DEFLATE: Final = ServerPerMessageDeflateFactory(
 
 
 class HandshakeRefusal(Exception):
-    """The request is no opening handshake that can be answered.
+    """The request is no valid opening handshake.
 
     Attributes:
-        status: Of the HTTP response.
-        headers: What else the response says.
+        status: The status of the HTTP response that refuses it.
+        headers: Headers of that response.
     """
 
     def __init__(self, status: int, headers: Headers | None = None) -> None:
@@ -46,19 +49,20 @@ class HandshakeRefusal(Exception):
 
 
 class ServerHandshake:
-    """A client's opening handshake.
+    """A client's opening handshake, which is valid.
 
     Args:
-        raw_path: The request's path, without its query.
-        headers: Those of the request.
-        http_version: `"1.1"`, or `"2"` for RFC 8441, where there is no key.
+        raw_path: The request's path, without its query; see `origin_form`.
+        headers: The request's headers.
+        http_version: `"1.1"`, or `"2"` for RFC 8441, which has no key.
 
     Attributes:
         path: The decoded path.
-        subprotocols: Those that the client offers, in its order.
+        subprotocols: The subprotocols that the client offers, in its order.
 
     Raises:
-        HandshakeRefusal: It is malformed.
+        HandshakeRefusal: The request is malformed (400), or asks for another version of
+            the WebSocket protocol (426).
 
     Source: RFC 6455 section 4.2.1; RFC 8441 section 5.
     """
@@ -70,12 +74,10 @@ class ServerHandshake:
             self._key = _single(headers, b"sec-websocket-key")
             self._check_key()
             version = _single(headers, b"sec-websocket-version")
-            self.subprotocols: list[str] = _listed(
-                headers, b"sec-websocket-protocol", parse_subprotocol
-            )
-            self._offers = _listed(
-                headers, b"sec-websocket-extensions", parse_extension
-            )
+            self.subprotocols: list[str] = _subprotocols(headers)
+            offers = _values(headers, b"sec-websocket-extensions")
+            self._offers = [item for offer in offers for item in parse_extension(offer)]
+            _check_no_body(headers)
         except (ValueError, InvalidHeader) as exc:
             raise HandshakeRefusal(400) from exc
         if version != _VERSION:
@@ -91,10 +93,12 @@ class ServerHandshake:
                 raise ValueError("a key is 16 bytes")
 
     def agree(self) -> tuple[Headers, list[Extension]]:
-        """Take the first offer of permessage-deflate that can be met, if there is one.
+        """Agree on the client's first offer of permessage-deflate that can be met.
 
-        An offer whose parameters are wrong is declined, as the RFC asks.
+        An offer with invalid parameters is declined and does not fail the handshake.
 
+        Returns:
+            The header of the answer and the extension; both empty without agreement.
         Source: RFC 7692 sections 5 and 7.1.
         """
         for name, parameters in self._offers:
@@ -111,7 +115,7 @@ class ServerHandshake:
         return [], []
 
     def answer(self, subprotocol: str | None) -> tuple[int, Headers]:
-        """Return status and headers that complete the handshake.
+        """Return the status and the headers that complete the handshake.
 
         Source: RFC 6455 section 4.2.2; RFC 8441 section 5.
         """
@@ -133,14 +137,54 @@ def _values(headers: Headers, name: bytes) -> list[str]:
 
 
 def _single(headers: Headers, name: bytes) -> str:
-    """Return a header's value, empty if there is none; raise if there are several."""
+    """Return the value of a header; empty if it is absent.
+
+    Raises:
+        ValueError: The header occurs more than once.
+    """
     values = _values(headers, name)
     if len(values) > 1:
         raise ValueError(f"{name!r} is there {len(values)} times")
     return values[0].strip() if values else ""
 
 
-def _listed(
-    headers: Headers, name: bytes, parse: Callable[[str], Sequence[ItemT]]
-) -> list[ItemT]:
-    return [item for value in _values(headers, name) for item in parse(value)]
+def _subprotocols(headers: Headers) -> list[str]:
+    """Return the subprotocols that are offered and can be written in the answer.
+
+    They ought to be tokens (RFC 6455 section 4.1), and in practice are not: clients put
+    credentials here, in base64. Names that no answer can carry are left out.
+    """
+    names = [
+        name.strip(b" \t")
+        for key, value in headers
+        if key.lower() == b"sec-websocket-protocol"
+        for name in value.split(b",")
+    ]
+    return [name.decode() for name in names if _PRINTABLE.fullmatch(name)]
+
+
+def _check_no_body(headers: Headers) -> None:
+    """Refuse a body, whose bytes would be taken for frames.
+
+    Source: RFC 9110 section 7.8.
+    """
+    for name, value in headers:
+        is_empty = name.lower() == b"content-length" and not value.strip(b" \t0")
+        if name.lower() in _FRAMING and not is_empty:
+            raise ValueError("an opening handshake has no body")
+
+
+def origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
+    """Return a request's target as path and query, and the headers that belong to it.
+
+    A client may write a whole URL, as to a proxy. The `Host` header does not count
+    then, and is replaced by what the URL says.
+
+    Source: RFC 9112 sections 3.2.2 and 3.3.
+    """
+    absolute = _ABSOLUTE_FORM.fullmatch(target)
+    if absolute is None:
+        return target, headers
+    host, rest = absolute.groups()
+    headers = [(n, host if n.lower() == b"host" else value) for n, value in headers]
+    return (rest if rest.startswith(b"/") else b"/" + rest), headers

@@ -1,4 +1,4 @@
-"""Guarded connections for any ASGI application."""
+"""The guard round an ASGI application that exists already."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ class WebSocketMiddleware(Guard):
     buffers are bounded, endings are the same on every server, and nothing invalid
     reaches the server. `async with anyws.WebSocket(...)` inside joins that session.
 
-    A client that went away is not an error: what an application raises because of it
-    ends here. Anything else goes on to the server.
+    A client that went away is not an error: an exception that only says so stops here.
+    Every other exception goes on to the server.
 
     Args:
-        app: An ASGI application.
+        app: An ASGI application. Scopes other than WebSockets are passed to it as they
+            are.
         options: The settings of each connection. Options inside, of an endpoint or a
             `WebSocket`, override those that they name.
-        drain: What ends the connections when the server stops.
+        drain: Closes the connections when the server stops.
+
+    Raises:
+        TypeError: `options` or `drain` is of another type.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """Starlette's WebSocket, method by method, over a bare channel or a session.
 
-Used as it is made, the class does what Starlette's does. Inside `async with` its
-channel is a session's: the same methods, and the law.
+In plain mode the channel is the server's `receive` and `send`, and the class behaves as
+Starlette's. Inside `async with`, or under a guard, the channel is a session's: the same
+methods, and the law.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from .._session.scope import session_in
 from .._session.session import Session
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
-from .._values.events import info_of, outgoing
+from .._values.events import body_left, check_event, info_of, outgoing
 from .._values.options import Options, check_options
 from .._values.states import (
     ACCEPT,
     CLOSE,
+    CONNECT,
     CONNECTED,
     CONNECTING,
     DISCONNECT,
@@ -48,22 +50,31 @@ MessageT = TypeVar("MessageT")
 class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin):
     """One WebSocket connection of an ASGI application; a drop-in for Starlette's.
 
-    Plain, it starts no task and behaves as Starlette's class; but `close()` never blows
-    up, a message of the wrong kind is one typed error on every server, and what must
-    not be sent is refused or repaired before the server sees it.
+    Plain, it starts no task and behaves as Starlette's class; but `close()` raises
+    nothing when the peer is gone, a message of the wrong kind is one typed error on
+    every server, and an invalid event is refused or repaired before it reaches the
+    server.
 
-    Guarded, inside `async with websocket:`, the law holds as well: cancelled receives
-    lose nothing, cancelled sends are all or nothing, sends tell the truth, buffers are
-    bounded, and leaving the block closes the connection by what left it: 1000 for a
-    return, 1011 for an exception, 1012 for a cancellation. The block does not accept;
-    call `accept()` in it. It suppresses nothing and cannot be entered twice. Under
-    `WebSocketMiddleware` it joins the session that is already there; the options that
-    are named here override those of that session.
+    Guarded, inside `async with websocket:`, more holds: a cancelled receive loses no
+    message, a cancelled send has sent the message whole or not at all, a send after the
+    end raises, and buffers are bounded. Leaving the block closes the connection: with
+    1000 after a return, 1011 after an exception, 1012 after a cancellation. The block
+    does not accept the connection; call `accept()` in it. It suppresses no exception
+    and cannot be entered twice. Under `WebSocketMiddleware` it joins the session that
+    is already there; the options that are named here override those of that session.
 
-    Leaving the block waits for the closing handshake, at most `close_timeout`. Where
-    the server's own send cannot be cancelled and is stuck (stock Hypercorn on trio with
-    a peer that does not read), leaving waits for that too. Where the event loop cancels
-    all tasks natively at once, no closing frame is sent.
+    Leaving the block waits for the closing handshake, at most `close_timeout`. If the
+    server is stuck in a send that cannot be cancelled (stock Hypercorn on trio with a
+    peer that does not read), leaving waits for that too. If the event loop cancels all
+    tasks natively at once, no closing frame is sent.
+
+    Args:
+        scope, receive, send: Those of an ASGI application, for a scope of the type
+            `"websocket"`.
+        options: The settings of the guarded mode.
+
+    Raises:
+        TypeError: `options` is no `Options`.
     """
 
     def __init__(
@@ -75,16 +86,23 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         options: Options | None = None,
     ) -> None:
         check_options(options)
+        # First, as Starlette's constructor assigns the states, which are properties.
         self._session: Session | None = None
         super().__init__(scope, receive, send)
         self.subprotocol = None
         self._options = options
-        self._plain_info: CloseInfo | None = None
+        self._plain_info: CloseInfo | None = None  # how it ended, without a session
+        self._body_left: int | None = None  # of a denial response, without a session
 
     # The block
 
     def __asynccontextmanager__(self) -> AbstractAsyncContextManager[Self]:
-        """Guard the connection; see the class."""
+        """Guard the connection, as the class describes.
+
+        Raises:
+            RuntimeError: The block has been entered before.
+            ConnectionClosed: The connection ended in plain mode.
+        """
         if self._session is not None:
             raise RuntimeError("a WebSocket cannot be entered twice")
         if self._plain_info is not None:
@@ -107,15 +125,15 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         return session.hosting(self)
 
     def _join(self, session: Session) -> None:
-        """Take part in the session that `receive` and `send` already pass through."""
+        """Join the session whose `receive` and `send` this object was given."""
         session.adopt(self._options)
         self._session = session
 
-    # The states: the session's, where there is one
+    # The states: the session's, once there is a session
 
     @property
     def client_state(self) -> WebSocketState:
-        """Starlette's; changes when a receive delivers the event."""
+        """As in Starlette: changes when `receive` returns an event."""
         if self._session is None:
             return self._plain_client_state
         return self._session.delivered_state
@@ -126,7 +144,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
 
     @property
     def application_state(self) -> WebSocketState:
-        """Starlette's; guarded, a failed send leaves it alone."""
+        """As in Starlette; guarded, a failed send does not change it."""
         if self._session is None:
             return self._plain_application_state
         return self._session.application_state
@@ -137,7 +155,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
 
     @property
     def subprotocol(self) -> str | None:
-        """The one accepted, or `None`."""
+        """The subprotocol given to `accept()`, or `None`."""
         if self._session is None:
             return self._plain_subprotocol
         return self._session.subprotocol
@@ -164,7 +182,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
                 is `ConnectionClosed`.
             BusyResourceError: Guarded: another task is receiving.
         Cancellation:
-            Safe: guarded, a cancelled call loses nothing. Plain, as the server's.
+            Safe: guarded, a cancelled call loses no event. Plain, the server's
+                `receive` is cancelled; Granian's loses the event that it was to return.
         Source: ASGI "websocket.connect", ".receive", ".disconnect".
         """
         if self._session is not None:
@@ -186,15 +205,19 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         Args:
             message: `websocket.accept`, `.send`, `.close` or `.http.response.*`.
         Raises:
-            ConnectionClosed: The connection has ended; plain, when the server says so.
-            WebSocketDisconnected: Plain: it was closed from our side.
+            ConnectionClosed: The connection has ended. In plain mode a send learns of
+                that only from the server.
+            WebSocketDisconnected: Plain: the application has closed the connection.
             RuntimeError: The event is not allowed in this state.
-            TypeError, ValueError: The event must not be sent, and was not.
+            TypeError, ValueError: The event is invalid; nothing was sent, and no state
+                has changed.
         Cancellation:
-            Guarded, all or nothing. Plain, as the server's: on some servers a send that
-            is cut short breaks the connection.
+            Guarded, all or nothing. Plain, the server's `send` is cancelled; on some
+            servers that breaks the connection.
         Source: ASGI "websocket.accept", ".send", ".close", ".http.response.*".
         """
+        if type(message) is not dict or "type" not in message:
+            check_event(message)
         session = self._session
         if session is None:
             await self._send_plain(message)
@@ -202,7 +225,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         try:
             await self._send(message)
         except (WebSocketDisconnect, WebSocketDisconnected) as exc:
-            # Starlette's own class, where it lies between, says it in its own words.
+            # A middleware between has wrapped `send` with a `WebSocket` of Starlette's
+            # own, whose exception says less than the session's.
             if isinstance(exc, ConnectionClosed) or session.info is None:
                 raise
             if message["type"] != CLOSE:
@@ -216,6 +240,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             return
         state = next_state(Role.APPLICATION, before, kind)
         event = outgoing(event, self._offered, accepted=before is CONNECTED)
+        self._body_left = body_left(event, self._body_left)
         if kind == ACCEPT:
             self.subprotocol = event["subprotocol"]
         elif kind == CLOSE:
@@ -229,7 +254,9 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             raise
         except (OSError, RuntimeError, WebSocketDisconnect) as exc:
             if kind == CLOSE:
-                return  # the peer has gone; servers differ in how they say so
+                # The peer is gone: uvicorn raises OSError, Granian RuntimeError, and
+                # Hypercorn nothing.
+                return
             gone = isinstance(exc, OSError | WebSocketDisconnect)
             if before is not CONNECTED or not gone:
                 raise
@@ -249,16 +276,17 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
     ) -> None:
         """Complete the opening handshake.
 
-        Receives `websocket.connect` first if that is still to be done.
+        Receives `websocket.connect` first unless the application has done so.
 
         Args:
-            subprotocol: One of those that the client offered (`scope["subprotocols"]`).
+            subprotocol: One of the client's offers (`scope["subprotocols"]`).
             headers: Additional headers of the response; names are sent in lower case.
         Raises:
+            TypeError: The headers are no pairs of bytes.
             ValueError: The subprotocol was not offered, or a header must not be set.
                 Nothing was sent: accept again, or close.
             ConnectionClosed: Guarded: the client has gone already.
-            RuntimeError: It was accepted already.
+            RuntimeError: The handshake was answered already.
         Cancellation:
             Guarded: all or nothing, and `application_state` says which. Plain: the
                 server's send may or may not have happened, and the state is CONNECTED.
@@ -273,8 +301,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         """Close the connection; before `accept()`, reject it with 403.
 
-        Silent when it was closed before, by either side. Does not wait for the peer's
-        answer; leaving the block does.
+        Does nothing if either side has closed the connection already. Does not wait for
+        the peer's answer; leaving the block does.
 
         Args:
             code: 1000-1003, 1007-1014 or 3000-4999.
@@ -284,8 +312,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
                 no frame, and any code passes.
             TypeError: The code is no int.
         Cancellation:
-            Guarded: once it has begun, the closing frame is sent all the same. Plain: a
-            cancelled close may be tried again.
+            Guarded: once the close has begun, the closing frame is sent all the same.
+            Plain: a cancelled close may be tried again.
         Source: RFC 6455 section 7; ASGI "websocket.close".
         """
         await self.send({"type": CLOSE, "code": code, "reason": reason or ""})
@@ -296,11 +324,11 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         Args:
             response: A Starlette response, called as an application.
         Raises:
-            RuntimeError: The server does not offer the extension (`close()` gives 403),
-                or it was accepted already.
+            RuntimeError: The server has no denial responses (`close()` gives 403), or
+                the handshake was answered already.
         Cancellation:
-            Guarded, all or nothing for each event of the response. Plain, as the
-            server's.
+            Guarded, each event of the response is sent whole or not at all. Plain, the
+            server's `send` is cancelled.
         Source: ASGI "websocket.http.response".
         """
         if "websocket.http.response" not in (self.scope.get("extensions") or {}):
@@ -310,7 +338,12 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         await response(self.scope, self.receive, self.send)
 
     async def _next(self) -> Message:
-        """Receive the next message event, or raise how the connection ended."""
+        """Receive the next `websocket.receive` event.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+            WebSocketDisconnected: `accept()` has not been called.
+        """
         session = self._session
         if session is None:
             return await self._next_plain()
@@ -318,6 +351,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             await checkpoint()
             raise not_accepted() if session.info is None else session.error()
         event = await self._receive()
+        while event["type"] == CONNECT:  # held back by what lies between
+            event = await self._receive()
         if event["type"] == DISCONNECT:
             raise session.error()
         return event

@@ -6,15 +6,18 @@ r"""The law: one guarded connection over any channel of ASGI events.
                Tasks    the record `Connection`, which all of them share
 
 A *channel* is a pair of ASGI's `receive` and `send`: a server's, or a `DirectChannel`,
-whose frames are ours. The user's code meets the two queues only: no call of the user's
-code runs the channel's own `receive` or `send` (laws 1 and 2).
+whose frames are ours. Only the reader task and the writer task call the channel's own
+`receive` and `send`, so a cancelled call of the user's code cannot cut them short (laws
+1 and 2).
 
 Who drives. The connection does not move events; a `Driver` does, and `Connection` calls
 it by that protocol alone. `Tasks` is the driver: a reader task and a writer task in
 shielded scopes, in the task group of the block that hosts the session. A channel of our
-own finds messages where the transport is read, and feeds `Intake` itself; the reader
-task is left with the connect, the disconnect and the deadlines. Another driver needs
-`rearm`, `stop_reading`, `stop_writing`, and must call what `Reader` and `Writer` call.
+own parses messages in whatever code reads the socket, and puts them into `Intake`
+itself; the reader task has only the connect, the disconnect and the deadlines to deal
+with. Another driver would offer `rearm`, `stop_reading` and `stop_writing`, ask
+`Deadlines.judge` when a deadline has passed, and call `peer_left`, `lose`,
+`reading_is_over` and `writing_is_over` of the connection.
 
 Who owns which state. `Connection` is one record, and what several parts write is there:
 
@@ -25,47 +28,63 @@ Who owns which state. `Connection` is one record, and what several parts write i
     the states of client and application: the table in `_values.states`
 
 A queue is an AnyIO memory stream that is never awaited: `await receive()` loses an item
-to a native asyncio cancellation in the turn of the hand-over. Items go in and out by
-the `_nowait` calls; a task that waits does so on the `Wakeup` beside the stream, and
-looks again when woken. Inbound, there are two marks. At the first (`full`) the overflow
-rule decides; a foreign channel is then read no more. A channel of our own reads on to
-the second (`crowded`), so that pings and the peer's close are seen (laws 5, 6 and 13).
+if asyncio cancels the task after the item was handed over and before the task runs.
+Items go in and out by the `_nowait` calls; a task that waits does so on the `Wakeup`
+beside the stream, and looks again when woken. (The first item may stand outside the
+stream, where it was looked at, or where an accept needs no stream.) The inbound queue
+has two marks. At the first one (`full`) the overflow rule decides. If the rule is to
+wait, a foreign channel is not asked for more; a channel of our own reads on to the
+second mark (`crowded`), so that pings and the peer's close are seen (laws 5, 6 and 13).
 
 Two fields of the record exist for speed alone. A message that is alone is framed and
-written within `send`, which saves a hand-over to the writer task. `bursting` is set by
-it, and has the next messages queued, to go out in one write, until the scheduler has
-had a turn. `in_hand` counts what the writer task has taken from the queue and still
-gathers: nothing may overtake that (law 7).
+written within `send`, which saves a hand-over to the writer task. After such a write
+`bursting` is true, and until the next turn of the event loop messages are queued, to go
+out in one write. `in_hand` counts the messages that the writer task has taken from the
+queue and still gathers. While it is not 0, no message is written within `send`, as that
+message would overtake them (law 7).
 
 Invariants:
 
-- `ending.info` is `None` as long as the connection is open. What ends it sets `info`,
-  sounds the alarm and closes `outbound` in one call, before any task runs (law 3).
+- `ending.info` is `None` as long as the connection is open. The call that ends the
+  connection sets `info`, sounds the alarm if the phase has one, and closes `outbound`,
+  before any other task runs (law 3).
 - Behind the last item of the inbound queue comes its end, so what was received first
   stays readable (law 3).
-- Only messages are dropped: handshake, fragments and closing frame never are (law 5).
-- `stage` moves forwards only. The block is left when both tasks have ended. What they
-  wait for has a deadline by then, but no deadline ends a `send` that a server shields.
-- Each call of the user's is a checkpoint (`Turns`), every 32nd a whole one (law 4).
-- Scopes of the user's are cancelled only if registered in `ending.watchers` (law 6).
+- While the connection is open only messages are dropped: the handshake, fragments and
+  the closing frame never are (law 5).
+- `stage` moves forwards only. The block is left when both tasks have ended. Both have a
+  deadline by then. It cannot end a `send` that a server shields: then leaving waits.
+- Each call of the user's code is a checkpoint, and every 32nd call that did not wait
+  yields to the scheduler (`Turns`; law 4).
+- The session cancels no scope of the user's code but those in `ending.watchers` (law
+  6).
 
 Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Reader,
 writer, intake, receiver and sender import `connection`, which imports none of them. The
-wing imports `_values` alone and knows no frames; those above it use `session`, `scope`,
-the protocols in `channel`, and `wakeup`.
+wing imports `_values` alone and knows no frames. The wings above it use `session`,
+`scope` (where a session stands in an ASGI scope), the protocols in `channel`, and
+`wakeup`. `stopwatch` chooses the clock for round trips.
 
 Which file to change:
 
-    an overflow rule, a bound                        queue, and intake or sender
-    the close code for what left the block           _values.outcomes
-    a cause or phase of the end                      ending
-    another deadline                                 deadlines, then reader
-    when the peer counts as dead                     keepalive
-    what is still to be done after the block         stage, session (`_leave`)
-    what a channel of our own can be asked           channel
-    what a server does wrong with a receive / send   reader / writer
-    what a receive / send of the user's does         receiver / sender
-    how options of a block that joins take effect    settings (law 14)
-    where an ASGI scope holds its session            scope (law 15)
-    another way to drive a connection                tasks, beside it
+    an overflow rule                            _values.options (its name),
+                                                queue (`put_by_rule`: what it does),
+                                                intake and sender (`_overflow`: when)
+    how much is held                            queue, _values.options
+    the close code for an exception that        _values.outcomes
+    leaves the block
+    a rule that closes the connection, and      where it is noticed: intake (1008,
+    its close code                              1009), sender (1013, 1011), reader
+                                                (1001), connection (`beat`: 1011)
+    a phase of the end, or a cause of it        ending
+    another deadline                            deadlines, then reader
+    when a ping is sent, and when the peer      keepalive, then connection
+    counts as dead                              (`start_beating`, `beat`)
+    what is still to be done after the block    stage, session (`_leave`)
+    what a channel of our own can be asked      channel
+    what a server does wrong with a receive     reader
+    what a server does wrong with a send        writer
+    what a receive or a send of the user does   receiver, sender
+    options given after the session began       settings
+    another way to drive a connection           a driver beside tasks
 """

@@ -62,10 +62,13 @@ class DirectChannel(Protocol):
     Attributes:
         inbox: Where its messages go; set by the session that uses the channel.
         paused: Whether reading has stopped because `inbox` was full.
+        answers_late: Whether `send` writes an accept in a later turn than the one it
+            is called in, so that the application can go on first.
     """
 
     inbox: Inbox
     paused: bool
+    answers_late: bool
 
     async def receive(self) -> Event:
         """Wait for the next event that is no message; messages go to `inbox`."""

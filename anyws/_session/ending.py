@@ -2,7 +2,8 @@
 
 Three rules hold here:
 
-1. What decides how a connection has ended stands in this file, and nothing else does.
+1. What a connection has come to, and by which kind of cause, is decided in this file
+   alone. Close codes are not: a rule that closes the connection brings its own.
 2. The file does no I/O, has no clock, and wakes no task. It cancels what is registered
    in `watchers`, and knows no more of a watcher than that.
 3. A cause that the table refuses changes nothing.

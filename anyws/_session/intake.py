@@ -76,22 +76,32 @@ class Intake:
     def keep(self, event: Event, size: int) -> None:
         """Take a message that our own channel has found, and that has no room."""
         connection = self._connection
-        if connection.ending.watchers and connection.inbound.crowded:
+        if self._drops and connection.inbound.crowded:
             connection.inbound.dropped += 1  # as in `_overflow`: reading never stops
         else:
             connection.inbound.put_ahead(event, size)
         connection.counters.messages_received += 1
         connection.counters.bytes_received += size
-        if connection.ending.failure is None:
+        if self._drops:
+            connection.await_message()  # reading never pauses
+        elif connection.ending.failure is None:
             # The full queue keeps the peer waiting, so the peer is not idle.
             connection.deadlines.await_nothing()
+
+    @property
+    def _drops(self) -> bool:
+        """Whether the end of the connection matters more than what overflows.
+
+        Not amid a message that comes in parts: with a gap in it, it is none.
+        """
+        connection = self._connection
+        return bool(connection.ending.watchers) and not connection.inbound.has_parts
 
     @property
     def full(self) -> bool:
         """Whether our own channel should stop reading until the queue has room."""
         inbound = self._connection.inbound
-        watched = bool(self._connection.ending.watchers)
-        return inbound.crowded and not inbound.closed and not watched
+        return inbound.crowded and not inbound.closed and not self._drops
 
     # What else a channel of our own tells
 

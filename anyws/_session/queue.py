@@ -14,7 +14,7 @@ options decides. A channel whose frames are ours reads on for a while behind the
 mark (`put_ahead`), so that pings and the peer's closing frame are seen although the
 application does not read. At the second mark (`crowded`) it stops reading.
 
-Many connections never need both directions, so a stream is made with the first item.
+Many connections never need both directions, so a stream is made with the first message.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class MessageQueue:
         self._send: MemoryObjectSendStream[Item] | None = None
         self._receive: MemoryObjectReceiveStream[Item] | None = None
         self._mark: int | None = None  # bytes held when the first mark was passed
-        self._next: Item | None = None  # taken from the stream to be looked at
+        self._next: Item | None = None  # the first item, outside the stream
         self.filled = Wakeup()
         self.room = Wakeup()
         self.closed = False
@@ -150,7 +150,12 @@ class MessageQueue:
         if self.closed:
             receipt.set()
             return receipt
-        self._put((event, 0, receipt))
+        if self.held:
+            self._put((event, 0, receipt))
+        else:
+            # An accept comes first, so that most connections need no stream for it.
+            self._next = event, 0, receipt
+            self.held = 1
         self.filled.wake()
         return receipt
 

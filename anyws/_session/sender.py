@@ -13,7 +13,7 @@ from anyio import Event as Signal
 from anyio import Lock, WouldBlock
 
 from .._values.closing import CloseCode
-from .._values.events import Event, checked_close, measured, outgoing
+from .._values.events import Event, body_left, checked_close, measured, outgoing
 from .._values.states import (
     ACCEPT,
     CLOSE,
@@ -36,6 +36,7 @@ class Sender:
     """
 
     __slots__ = (
+        "_body_left",
         "_connection",
         "_offered",
         "_turn",
@@ -54,6 +55,7 @@ class Sender:
         self._connection = connection
         self._turns = turns
         self._offered = offered
+        self._body_left: int | None = None  # of a denial response, if it is known
         self._turn: Lock | None = None  # first come, first served
         self._waiting = 0  # how many tasks wait for room, or send in parts
 
@@ -163,6 +165,7 @@ class Sender:
             Role.APPLICATION, connection.application_state, event_of(event)
         )
         event = outgoing(event, self._offered)
+        self._body_left = body_left(event, self._body_left)
         connection.application_state = state
         if event["type"] == ACCEPT:
             connection.accepted = True

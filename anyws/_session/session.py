@@ -375,6 +375,8 @@ class Session(AsyncContextManagerMixin):
         connection.inbound.room.wake()  # the reader task waits for room no more
         if connection.frames is not None:
             connection.frames.read_on()
+            if connection.deadlines.idle_at == inf and not connection.frames.paused:
+                connection.await_message()  # the peer is kept waiting no more
 
     def unwatch(self, scope: CancelScope) -> bool:
         """Forget a scope; return whether the connection has ended meanwhile."""

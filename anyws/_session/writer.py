@@ -13,6 +13,7 @@ from typing import Final
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
+from .._values.states import ACCEPT
 from .channel import DirectChannel
 from .connection import Connection
 from .queue import Item
@@ -74,6 +75,12 @@ class Writer:
     async def _hand_over_event(self) -> None:
         connection = self._connection
         event, size, receipt = connection.outbound.take_nowait()
+        frames = connection.frames
+        late = frames is not None and frames.answers_late
+        if late and receipt is not None and event["type"] == ACCEPT:
+            # An application that registers itself after the accept has done so before
+            # the peer, and anyone it tells, can know of the accept.
+            receipt.set()
         try:
             await connection.send_event(event)
         finally:

@@ -82,7 +82,12 @@ class HandshakeRejected(HandshakeError):
         status: The HTTP status.
         headers: The headers of the response.
         body: The part of its body that arrived, at most 1 MiB.
+        code, reason: `None`, as HTTP carries no close code. `anyws.testing.Rejected`, a
+            subclass, has those that the application closed with.
     """
+
+    code: int | None = None
+    reason: str | None = None
 
     def __init__(self, status: int, headers: Headers, body: bytes = b"") -> None:
         Exception.__init__(self, status, headers, body)
@@ -102,9 +107,7 @@ class HandshakeRejected(HandshakeError):
         shown = f": {text!r}" if text else ""
         return f"the server rejected the WebSocket: {self.status}{phrase}{shown}"
 
-    def __reduce__(
-        self,
-    ) -> tuple[type[HandshakeRejected], tuple[int, Headers, bytes]]:
+    def __reduce__(self) -> tuple[type[HandshakeRejected], tuple[object, ...]]:
         """Pickle by what it was made of."""
         return type(self), (self.status, self.headers, self.body)
 

@@ -7,13 +7,13 @@ the rest of the package reads an event only by the functions below.
 
 from __future__ import annotations
 
-from collections.abc import Container, MutableMapping
+from collections.abc import Container, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from .closing import CloseCode, CloseInfo, checked_code, fitted_reason
 from .errors import MessageTypeError
 from .headers import checked_response_headers
-from .states import ACCEPT, CLOSE, DISCONNECT, SEND
+from .states import ACCEPT, CLOSE, DISCONNECT, RESPONSE_BODY, RESPONSE_START, SEND
 
 Event: TypeAlias = MutableMapping[str, Any]
 
@@ -44,15 +44,40 @@ _MAYBE_THE_SERVER: Final = frozenset(
         CloseCode.SERVICE_RESTART,
     }
 )
+
+# The statuses of responses that have no body, whatever their content-length says.
+_NO_BODY: Final = frozenset({204, 304})
+
 _NO_CLOSING_FRAME: Final = frozenset(
     {CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE}
 )
+
+
+def check_event(event: object) -> None:
+    """Refuse what is no ASGI event, as a message that was given to `send`.
+
+    Raises:
+        TypeError: It is no mapping with a type; names the verbs that take a message.
+    """
+    if not isinstance(event, Mapping):
+        what = type(event).__name__
+    elif "type" not in event:
+        what = 'one without "type"'
+    else:
+        return
+    raise TypeError(
+        f'send() takes an ASGI event, which is a dict with a "type", not {what}; '
+        "send_text(), send_bytes() and send_message() take a message"
+    )
 
 
 def outgoing(
     event: Event, subprotocols: Container[str] = (), *, accepted: bool = True
 ) -> Event:
     """Check an event on its way to the server; repair what can be repaired.
+
+    Keys that ASGI lets an application leave out are there in what is returned, with
+    their defaults: some servers fail without them.
 
     Args:
         event: An ASGI message of the application.
@@ -73,7 +98,59 @@ def outgoing(
         return _checked_accept(event, subprotocols)
     if kind == CLOSE:
         return checked_close(event, framed=accepted)
+    if kind == RESPONSE_START:
+        return _checked_response_start(event)
+    if kind == RESPONSE_BODY:
+        return _checked_response_body(event)
     return event
+
+
+def _checked_response_start(event: Event) -> Event:
+    status = event.get("status")
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise TypeError(f"status must be an int, not {type(status).__name__}")
+    if not 200 <= status <= 599:
+        raise ValueError(f"status {status} is not one of a final response, 200 to 599")
+    headers = checked_response_headers(event.get("headers") or (), "denial")
+    return {**event, "status": int(status), "headers": headers}
+
+
+def _checked_response_body(event: Event) -> Event:
+    body = event.get("body")
+    if body is None:
+        body = b""
+    if not isinstance(body, Binary):
+        raise TypeError(f"body must be bytes, not {type(body).__name__}")
+    more_body = bool(event.get("more_body", False))
+    return {**event, "body": bytes(body), "more_body": more_body}
+
+
+def body_left(event: Event, left: int | None) -> int | None:
+    """Count the bytes of a denial response's body against its `content-length`.
+
+    A client that gets another number fails the response and, over HTTP/2, the whole
+    connection.
+
+    Args:
+        event: A checked event of the opening handshake.
+        left: What this returned for the event before; `None` at first.
+
+    Returns:
+        How many bytes are still to come; `None` where no length was declared.
+    Raises:
+        ValueError: The body becomes longer than was declared, or stays shorter.
+    """
+    if event["type"] == RESPONSE_START:
+        declared = dict(event["headers"]).get(b"content-length")
+        has_body = event["status"] not in _NO_BODY
+        return int(declared) if declared and has_body else None
+    if event["type"] != RESPONSE_BODY or left is None:
+        return left
+    left -= len(event["body"])
+    if left < 0 or (left > 0 and not event["more_body"]):
+        wrong = f"{-left} bytes longer" if left < 0 else f"{left} bytes shorter"
+        raise ValueError(f"the body is {wrong} than the response's content-length")
+    return left
 
 
 def _checked_accept(event: Event, subprotocols: Container[str]) -> Event:

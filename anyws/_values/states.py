@@ -114,7 +114,11 @@ def next_state(role: Role, state: WebSocketState, event: str) -> WebSocketState:
     if not row:
         raise WebSocketDisconnected(_AFTER_THE_END[role])
     kind = RESPONSE_BODY if event == LAST_RESPONSE_BODY else event
-    raise RuntimeError(f"Expected ASGI message {_named(row)}, but got {kind!r}")
+    error = RuntimeError(f"Expected ASGI message {_named(row)}, but got {kind!r}")
+    if kind == SEND and state is CONNECTING:
+        # A note, as the text is Starlette's, which tests compare.
+        error.add_note("Call `await websocket.accept()` before you send.")
+    raise error
 
 
 def _named(row: Mapping[str, WebSocketState]) -> str:

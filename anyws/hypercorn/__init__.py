@@ -8,10 +8,63 @@ change.
     anyws.hypercorn.run(app, backend="trio", bind="127.0.0.1:8000")
     await anyws.hypercorn.serve(app, config)         # in your own event loop
 
-Who keeps calling `hypercorn` itself names the application through `load`, or uses
-`engine()` round Hypercorn's own functions. WebSockets over HTTP/1.1 and HTTP/2 (RFC
-8441) are served; over HTTP/3 they are refused with 501, since Hypercorn 0.18 never
+Programs that keep calling `hypercorn` itself name the application through `load`, or
+call Hypercorn's functions inside `engine()`. WebSockets over HTTP/1.1 and HTTP/2 (RFC
+8441) are served. Over HTTP/3 they are refused with 501, since Hypercorn 0.18 never
 tells an application that such a connection has ended.
+
+The inside of the package
+-------------------------
+
+    serve, run, load, the command line
+        |  install
+    _engine ------- replaces names in Hypercorn's modules by subclasses of ours
+        |
+    Backend, Worker ............ one a worker: settings, drain, the set of connections
+        |
+    EngineTCPServer ............ one a socket; the task of the connection reads here
+        |
+        +-- HTTP/1.1: H11Protocol, Hypercorn's own, until the upgrade
+        |                 |
+        +-- HTTP/2: EngineH2Protocol (`_http2`), many streams
+                          |
+                      EngineStream ......... one a WebSocket: handshake, session, end
+                          |
+                      FrameChannel, Session ........ `_frames`, `_session`
+
+Hypercorn owns sockets, TLS, HTTP, the lifespan, worker processes and the access log.
+The engine owns a WebSocket from its opening handshake to its end. What holds:
+
+* No code of Hypercorn is copied or patched. Hypercorn finds a subclass where it looks
+  up its own class, so the engine refuses a version of Hypercorn that it was not written
+  for.
+* The application runs inside a session whether or not it knows of anyws; the session
+  stands in the scope's extensions, and `anyws.WebSocket` joins it there.
+* Reading never waits for an application: a full inbound queue stops the reading
+  (HTTP/1.1), or keeps the stream's window closed (HTTP/2).
+* An error in one connection is logged once and ends that connection; an error in one
+  HTTP/2 stream resets that stream.
+* Each step of an end has a deadline: handlers `drain_timeout`, a close `close_timeout`,
+  plain requests `graceful_timeout`; then the worker aborts the connections that are
+  left.
+
+State is owned so: `Worker` has what all connections of a worker share; an
+`EngineTCPServer` its socket; an `EngineStream` the opening handshake and the order of
+the end; the `Session` everything that the application sees. A `Config` that Hypercorn
+passes around carries the `Worker`, as Hypercorn has no other way to hand it down.
+
+    for a change of                          see
+    a setting of operators                   _worker.py
+    signals, the drain, the end              _worker.py; `_abort_later` of a backend
+    the bytes of one kind of event loop      _asyncio.py, _trio.py
+    what both event loops share              _connection.py
+    the handshake, access log, closing       _stream.py
+    HTTP/2 streams and windows               _http2/
+    what is logged, and how often            _logging.py
+    what counts as an application            _engine.py
+    the names that Hypercorn looks up        _engine.py
+    keywords of `serve` and `run`            _serve.py
+    command-line options                     __main__.py
 """
 
 from __future__ import annotations
@@ -20,7 +73,7 @@ from importlib.util import find_spec as _find_spec
 
 if _find_spec("hypercorn") is None:
     raise ModuleNotFoundError(
-        "anyws.hypercorn needs Hypercorn: install the extra 'hypercorn'",
+        "anyws.hypercorn needs Hypercorn: pip install 'anyws-websockets[hypercorn]'",
         name="hypercorn",
     )
 

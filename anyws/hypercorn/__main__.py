@@ -2,8 +2,9 @@
 
     python -m anyws.hypercorn -k trio module:app
 
-It takes Hypercorn's own options. Workers are spawned and evaluate what follows the
-colon of the application's path: that is where the engine gets into each of them.
+It takes Hypercorn's own options. Hypercorn spawns its workers, and each worker
+evaluates the part of the application's path behind the colon: the command line puts a
+call of `load` there, which installs the engine in the worker.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from importlib import import_module
 from typing import Any
 
 from hypercorn import __main__ as command
-from hypercorn.config import Config
+from hypercorn.config import Config, Sockets
 
-from ._engine import check_version
+from ._engine import check_installed, check_version
+from ._serve import named
 
 
 def main() -> int:
@@ -25,19 +27,33 @@ def main() -> int:
     run: Callable[[Config], int] = vars(command)["run"]
 
     def run_with_engine(config: Config) -> int:
+        try:
+            check_installed(config.worker_class, option="-k")
+        except ModuleNotFoundError as exc:
+            sys.exit(str(exc))
         config.application_path = path_with_engine(config.application_path)
         statuses = remember_statuses()
         return run(config) or next(filter(None, statuses), 0)
 
     sys.argv[0] = "python -m anyws.hypercorn"
     vars(command)["run"] = run_with_engine
+    create_sockets = Config.create_sockets
+
+    def create_or_exit(config: Config) -> Sockets:
+        try:
+            return create_sockets(config)
+        except OSError as exc:
+            sys.exit(str(named(exc, config, option="--bind").strerror))
+
+    # Of the class: workers that are spawned get their configuration pickled.
+    Config.create_sockets = create_or_exit  # type: ignore[assignment, method-assign]
     return command.main()
 
 
 def remember_statuses() -> list[int]:
-    """Return a list that gets the exit statuses of workers, as they end.
+    """Return a list to which the exit status of each worker is added as it ends.
 
-    Hypercorn's master ends when one of its workers fails, but forgets its status: 0.
+    Hypercorn's master process ends when a worker fails, but then exits with status 0.
     """
     master = vars(import_module("hypercorn.run"))
     join: Callable[[list[Any]], int] = master["_join_exited"]
@@ -58,7 +74,7 @@ def path_with_engine(path: str) -> str:
         mode, colon, rest = "", "", path
     module, _, attribute = rest.partition(":")
     parts = [repr(part) for part in (module, attribute) if part]
-    # Hypercorn counts the colons of a path, those of a Windows drive among them.
+    # Hypercorn splits the path at its colons, and a Windows drive has one too.
     arguments = ", ".join(parts).replace(":", r"\x3a")
     return f"{mode}{colon}anyws.hypercorn:load({arguments})"
 

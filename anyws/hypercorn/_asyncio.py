@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 from hypercorn.asyncio import run as stock
@@ -13,7 +14,8 @@ from .._frames.transport import Recipient
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 
-# Bytes of a write that may be left to the transport: about what a kernel keeps.
+# Largest write that is left to the event loop's transport, in bytes: about as much as
+# the kernel buffers for a socket.
 _AT_ONCE_BYTES = 128 * 1024
 
 
@@ -23,9 +25,10 @@ class EngineTCPServer(EngineConnection, TCPServer):
     _inlet: Inlet | None = None
 
     async def receive(self) -> bytes:
-        """Wait for bytes to read; empty at the end, however it came.
+        """Wait for bytes to read; empty at the end, also at one by an error.
 
-        After `read_to` wait for the end, and raise what the recipient has raised.
+        After `read_to` this waits for the end of the connection, and raises an
+        exception that the recipient raised meanwhile.
         """
         if self._inlet is not None:
             await self._inlet.ended
@@ -39,14 +42,17 @@ class EngineTCPServer(EngineConnection, TCPServer):
             return b""
 
     def read_to(self, recipient: Recipient) -> bool:
-        """Take the place of asyncio's protocol, and hand over what that has read.
+        """Replace asyncio's protocol, and hand over the bytes that it has buffered.
 
-        False: the end has been read already, and `receive` returns it.
+        Returns:
+            False if the end has been read already; `receive` returns it then.
         """
         more = True
         try:
             while data := self._receive_nowait():
-                more = recipient.take_in(data)  # all of it: nothing else will
+                more = recipient.take_in(
+                    data
+                )  # also a full one: the bytes have no other place
         except OSError:
             return False
         if data is not None:
@@ -58,9 +64,9 @@ class EngineTCPServer(EngineConnection, TCPServer):
         return True
 
     def _receive_nowait(self) -> bytes | None:
-        """Return what was read already; empty at the end, `None` if there is nothing.
+        """Return buffered bytes; empty at the end, `None` if there are none yet.
 
-        The reader's own `read`, as far as it goes without waiting.
+        This runs the stream reader's own `read` to its first wait.
         """
         reading = self.reader.read(MAX_RECV)
         try:
@@ -71,15 +77,17 @@ class EngineTCPServer(EngineConnection, TCPServer):
         return None
 
     def resume(self) -> None:
-        """Go on reading."""
+        """Go on reading after the recipient had no room."""
         if self._inlet is not None:
             self._inlet.resume()
 
     async def send_all(self, data: bytes) -> None:
-        """Write; raise OSError once that is not possible any more.
+        """Write all bytes.
 
+        Raises:
+            OSError: The connection is closed or broken.
         Cancellation:
-            All of it is written: the event loop's transport goes on by itself.
+            Safe: the event loop's transport writes all bytes by itself.
         """
         if self.writer.is_closing():
             raise ConnectionResetError("the connection is gone")
@@ -87,43 +95,48 @@ class EngineTCPServer(EngineConnection, TCPServer):
         await self.writer.drain()
 
     def send_nowait(self, data: bytes) -> int:
-        """Write if nothing is waiting; the transport keeps what the kernel refuses."""
+        """Write if the transport's buffer is empty; return how many bytes it took.
+
+        The transport keeps the bytes that the kernel refuses.
+        """
         transport = self.writer.transport
         if transport.is_closing() or transport.get_write_buffer_size():
             return 0
         if len(data) > _AT_ONCE_BYTES:
-            return 0  # the writer task waits for it, and so notices a stalled peer
+            return (
+                0  # the writer task waits for a large write, and notices a stalled peer
+            )
         transport.write(data)
         return len(data)
 
     async def send_eof(self) -> bool:
-        """End our half of the connection; false: it is under TLS, or closing."""
+        """End the server's half of the connection; false under TLS or when closing."""
         try:
             self.writer.write_eof()
-        except (NotImplementedError, RuntimeError):  # TLS; uvloop: it is closing
+        except (NotImplementedError, RuntimeError):  # TLS; uvloop, when closing
             return False
         return True
 
     def abort(self) -> None:
-        """End the connection now: tasks that wait to send or receive are told."""
+        """End the connection now; tasks that wait to send or receive wake."""
         self.writer.transport.abort()
 
     async def _close(self) -> None:
-        # A peer that does not read would keep what is buffered, and so the closing,
-        # waiting for ever.
-        timeout = self.worker.options.close_timeout
-        abort = self.loop.call_later(timeout, self.abort)
+        # asyncio closes a transport once its buffer is written, which a peer that does
+        # not read delays without limit.
+        abort = self.loop.call_later(self.close_timeout, self.abort)
         try:
             await super()._close()
         except OSError:
-            pass  # TLS: what the peer has sent crossed our end of it
+            pass  # TLS: bytes of the peer crossed our closing alert
         finally:
             abort.cancel()
 
 
-def _abort_later(worker: Worker, seconds: float) -> None:
-    """Abort what is left in the end: Hypercorn would wait for it without limit."""
-    asyncio.get_running_loop().call_later(seconds, worker.abort_connections)
+def _abort_later(worker: Worker, seconds: float) -> Callable[[], None]:
+    """Abort the connections still open then: Hypercorn waits for them without limit."""
+    loop = asyncio.get_running_loop()
+    return loop.call_later(seconds, worker.abort_connections).cancel
 
 
 _backend = Backend(stock.worker_serve, _abort_later)

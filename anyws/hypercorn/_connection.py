@@ -1,13 +1,15 @@
-"""What both workers' connections have in common."""
+"""One accepted connection: the part that is the same for every kind of worker."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 from hypercorn.config import Config
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol import ProtocolWrapper
 
 from .._frames.transport import Recipient
@@ -17,24 +19,28 @@ from ._worker import Worker, worker_of
 
 
 class EngineConnection(ABC):
-    """Mixed into Hypercorn's `TCPServer`: one connection, of whatever protocol.
+    """Mixed into Hypercorn's `TCPServer`: one connection, of any protocol.
 
-    It belongs to its WebSocket alone once HTTP/1.1 has been upgraded, so that what is
-    read takes no way through Hypercorn's protocol objects. It is the `Transport` of
-    that WebSocket.
+    After the upgrade of HTTP/1.1 the connection carries one WebSocket and nothing else.
+    It is the `Transport` of that WebSocket from then on: the bytes go from the socket
+    to the frames, and not through Hypercorn's protocol objects.
     """
 
     config: Config
     protocol: ProtocolWrapper
+    idle_task: Any  # Hypercorn's `SingleTask`
     sends_at_once = True
+    _withheld: list[bytes] | None = None
+    _websocket: EngineStream | None = None  # which has the connection for itself
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.worker: Worker = worker_of(self.config)
+        self.worker.guard_log(self.config.log)
         self.worker.connections.add(self)
 
     async def run(self) -> None:
-        """Serve the connection; what goes wrong in it ends nothing else."""
+        """Serve the connection; an error in it ends no other connection."""
         try:
             await super().run()  # type: ignore[misc]  # Hypercorn's, on the other side
         except BaseExceptionGroup as group:
@@ -48,23 +54,44 @@ class EngineConnection(ABC):
         finally:
             self.worker.connections.discard(self)
 
+    async def protocol_send(self, event: Event) -> None:
+        """Send what Hypercorn's protocol object has made; withheld, keep it."""
+        if self._withheld is not None and isinstance(event, RawData):
+            self._withheld.append(event.data)
+            return
+        await super().protocol_send(event)  # type: ignore[misc]  # Hypercorn's
+
+    @contextmanager
+    def withheld(self) -> Iterator[list[bytes]]:
+        """Give the bytes that are sent inside the block, in place of writing them."""
+        withheld: list[bytes] = []
+        self._withheld = withheld
+        try:
+            yield withheld
+        finally:
+            self._withheld = None
+
     async def _read_data(self) -> None:
         data = b"something"
         while data:
             stream = getattr(self.protocol.protocol, "stream", None)
             if isinstance(stream, EngineStream):
+                self._websocket = stream
                 stream.read_from(self)
                 await self.pump(stream)
                 break
             data = await self.receive()
             await self.protocol.handle(RawData(data))
         await self.protocol.handle(Closed())
+        # Hypercorn would hold the socket until its keep-alive time is over.
+        await self.idle_task.stop()
 
     async def pump(self, recipient: Recipient) -> None:
-        """Have all that is read handed over, to the end; raise what `take_in` raises.
+        """Hand all bytes over to a recipient, to the end of the connection.
 
-        By the event loop, if it does so; else by this task, the connection's own, which
-        then waits while the recipient has no room.
+        The callbacks of asyncio's event loop do so, where there are such; on trio the
+        task of the connection does, and waits while the recipient has no room. An
+        exception that `take_in` raises leaves this method.
         """
         if self.read_to(recipient):
             await self.receive()
@@ -74,6 +101,13 @@ class EngineConnection(ABC):
                 await self._room.wait()
         recipient.take_end(None)
 
+    @property
+    def close_timeout(self) -> float:
+        """Seconds that the bytes that are left may take, once it is being closed."""
+        if self._websocket is not None:
+            return self._websocket.close_timeout
+        return self.worker.options.close_timeout
+
     @cached_property
     def _room(self) -> Wakeup:
         return Wakeup()
@@ -82,28 +116,28 @@ class EngineConnection(ABC):
 
     @abstractmethod
     async def receive(self) -> bytes:
-        """Wait for bytes to read; empty at the end, however it came."""
+        """Wait for bytes to read; empty at the end, also at one by an error."""
 
     def read_to(self, recipient: Recipient) -> bool:
-        """Return false: nothing reads but the connection's own task."""
+        """Return false: only the task of the connection reads."""
         return False
 
     def resume(self) -> None:
-        """Have the connection's task go on reading."""
+        """Wake the task of the connection, which goes on reading."""
         self._room.wake()
 
     @abstractmethod
     async def send_all(self, data: bytes) -> None:
-        """Write all of it; raise OSError once that is not possible any more."""
+        """Write all bytes; raise OSError if the connection is closed or broken."""
 
     @abstractmethod
     def send_nowait(self, data: bytes) -> int:
-        """Write what can be written without waiting; return how many bytes it was."""
+        """Write as many bytes as the kernel takes at once; return how many."""
 
     @abstractmethod
     async def send_eof(self) -> bool:
-        """End our half of the connection; false: it is under TLS, or broken."""
+        """End the server's half of the connection; false under TLS or when broken."""
 
     @abstractmethod
     def abort(self) -> None:
-        """End the connection now, whatever is still to be sent."""
+        """End the connection now; bytes that wait to be sent are dropped."""

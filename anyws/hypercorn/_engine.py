@@ -1,9 +1,9 @@
-"""The engine's place in Hypercorn: which names it takes, and how it gives them back.
+"""How the engine gets into Hypercorn: the names that it replaces, and restores.
 
-Hypercorn 0.18 looks its own classes up by module names whenever it makes a connection
-or a stream. The engine puts subclasses there while it is installed, and nothing else:
-no code of Hypercorn's is copied or changed. What one version looks up may not be what
-another does, so an unknown version is refused.
+Hypercorn 0.18 looks its own classes up in module namespaces each time it makes a
+connection or a stream. While the engine is installed, those namespaces hold subclasses
+of ours; no code of Hypercorn is copied or changed. Another version may look up other
+names, so `install` refuses a version that it does not know.
 """
 
 from __future__ import annotations
@@ -13,17 +13,23 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
+from inspect import Signature, signature
 from threading import Lock
 from typing import Any, Final
 
+from hypercorn.utils import is_asgi
+
+from .._server.endpoint import endpoint
+
 KNOWN_VERSION: Final = "0.18"
 
-# (module of Hypercorn's, name in it): (module of ours, name in it)
+# (module of Hypercorn, name in it): (module of the engine, name in it)
 _NAMES: Final = {
     ("protocol.h11", "WSStream"): ("_stream", "EngineStream"),
     ("protocol.h2", "WSStream"): ("_stream", "EngineStream"),
     ("protocol.h2", "HTTPStream"): ("_http2.streams", "EngineHTTPStream"),
     ("protocol.h2", "StreamBuffer"): ("_http2.streams", "EngineStreamBuffer"),
+    ("protocol", "H11Protocol"): ("_http1", "EngineH11Protocol"),
     ("protocol", "H2Protocol"): ("_http2.protocol", "EngineH2Protocol"),
     ("asyncio.run", "TCPServer"): ("_asyncio", "EngineTCPServer"),
     ("asyncio.run", "raise_shutdown"): ("_asyncio", "raise_shutdown"),
@@ -38,13 +44,20 @@ _TRIO_NAMES: Final = {
 }
 _HTTP3_NAMES: Final = {("protocol.h3", "WSStream"): ("_http3", "RefusedStream")}
 
+# What is an application.
+_KINDS: Final = (
+    "write `async def handler(ws)`, an ASGI application "
+    "`async def app(scope, receive, send)` or a WSGI application "
+    "`def app(environ, start_response)`"
+)
+
 _lock = Lock()
 _users = 0
 _stock: list[tuple[Any, str, Any]] = []
 
 
 def install() -> None:
-    """Put the engine in its place; for good, unless `uninstall` is called as often.
+    """Replace Hypercorn's names, until `uninstall` has been called as often as this.
 
     Raises:
         RuntimeError: This version of Hypercorn is not known.
@@ -62,7 +75,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Give the names back, when the last user does so."""
+    """Restore Hypercorn's names, if this is the last user."""
     global _users
     with _lock:
         _users -= 1
@@ -89,6 +102,58 @@ def check_version() -> None:
         )
 
 
+def check_installed(event_loop: str, *, option: str) -> None:
+    """Refuse an event loop that is an extra, and not installed.
+
+    Raises:
+        ModuleNotFoundError: It is not; says the option that asks for it, and the
+            command that installs it.
+    """
+    if event_loop in {"trio", "uvloop"} and find_spec(event_loop) is None:
+        raise ModuleNotFoundError(
+            f"{option} {event_loop} needs {event_loop}: "
+            f"pip install 'anyws-websockets[hypercorn,{event_loop}]'",
+            name=event_loop,
+        )
+
+
+def application_of(app: Any) -> Any:
+    """Return the application that Hypercorn can serve; a handler is made one.
+
+    Raises:
+        TypeError: It is none; says what it is, and what to write.
+    """
+    if isinstance(app, str):
+        raise TypeError(
+            f"an application is wanted, not its path {app!r}: import it, or run "
+            f"`python -m anyws.hypercorn {app}`"
+        )
+    if not callable(app):
+        raise TypeError(f"an application is wanted, not {app!r}: {_KINDS}")
+    try:
+        parameters = signature(app)
+    except (TypeError, ValueError):  # of a callable in C
+        return app
+    asynchronous = is_asgi(app)
+    if _takes(parameters, 3 if asynchronous else 2):
+        return app
+    if asynchronous and _takes(parameters, 1):
+        return endpoint(app)
+    raise TypeError(
+        f"an application is wanted, not {app!r} with the parameters {parameters}: "
+        f"{_KINDS}"
+    )
+
+
+def _takes(parameters: Signature, count: int) -> bool:
+    """Tell whether a function can be called with so many positional arguments."""
+    try:
+        parameters.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
 @contextmanager
 def engine() -> Iterator[None]:
     """Have Hypercorn serve WebSockets by the engine, inside the block.
@@ -98,8 +163,8 @@ def engine() -> Iterator[None]:
         with anyws.hypercorn.engine():
             trio.run(hypercorn.trio.serve, app, config)
 
-    It holds for the whole process, and for servers that are started inside the block.
-    Processes that Hypercorn spawns start without it: see `load`.
+    The whole process has the engine while the block runs: start and end servers inside
+    it. Worker processes that Hypercorn spawns are without it: see `load`.
 
     Raises:
         RuntimeError: This version of Hypercorn is not known.
@@ -114,8 +179,8 @@ def engine() -> Iterator[None]:
 def load(module: str, attribute: str = "app") -> Any:
     """Install the engine in this process, and load an application as Hypercorn does.
 
-    For those who keep calling `hypercorn` itself: it evaluates what follows the colon
-    inside each of its workers.
+    For command lines that keep calling `hypercorn` itself, which evaluates the part
+    behind the colon inside each of its workers:
 
         hypercorn -k trio "anyws.hypercorn:load('myproject.main', 'app')"
 
@@ -126,9 +191,11 @@ def load(module: str, attribute: str = "app") -> Any:
 
     Raises:
         RuntimeError: This version of Hypercorn is not known.
-        NoAppError: Hypercorn's: there is no such module or attribute.
+        TypeError: It is no application; says what it is.
+        hypercorn.utils.NoAppError: There is no such module or attribute.
     """
     from hypercorn.utils import load_application
 
     install()
-    return load_application(f"{module}:{attribute}", 0).app  # type: ignore[attr-defined]
+    loaded = load_application(f"{module}:{attribute}", 0)
+    return application_of(loaded.app)  # type: ignore[attr-defined]

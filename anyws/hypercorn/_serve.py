@@ -1,4 +1,4 @@
-"""Hypercorn with the engine, as two functions."""
+"""Hypercorn with the engine, as functions of a program: `serve` and `run`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import partial
+from socket import socket
+from traceback import walk_tb
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -25,10 +27,10 @@ from hypercorn.utils import repr_socket_addr, wrap_app
 
 from .._values.options import Options, check_options
 from .._values.outcomes import sole_cause_of
-from ._engine import engine
+from ._engine import application_of, check_installed, engine
 from ._worker import Trigger, signalled, wait_first
 
-# ASGI or WSGI; each framework has types of its own for it.
+# ASGI or WSGI: each framework declares types of its own for these.
 Application: TypeAlias = Callable[..., Any]
 
 
@@ -45,34 +47,38 @@ async def serve(
 ) -> None:
     """Serve an application by Hypercorn and the engine, on the running backend.
 
-    To end, the server refuses new WebSockets with 503, closes open ones with the drain
-    code, lets their handlers end within `drain_timeout`, and cancels what is left. Then
-    Hypercorn gives plain requests its `graceful_timeout`, and runs the lifespan's
-    shutdown.
+    When it is to end, the server refuses new WebSockets with 503 and closes the open
+    ones with the drain code. Handlers that have not returned after `drain_timeout` are
+    cancelled. Then Hypercorn gives plain requests its `graceful_timeout`, and runs the
+    lifespan's shutdown.
 
     Args:
-        app: An ASGI application, what `@anyws.endpoint` made among them, or WSGI.
-        config: Hypercorn's configuration; it is not changed. The keywords that follow
-            come before what it says.
-        bind: Hypercorn's: `"host:port"`, `"unix:path"` or `"fd://number"`, or several.
-        options: The settings of each WebSocket. Applications override what they name.
+        app: A handler `async def handler(ws)`, as `@anyws.endpoint` takes it; an ASGI
+            application; or a WSGI application.
+        config: Hypercorn's configuration, which is not changed. A keyword argument
+            overrides the setting of the same meaning.
+        bind: One address or several, as Hypercorn writes them: `"host:port"`,
+            `"unix:path"` or `"fd://number"`.
+        options: The settings of each WebSocket. Applications override those that
+                they name.
         drain_timeout: Seconds that handlers have (default: `config.graceful_timeout`).
         drain_code: The close code that peers get (default 1012; or 1001).
-        shutdown_trigger: Returns when the server is to end; by default that is when the
-            call is cancelled.
+        shutdown_trigger: An async function; the server ends when it returns. Without
+            one, the server ends when the call is cancelled.
         task_status: Told the addresses, as URLs, when the server accepts connections.
     Raises:
         RuntimeError: This version of Hypercorn is not known.
-        OSError: An address cannot be bound.
+        OSError: An address cannot be bound; names the addresses.
+        TypeError: `app` is no application; says what it is and what to write.
         TypeError, ValueError: A setting has no meaning; says which and why.
         hypercorn.utils.LifespanFailureError: The application did not start.
     Cancellation:
-        Ends the server as the trigger does, and waits for that; during the start, at
-        once.
+        Ends the server as the trigger does, and waits for that end. While the server
+        starts, a cancellation ends it at once.
     Source: Hypercorn's `serve()`; ASGI "lifespan".
     """
     config = _configured(config, bind, options, drain_timeout, drain_code)
-    wrapped = wrap_app(app, config.wsgi_max_body_size, None)
+    wrapped = wrap_app(application_of(app), config.wsgi_max_body_size, None)
     with engine(), _listening(config) as (sockets, urls):
         server = _Server(shutdown_trigger)
         async with create_task_group() as tasks:
@@ -90,7 +96,11 @@ async def serve(
 
 
 class _Server:
-    """One call of Hypercorn's, in a task of its own: its end has an order."""
+    """One call of Hypercorn's worker, in a task of its own.
+
+    The caller's cancellation does not reach that task once it serves: it asks the
+    worker to end, and the worker ends in order.
+    """
 
     def __init__(self, trigger: Trigger | None) -> None:
         self.begun = Signal()
@@ -115,7 +125,7 @@ class _Server:
             self.ended.set()
 
     def _begin(self) -> None:
-        self._scope.shield = True  # from now on, a cancellation is a trigger
+        self._scope.shield = True  # from now on a cancellation sets `asked`
         self.begun.set()
 
 
@@ -133,18 +143,30 @@ def run(
 ) -> None:
     """Run an event loop that serves an application until SIGINT or SIGTERM.
 
-    On Windows Ctrl-C and Ctrl-Break are what ends it in that way. A process that is
-    terminated there ends at once, and closes no connection.
+    On Windows, Ctrl-C and Ctrl-Break do the same. Terminating a process there ends it
+    at once, and no connection is closed.
 
     Args:
         app, config: As for `serve`.
         backend: The event loop, by AnyIO's name.
         backend_options: As for `anyio.run`; `{"use_uvloop": True}`, for example.
-        shutdown_trigger: Returns when the server is to end, instead of the signals.
+        shutdown_trigger: An async function; the server ends when it returns, and the
+            signals have no effect of their own.
         bind, options, drain_timeout, drain_code: As for `serve`.
     Raises:
-        As `serve`; and LookupError: There is no such backend.
+        RuntimeError: This version of Hypercorn is not known.
+        OSError: An address cannot be bound; names the addresses.
+        TypeError: `app` is no application; says what it is and what to write.
+        TypeError, ValueError: A setting has no meaning; says which and why.
+        ModuleNotFoundError: The backend is an extra that is not installed.
+        LookupError: There is no such backend.
+        hypercorn.utils.LifespanFailureError: The application did not start.
     """
+
+    application_of(app)
+    check_installed(backend, option="backend")
+    if (backend_options or {}).get("use_uvloop"):
+        check_installed("uvloop", option="use_uvloop with")
 
     async def main() -> None:
         await serve(
@@ -167,7 +189,7 @@ def _configured(
     drain_timeout: float | None,
     drain_code: int | None,
 ) -> Config:
-    """Return a configuration of our own, with the keywords in it."""
+    """Return a copy of the configuration, with the keyword arguments in it."""
     if config is not None and not isinstance(config, Config):
         raise TypeError(f"config must be hypercorn.Config, not {type(config).__name__}")
     check_options(options)
@@ -189,10 +211,25 @@ def _configured(
     return config
 
 
+def named(exc: OSError, config: Config, *, option: str) -> OSError:
+    """Return an error of binding that names the addresses, and their option."""
+    # Hypercorn leaves the sockets open that it was about to return.
+    for frame, _ in walk_tb(exc.__traceback__):
+        for sock in [frame.f_locals.get("sock"), *frame.f_locals.get("sockets", ())]:
+            if isinstance(sock, socket):
+                sock.close()
+    addresses = " or ".join([*config.bind, *config.insecure_bind, *config.quic_bind])
+    message = f"cannot listen on {addresses}: {exc.strerror or exc}"
+    return OSError(exc.errno, f"{message} (the addresses are those of {option})")
+
+
 @contextmanager
 def _listening(config: Config) -> Iterator[tuple[Sockets, list[str]]]:
-    """Give a configuration's sockets, listening, and their URLs; close them after."""
-    sockets, urls = config.create_sockets(), []
+    """Open the sockets of a configuration; give them and their URLs; close them."""
+    try:
+        sockets, urls = config.create_sockets(), []
+    except OSError as exc:
+        raise named(exc, config, option="bind") from None
     with ExitStack() as stack:
         for scheme, bound in (
             ("https", sockets.secure_sockets),
@@ -207,7 +244,7 @@ def _listening(config: Config) -> Iterator[tuple[Sockets, list[str]]]:
 
 
 def _worker_of_the_backend() -> Callable[..., Awaitable[None]]:
-    """Return the worker's function for the event loop that is running."""
+    """Return the worker function for the event loop that is running."""
     trio = sys.modules.get("trio")
     if trio is not None and get_cancelled_exc_class() is trio.Cancelled:
         from ._trio import serve_worker

@@ -1,20 +1,25 @@
 """One WebSocket in Hypercorn: its stream object, on our frames and our session.
 
 Hypercorn makes a `WSStream` for each opening handshake, over HTTP/1.1 and HTTP/2 alike,
-and tells it what comes in. This one hosts a session round every application, so that an
-unchanged Starlette application has its guarantees; `anyws.WebSocket` joins that session
-through the scope's extensions. Over HTTP/1.1 the connection belongs to the stream from
-the handshake on, and whole reads go to the channel (`read_from`).
+and passes it the events of its protocol object. This one hosts a session round every
+application, so that an unchanged Starlette application has its guarantees;
+`anyws.WebSocket` joins that session through the scope's extensions. Over HTTP/1.1 the
+stream owns the connection from the handshake on, and the channel gets the bytes of each
+read directly (`read_from`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from time import time
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from anyio import Event as Signal
 from anyio import move_on_after
+from anyio.lowlevel import checkpoint
 from hypercorn.config import Config
 from hypercorn.protocol.events import (
     Body,
@@ -34,32 +39,53 @@ from .._frames.codec import Codec, Side
 from .._frames.frame_channel import FrameChannel
 from .._frames.transport import Transport
 from .._server.guard import host
-from .._server.handshake import HandshakeRefusal, Headers, ServerHandshake
+from .._server.handshake import (
+    HandshakeRefusal,
+    Headers,
+    ServerHandshake,
+    origin_form,
+)
 from .._session.scope import put_session
 from .._session.session import Session
 from .._values.closing import CloseCode
 from .._values.states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
-from ._worker import worker_of
+from ._worker import contain, worker_of
 
 _HANDSHAKE = ASGIWebsocketState.HANDSHAKE
 _CONNECTED = ASGIWebsocketState.CONNECTED
 _OVER = ASGIWebsocketState.HTTPCLOSED
 
 
+class OwnConnection(Transport, Protocol):
+    """A connection that carries one WebSocket and nothing else."""
+
+    def withheld(self) -> AbstractContextManager[list[bytes]]:
+        """Give the bytes that Hypercorn sends in the block, and write none of them."""
+
+
+class EngineFrameChannel(FrameChannel):
+    """The frames of a WebSocket in Hypercorn."""
+
+    answers_late = True
+
+    __slots__ = ()
+
+
 class EngineStream(WSStream):
     """A WebSocket, from its opening handshake to its end.
 
-    As long as it has no connection for itself it is the outlet of its own frames, and
-    writes them through Hypercorn's protocol object. With one, it is the recipient of
-    what that reads.
+    A stream of HTTP/2 shares its connection with others: it is the transport of its own
+    frames, and writes them through Hypercorn's protocol object. A stream of HTTP/1.1
+    has the connection for itself, and is the recipient of all bytes read there.
 
     Attributes:
-        channel: Where its frames are.
-        session: What its application runs in, once the opening handshake was checked.
+        channel: The frames, as a channel of ASGI events.
+        session: The session of the application; set once the opening handshake passed
+            its checks.
         on_resume: Called when `paused` ends.
     """
 
-    sends_at_once = True  # framed at once, although it is the writer task that writes
+    sends_at_once = True  # frames are made at once, and the writer task writes them
 
     def __init__(
         self,
@@ -77,23 +103,30 @@ class EngineStream(WSStream):
             app, config, context, task_group, ssl, client, server, send, stream_id
         )
         self.worker = worker_of(config)
-        self.channel = FrameChannel(self, self._answer, self._ended)
+        self.channel = EngineFrameChannel(self, self._answer, self._ended)
         self.session: Session
         self.on_resume: Callable[[], None] | None = None
-        self._transport: Transport | None = None  # a connection for itself
+        self._transport: OwnConnection | None = None  # a connection for itself
         self._opening: ServerHandshake
         self._finishing = False
-        self._gone = Signal()  # the peer has ended its half
+        self._peer_ended = Signal()  # the peer has ended its half of the stream
 
     @property
     def paused(self) -> bool:
-        """Whether the stream takes no more in for now."""
+        """Whether the inbound queue of the stream is full."""
         return self.channel.paused and not self.closed
 
-    # What comes from the peer
+    @property
+    def close_timeout(self) -> float:
+        """Seconds that a close may take, by the options of the application."""
+        session: Session | None = getattr(self, "session", None)
+        options = self.worker.options if session is None else session.options
+        return options.close_timeout
+
+    # Bytes and ends from the peer
 
     async def handle(self, event: StreamEvent) -> None:
-        """Take in what Hypercorn's protocol object has found."""
+        """Take in an event of Hypercorn's protocol object."""
         if self.closed:
             return
         if isinstance(event, Body | Data):
@@ -102,41 +135,44 @@ class EngineStream(WSStream):
             await self._open(event)
         elif isinstance(event, EndBody):
             self.channel.receive_eof()
-            self._gone.set()
+            self._peer_ended.set()
         elif isinstance(event, StreamClosed):
             self.closed = True
             self.channel.receive_eof(aborted=True)
-            self._gone.set()
+            self._peer_ended.set()
             self.channel.outlet.resume()
 
-    def read_from(self, transport: Transport) -> None:
-        """Have a connection for itself: its frames go there, and come from there."""
+    def read_from(self, transport: OwnConnection) -> None:
+        """Read and write frames on this connection, which no other stream uses."""
         self._transport = self.channel.outlet = transport
 
     def take_in(self, data: bytes) -> bool:
-        """Take in what the connection has read; false: no more, for now."""
+        """Take in bytes that the connection has read; return whether there is room."""
         self.channel.receive_data(data)
         return not self.paused
 
     def take_end(self, exc: BaseException | None) -> None:
-        """Take in the end of the connection; a defect ends the connection's task."""
+        """Take in the end of the connection.
+
+        An exception here is a defect, which `receive` of the connection raises.
+        """
         if exc is None:
             self.channel.receive_eof()
-            self._gone.set()
+            self._peer_ended.set()
 
-    # The outlet without a connection of its own
+    # The transport of a stream that shares its connection
 
     async def send_all(self, data: bytes) -> None:
-        """Write through Hypercorn; raise OSError if that finds the connection gone."""
+        """Write through Hypercorn; raise OSError if the connection is broken."""
         if not self.closed:
             await self.send(Data(self.stream_id, data))
 
     def send_nowait(self, data: bytes) -> int:
-        """Write nothing: Hypercorn has no such call."""
+        """Write nothing: Hypercorn can only write by awaiting."""
         return 0
 
     def resume(self) -> None:
-        """Have Hypercorn's protocol object hand in what waits there."""
+        """Have Hypercorn's protocol object open the peer's window again."""
         if self.on_resume is not None:
             self.on_resume()
 
@@ -144,6 +180,9 @@ class EngineStream(WSStream):
 
     async def _open(self, event: Request) -> None:
         self.start_time = time()
+        if event.http_version != "2":
+            target, headers = origin_form(event.raw_path, event.headers)
+            event = replace(event, raw_path=target, headers=headers)
         path, _, query_string = event.raw_path.partition(b"?")
         self.scope = {
             "type": "websocket",
@@ -164,7 +203,7 @@ class EngineStream(WSStream):
         try:
             self._opening = self._checked_opening(event, path)
         except HandshakeRefusal as exc:
-            # In a task of its own, since the one that reads must not wait.
+            # In a task of its own: the reader task must not wait for a write.
             self.task_group.spawn(self._refuse, exc.status, exc.headers)
             return
         self.scope["path"] = self._opening.path
@@ -201,20 +240,13 @@ class EngineStream(WSStream):
         sync_spawn: Callable[..., Any],
         call_soon: Callable[..., Any],
     ) -> None:
-        """Run the application over the session; Hypercorn's own queue is not used."""
-        session, hosted = self.session, cast("Any", self.app)
+        """Run the application over the session, and not over Hypercorn's own queue."""
+        session, app = self.session, cast("Any", self.app)
         put_session(scope, session)
-
-        async def app() -> None:
-            await hosted(
-                scope,
-                session.receiver.receive,
-                session.sender.send,
-                sync_spawn,
-                call_soon,
-            )
-
-        await host(session, app, self.worker.drain)
+        receive, send = session.receiver.receive, session.sender.send
+        inside = partial(app, scope, receive, send, sync_spawn, call_soon)
+        # Outside the session: SystemExit has a close code of its own there.
+        await contain(host(session, inside, self.worker.drain), self.config)
 
     async def _answer(self, event: Any) -> None:
         """Answer the opening handshake as the application asks."""
@@ -233,7 +265,13 @@ class EngineStream(WSStream):
         )
         status, headers = self._opening.answer(message["subprotocol"])
         headers += agreed + message["headers"]
-        await self.send(Response(self.stream_id, headers, status))
+        answer = b""
+        if self._transport is None:  # HTTP/2: its own task writes, in another turn
+            await self.send(Response(self.stream_id, headers, status))
+        else:
+            with self._transport.withheld() as parts:
+                await self.send(Response(self.stream_id, headers, status))
+            answer = b"".join(parts)
         self.state = _CONNECTED
         options = self.session.options
         codec = Codec(
@@ -241,11 +279,14 @@ class EngineStream(WSStream):
             max_message_bytes=options.max_message_bytes,
             extensions=extensions,
         )
-        self.channel.open(codec, compressed=bool(extensions))
+        self.channel.open(codec, compressed=bool(extensions), answer=answer)
         await self._log_access(status, headers)
+        # The application has its turn, in which others cannot know of the answer yet;
+        # then the channel writes the answer, and any frames behind it.
+        await checkpoint()
 
     async def _refuse(self, status: int, headers: Headers | None = None) -> None:
-        """Answer with an HTTP response without a body, and be done."""
+        """Answer with an HTTP response without a body, and end the stream."""
         self.state = _OVER
         headers = [(b"content-length", b"0"), *(headers or [])]
         if self._is_http1:
@@ -266,7 +307,7 @@ class EngineStream(WSStream):
     # The end
 
     async def app_send(self, message: Any) -> None:
-        """Take note that the application has ended: Hypercorn says so by `None`."""
+        """Take note that the application has ended: Hypercorn then sends `None`."""
         if message is not None or self.closed:
             return
         if self.state is _HANDSHAKE:
@@ -276,25 +317,25 @@ class EngineStream(WSStream):
         await self._finish()
 
     def _ended(self) -> None:
-        """The peer has closed, gone or broken the rules."""
+        """End the stream: the peer has closed, is gone, or broke the protocol."""
         if self.state is _CONNECTED and not self.closed:
             self.task_group.spawn(self._finish)
 
     async def _finish(self) -> None:
-        """Write what is left and end the stream, in bounded time."""
+        """Write the queued frames and end the stream, within `close_timeout`."""
         if self._finishing or self.closed:
             return
         self._finishing = True
         try:
-            with move_on_after(self.worker.options.close_timeout):
+            with move_on_after(self.close_timeout):
                 await self.channel.flush()
                 if not self._is_http1:
                     await self.send(EndData(self.stream_id))
-                    await self._gone.wait()
+                    await self._peer_ended.wait()
                 elif self.channel.violated and await self._half_close():
-                    # Whoever closes with data unread resets the connection, and the
-                    # peer may never see why.
-                    await self._gone.wait()
+                    # A kernel resets a connection that is closed with data unread, and
+                    # the reset may overtake our closing frame.
+                    await self._peer_ended.wait()
         except OSError:
             pass
         await self.send(StreamClosed(self.stream_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 
 import trio
@@ -20,16 +21,17 @@ class EngineTCPServer(EngineConnection, TCPServer):
 
     @cached_property
     def _socket(self) -> trio.socket.SocketType | None:
-        """The connection's socket, where that is all there is to it.
+        """The connection's socket where it is plain TCP on POSIX, else `None`.
 
-        The system is asked directly then: trio's `recv` first tries in vain, and its
-        `send` ends with a turn of the scheduler, together a third of an echo's cost.
+        A plain socket is read and written by system calls: trio's `recv` first tries in
+        vain, and its `send` ends with a turn of the scheduler, together a third of the
+        cost of an echo.
         """
         plain = os.name == "posix" and isinstance(self.stream, trio.SocketStream)
         return self.stream.socket if plain else None
 
     async def receive(self) -> bytes:
-        """Wait for bytes to read; empty at the end, however it came."""
+        """Wait for bytes to read; empty at the end, also at one by an error."""
         try:
             if self.config.read_timeout is None:
                 return await self._receive()
@@ -46,14 +48,16 @@ class EngineTCPServer(EngineConnection, TCPServer):
             try:
                 return os.read(self._socket.fileno(), MAX_RECV)
             except BlockingIOError:
-                continue  # it was not
+                continue  # it was a spurious wakeup
         return b""  # closed by another task
 
     async def send_all(self, data: bytes) -> None:
-        """Write; raise OSError once that is not possible any more.
+        """Write all bytes.
 
+        Raises:
+            OSError: The connection is closed or broken.
         Cancellation:
-            Some, all or none of it is written: the connection is ended.
+            Some, all or none of the bytes are written; the connection is then aborted.
         """
         try:
             if rest := memoryview(data)[self.send_nowait(data) :]:
@@ -65,16 +69,16 @@ class EngineTCPServer(EngineConnection, TCPServer):
             raise
 
     def send_nowait(self, data: bytes) -> int:
-        """Write what can be written without waiting; return how many bytes it was."""
+        """Write as many bytes as the kernel takes at once; return how many."""
         if self._socket is None:
             return 0
         try:
             return os.write(self._socket.fileno(), data)
-        except OSError:  # it would block; or is broken, which the next call will say
+        except OSError:  # would block, or broken: `send_all` then finds out
             return 0
 
     async def send_eof(self) -> bool:
-        """End our half of the connection; false: it is under TLS, or broken."""
+        """End the server's half of the connection; false under TLS or when broken."""
         if not hasattr(self.stream, "send_eof"):
             return False
         try:
@@ -84,24 +88,28 @@ class EngineTCPServer(EngineConnection, TCPServer):
         return True
 
     def abort(self) -> None:
-        """End the connection now: tasks that wait to send or receive are told."""
+        """End the connection now; tasks that wait to send or receive wake."""
         stream = getattr(self.stream, "transport_stream", self.stream)
         stream.socket.close()
 
     async def _close(self) -> None:
-        with trio.move_on_after(self.worker.options.close_timeout):
+        with trio.move_on_after(self.close_timeout):
             await super()._close()
         self.abort()
 
 
-def _abort_later(worker: Worker, seconds: float) -> None:
-    """Abort what is left in the end: a send of Hypercorn's own cannot be cancelled."""
+def _abort_later(worker: Worker, seconds: float) -> Callable[[], None]:
+    """Abort the connections still open then: Hypercorn shields its sends."""
+
+    scope = trio.CancelScope()
 
     async def abort() -> None:
-        await trio.sleep(seconds)
-        worker.abort_connections()
+        with scope:
+            await trio.sleep(seconds)
+            worker.abort_connections()
 
     trio.lowlevel.spawn_system_task(abort)
+    return scope.cancel
 
 
 _backend = Backend(stock.worker_serve, _abort_later)

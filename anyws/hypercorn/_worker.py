@@ -1,18 +1,17 @@
 """One worker: its settings, its connections, and the end of both.
 
-What an operator can set are attributes of Hypercorn's own `Config`, which Hypercorn
-hands to every worker it spawns, whatever wrote it: keywords of `serve()`, a TOML file
-or a Python file.
+An operator sets these attributes on Hypercorn's own `Config`, by keywords of `serve()`,
+a TOML file or a Python file; Hypercorn hands the `Config` to each worker it spawns:
 
-* `websocket_options`: an `anyws.Options`, or a mapping of its fields; applications
+* `websocket_options`: an `anyws.Options`, or a mapping of its fields, applications
   override those that they name;
 * `websocket_permessage_deflate`: whether compression is agreed on (default true);
-* `websocket_drain_timeout`: seconds that handlers have to end in, once the worker is
+* `websocket_drain_timeout`: seconds that handlers have to return, once the worker is
   asked to end (default: Hypercorn's `graceful_timeout`);
 * `websocket_drain_code`: the close code that peers get then (default 1012).
 
-Of Hypercorn's own, `websocket_max_message_size` bounds every message, and
-`websocket_ping_interval`, where it is set, is the interval between pings.
+Two settings of Hypercorn count as well: `websocket_max_message_size` bounds every
+message, and `websocket_ping_interval`, where it is set, is the interval between pings.
 """
 
 from __future__ import annotations
@@ -26,19 +25,25 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from anyio import Event as Signal
-from anyio import create_task_group, open_signal_receiver
+from anyio import (
+    create_task_group,
+    get_cancelled_exc_class,
+    open_signal_receiver,
+)
 from hypercorn.config import Config
 from hypercorn.utils import ShutdownError
 
 from .._server.drain import Drain
 from .._values.closing import CloseCode
 from .._values.options import Options
+from ._logging import escape_access, quieten
 
 Trigger = Callable[[], Awaitable[object]]
+Hosted = Callable[..., Awaitable[None]]  # an application as Hypercorn wraps it
 
 _ATTRIBUTE: Final = "websocket_worker"
 
-# What asks a process to end. SIGBREAK is Ctrl-Break, which Windows alone has.
+# The signals that ask a process to end. SIGBREAK is Ctrl-Break, on Windows only.
 _ASKING: Final = tuple(
     signal.Signals[name]
     for name in ("SIGINT", "SIGTERM", "SIGBREAK")
@@ -50,10 +55,10 @@ current_worker: ContextVar[Worker] = ContextVar("current_worker")
 
 
 class Connection(Protocol):
-    """What a worker must be able to do to a connection."""
+    """A connection, as far as its worker knows it."""
 
     def abort(self) -> None:
-        """End it now, whatever is still to be sent."""
+        """End it now; bytes that wait to be sent are dropped."""
 
 
 class Worker:
@@ -62,11 +67,12 @@ class Worker:
     Attributes:
         options: The settings of each WebSocket. Applications override what they name.
         permessage_deflate: Whether compression is agreed on with peers that offer it.
-        max_message_bytes: Largest message, whatever the options of an application.
-        graceful_timeout: Seconds that plain requests have to end in.
+        max_message_bytes: Largest message; an application's options can only lower it.
+        graceful_timeout: Seconds that plain requests have to end, at the end.
         drain: The WebSockets being served.
-        connections: All connections, those of plain requests too.
+        connections: All connections, also those of plain requests.
         started: Called when the worker begins to serve.
+        call_off: Calls off that the connections are aborted, once the worker has ended.
     """
 
     def __init__(self, config: Config) -> None:
@@ -82,17 +88,25 @@ class Worker:
         self.max_message_bytes: int = config.websocket_max_message_size
         self.drain = Drain(
             code=getattr(config, "websocket_drain_code", CloseCode.SERVICE_RESTART),
-            # Hypercorn's may be 0, which is to say at once.
+            # Hypercorn's may be 0 and means "at once"; `Drain` refuses a 0.
             timeout=max(config.graceful_timeout, 0.001) if timeout is None else timeout,
         )
         self.graceful_timeout = config.graceful_timeout
         self.connections: set[Connection] = set()
+        self._log_guarded = False
+        self.call_off: Callable[[], None] = lambda: None
         self.started: Callable[[], None] | None = getattr(
             config, "websocket_started", None
         )
 
+    def guard_log(self, log: object) -> None:
+        """Have the access log escape control characters, once it is made."""
+        if not self._log_guarded:
+            self._log_guarded = True
+            escape_access(log)
+
     def abort_connections(self) -> None:
-        """End every connection that is left."""
+        """End every open connection."""
         for connection in list(self.connections):
             connection.abort()
 
@@ -112,28 +126,68 @@ def _options_of(config: Config) -> Options:
 
 
 def worker_of(config: Any) -> Worker:
-    """Return the worker that a configuration was copied for."""
+    """Return the worker whose copy of the configuration this is."""
     worker: Worker = vars(config)[_ATTRIBUTE]
     return worker
 
 
+def contained(app: Hosted, config: Config) -> Hosted:
+    """Return the application, no plain request of which can end the server."""
+
+    async def hosted(scope: Any, *arguments: Any) -> None:
+        if scope["type"] == "http":
+            await contain(app(scope, *arguments), config)
+        else:
+            await app(scope, *arguments)
+
+    return hosted
+
+
+async def contain(served: Awaitable[None], config: Config) -> None:
+    """Wait for an application; log what would otherwise end the server.
+
+    Hypercorn itself logs an `Exception` and goes on. `SystemExit`, and an exception of
+    the application's that is a `BaseException` only, would go through trio's nurseries
+    or asyncio's loop, and with them through every other connection.
+
+    Raises:
+        Exception: For Hypercorn to log.
+        KeyboardInterrupt: It ends the server.
+        BaseException: A cancellation.
+    """
+    through = (get_cancelled_exc_class(), KeyboardInterrupt, GeneratorExit)
+    try:
+        await served
+    except (Exception, *through):
+        raise
+    except BaseExceptionGroup as group:
+        ends, others = group.split(through)
+        if others is not None:
+            await config.log.exception("Error in ASGI Framework")
+        if ends is not None:
+            raise ends from None
+    except BaseException:
+        await config.log.exception("Error in ASGI Framework")
+
+
 class Backend:
-    """What the engine puts in the place of Hypercorn's functions, for one event loop.
+    """The functions that replace Hypercorn's own, for one kind of event loop.
 
     Args:
-        worker_serve: Hypercorn's own.
-        abort_later: Has a worker's connections aborted after some seconds.
+        worker_serve: Hypercorn's function of that name.
+        abort_later: Arranges that a worker's connections are aborted after some
+            seconds; returns a function that calls that off.
     """
 
     def __init__(
         self,
         worker_serve: Callable[..., Awaitable[None]],
-        abort_later: Callable[[Worker, float], None],
+        abort_later: Callable[[Worker, float], Callable[[], None]],
     ) -> None:
         self._worker_serve = worker_serve
         self._abort_later = abort_later
 
-    async def serve_worker(self, app: object, config: Config, **keywords: Any) -> None:
+    async def serve_worker(self, app: Any, config: Config, **keywords: Any) -> None:
         """Serve as a worker, until asked to end or cancelled.
 
         Raises:
@@ -147,18 +201,21 @@ class Backend:
                 "WebSockets are not offered over HTTP/3: Hypercorn 0.18 never tells "
                 "the application that such a connection has ended"
             )
+        quieten()
         token = current_worker.set(worker)
         try:
-            await self._worker_serve(app, config, **keywords)
+            await self._worker_serve(contained(app, config), config, **keywords)
         finally:
             current_worker.reset(token)
+            worker.call_off()
 
-    async def serve_process(self, app: object, config: Config, **keywords: Any) -> None:
-        """Serve as a worker that has its process for itself, so that signals end it.
+    async def serve_process(self, app: Any, config: Config, **keywords: Any) -> None:
+        """Serve as a worker that is alone in its process, so that signals end it.
 
-        One that Hypercorn has spawned is told nothing of a signal that its whole group
-        gets, as from systemd: it would end at once. SIGINT it inherits as ignored, and
-        leaves it so; but on Windows, where nothing is inherited, Ctrl-C is heeded too.
+        A worker that Hypercorn has spawned handles SIGTERM too: systemd signals the
+        whole process group, and without a handler the process would end at once. It
+        inherits from the master that SIGINT is ignored, and leaves that so; on Windows
+        nothing is inherited, and the worker handles Ctrl-C as well.
         """
         trigger: Trigger | None = keywords.get("shutdown_trigger")
         if trigger is None:
@@ -171,14 +228,14 @@ class Backend:
         await self.serve_worker(app, config, **keywords)
 
     async def raise_shutdown(self, trigger: Trigger) -> None:
-        """Wait for what ends the worker, and drain it."""
+        """Wait until the worker is to end, and drain it; then raise `ShutdownError`."""
         worker = current_worker.get()
         if worker.started is not None:
             worker.started()
             worker.started = None
         await trigger()
         await worker.drain.aclose()
-        self._abort_later(worker, worker.graceful_timeout)
+        worker.call_off = self._abort_later(worker, worker.graceful_timeout)
         raise ShutdownError
 
 
@@ -195,7 +252,7 @@ async def wait_first(*triggers: Trigger) -> None:
 
 
 async def signalled(*numbers: signal.Signals) -> None:
-    """Wait for a signal; by default, one that asks the process to end."""
+    """Wait for one of these signals; by default, for one that asks to end."""
     numbers = numbers or _ASKING
     try:
         with open_signal_receiver(*numbers) as signals:
@@ -206,9 +263,10 @@ async def signalled(*numbers: signal.Signals) -> None:
 
 
 async def _signalled_plainly(numbers: Iterable[signal.Signals]) -> None:
-    """Wait for a signal where the event loop handles none, as Hypercorn does there.
+    """Wait for a signal where the event loop has no handlers, as on Windows.
 
-    The event loop of Windows wakes by itself when a signal comes, and runs the handler.
+    The event loop there wakes by itself when a signal arrives, and runs the handler of
+    the `signal` module.
     """
     came = Signal()
 

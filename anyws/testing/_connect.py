@@ -51,7 +51,7 @@ class _Connecting(AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Peer]:
-        """Connect; the errors come out here, past the task group."""
+        """Connect; raise errors outside the task group, which would group them."""
         __tracebackhide__ = True
         cancelled = get_cancelled_exc_class()
         async with self._lifespan as state:
@@ -72,7 +72,7 @@ class _Connecting(AsyncContextManagerMixin):
             try:
                 run.judge(peer)
             finally:
-                del run, peer  # what was raised holds this frame
+                del run, peer  # the error's traceback holds this frame
 
     async def _opened(self, run: Run, tasks: TaskGroup) -> Peer:
         """Start the application, and wait for its answer to the handshake."""
@@ -136,11 +136,12 @@ def connect(
             await ws.send_text("hello")
             assert await ws.receive_text() == "hello"
 
-    What the application raises leaves the block as itself, in the place of what it has
-    caused there; a `WebSocketDisconnect` that it does not catch, too. Where the block
-    goes on waiting for something else, it is cancelled after the deadline. Leaving the
-    block closes the connection as a client does and waits for the application to end.
-    One that is rejected does not get into the block, so that a test of that is
+    An exception of the application leaves the block as itself, in place of the error
+    that it has caused there; so does a `WebSocketDisconnect` that the application does
+    not catch. A block that goes on waiting after that is cancelled at the deadline.
+    Leaving the block closes the connection as a client does, and waits for the
+    application to end. A handshake that is rejected raises before the block runs, so a
+    test of it is
 
         with pytest.raises(anyws.HandshakeRejected) as caught:
             async with anyws.testing.connect(app):
@@ -150,23 +151,24 @@ def connect(
     Args:
         app: The application.
         url: A path with or without a query, or a `ws://` or `wss://` URL.
-        subprotocols: Offered to the application, in the order of preference.
+        subprotocols: The subprotocols to offer, in the order of preference.
         headers: More headers for the request: a mapping or pairs.
-        cookies: Sent in a `Cookie` header.
-        scope: What the ASGI scope has besides, or instead.
-        server: The server whose manners the application meets. `"strict"` is none but
-            the ASGI specification, version 2.4: it keeps all that is promised there,
-            and raises, in the application, for what must not be sent; where nothing is
-            said, it does what shows mistakes. `"hypercorn-asyncio"`,
-            `"hypercorn-trio"`, `"hypercorn-engine"` (that of `anyws.hypercorn`),
-            `"uvicorn"` and `"granian"` are what they are called.
+        cookies: Cookies, sent in a `Cookie` header.
+        scope: Keys to add to the ASGI scope, or to replace in it.
+        server: The server whose manners the application meets. `"strict"` is no server,
+            but the ASGI specification, version 2.4: it keeps all that is promised
+            there, and raises, in the application, for events that must not be sent;
+            where the specification leaves a choice, it makes the one that shows
+            mistakes. The others are `"hypercorn-asyncio"`, `"hypercorn-trio"`,
+            `"hypercorn-engine"` (the engine of `anyws.hypercorn`), `"uvicorn"` and
+            `"granian"`.
         early_data: Messages that the peer sends before the handshake is answered.
-        deadline: Seconds, by AnyIO's clock, that the answer to the handshake may take,
-            and each receive, and the application's end (default 5.0). Under trio's
+        deadline: Seconds, by AnyIO's clock, for the answer to the handshake, for each
+            receive, and for the end of the application (default 5.0). Under trio's
             `MockClock(autojump_threshold=0)` they pass at once.
         lifespan: Whether the application's lifespan is run too: its startup before the
             connection, its shutdown after it, its state in the scope. For more than one
-            connection there is `anyws.testing.lifespan`.
+            connection use `anyws.testing.lifespan`.
 
     Raises:
         Rejected: On entry: the application rejected the handshake, or ended without an
@@ -175,12 +177,12 @@ def connect(
         DeadlineExceeded: On entry: there was no answer.
         ApplicationStillRunning: On leaving: the application did not end.
         LifespanFailed: The startup or the shutdown failed.
-        ValueError, TypeError: An argument has no meaning; says which and why.
+        ValueError, TypeError: An argument is not valid; the message says which and why.
 
     Cancellation:
-        Cancels the application too, and waits for its end. One that cannot be cancelled
-        (it waits for a thread, or in a shielded scope) is waited for as long as that
-        takes, and so is it at the deadline.
+        Cancels the application too, and waits for its end. An application that cannot
+        be cancelled (it waits for a thread, or in a shielded scope) is waited for
+        without limit, after the deadline too.
     Source: ASGI "websocket", "lifespan".
     """
     dialect = dialect_named(server)

@@ -1,4 +1,4 @@
-"""What goes wrong in a test, and what an application meets when its peer is gone."""
+"""The errors of a test, and those that `send` raises in the application under test."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from .._values.errors import HandshakeRejected
 
 
 class DeadlineExceeded(TimeoutError):
-    """What a test waits for did not come in time.
+    """The application did not do in time what the test waits for.
 
-    The message shows the last events in both directions, and what the application was
-    waiting for.
+    The message shows the last events in both directions, and where the application was
+    waiting.
     """
 
 
 class ApplicationStillRunning(DeadlineExceeded):
     """The application did not end after its peer had left, and was cancelled.
 
-    The message shows the same, as it was before the cancellation.
+    The message shows the last events in both directions, and where the application was
+    waiting before it was cancelled.
     """
 
 
 class LifespanFailed(Exception):
-    """The application said that its startup or shutdown has failed, or did not say."""
+    """The startup or shutdown failed, or the application ended without an answer."""
 
 
 class Rejected(HandshakeRejected):
     """The application answered the opening handshake with another status than 101.
 
     Attributes:
-        status, headers, body: Of the HTTP response, as `anyws.HandshakeRejected`.
-        code, reason: Of the `websocket.close` event that the application rejected the
-            handshake by; `None` where it did not. No client sees these.
+        status, headers, body: The HTTP response, as in `anyws.HandshakeRejected`.
+        code, reason: The fields of the `websocket.close` event by which the application
+            has rejected the handshake; `None` if it did otherwise. No client sees them.
     """
 
     def __init__(
@@ -51,18 +52,23 @@ class Rejected(HandshakeRejected):
         self.reason = reason
 
     def __str__(self) -> str:
-        """Say what the client sees, and what the application said of it."""
+        """Return the status, and the code and reason of the application's close."""
         said = super().__str__()
         if self.code is None:
             return said
         reason = f" {self.reason!r}" if self.reason else ""
         return f"{said} (closed by the application with {self.code}{reason})"
 
+    def __reduce__(self) -> tuple[type[HandshakeRejected], tuple[object, ...]]:
+        """Pickle by what it was made of."""
+        arguments = (self.status, self.headers, self.body, self.code, self.reason)
+        return type(self), arguments
+
 
 class ClientDisconnected(OSError):
-    """Raised by `send` in the application, where the server says so: the peer is gone.
+    """The peer is gone. Raised by `send` in the application, where the server does so.
 
-    An application that lets it out has not failed.
+    An application that does not catch it has not failed.
     """
 
 
@@ -71,12 +77,12 @@ class UnexpectedMessageError(Exception):
 
 
 class Kept:
-    """Keeps what its blocks raise: a task group would make a group of it.
+    """Keeps the exceptions of its blocks, which a task group would put into a group.
 
-    A cancellation goes on.
+    A cancellation is not kept: it leaves the block.
 
     Attributes:
-        error: What came first; what came later is in its notes.
+        error: The first exception; later ones are notes of it.
     """
 
     def __init__(self) -> None:
@@ -91,7 +97,7 @@ class Kept:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        """Keep what leaves the block."""
+        """Keep the exception that leaves the block."""
         if exc is None or isinstance(exc, get_cancelled_exc_class()):
             return False
         self.error = preferred(self.error, exc)
@@ -101,7 +107,7 @@ class Kept:
 def preferred(
     error: BaseException | None, other: BaseException | None
 ) -> BaseException | None:
-    """Return the first; the other one becomes a note of it."""
+    """Return the first error, with the other one as its note; or the only one."""
     if error is None or other is None or error is other:
         return error or other
     error.add_note(f"besides, {type(other).__name__}: {other}")

@@ -46,7 +46,8 @@ async def lifespan(
 
     Raises:
         LifespanFailed: The startup or the shutdown failed.
-        DeadlineExceeded: It did not come to its end.
+        DeadlineExceeded: The startup or the shutdown did not come to its end.
+        Exception: Whatever the application raises.
 
     Cancellation:
         Cancels the application too, and waits for its end.
@@ -66,14 +67,14 @@ async def lifespan(
         if kept.error is not None:
             raise kept.error
     finally:
-        del kept  # its traceback holds this frame
+        del kept  # the error's traceback holds this frame
 
 
 class _Lifespan:
     """One run of an application's lifespan.
 
     Attributes:
-        state: What the application keeps for its connections.
+        state: The state that the application keeps for its connections.
     """
 
     def __init__(self, app: ASGIApp, deadline: float) -> None:
@@ -89,7 +90,7 @@ class _Lifespan:
         self._over = False
 
     async def run(self) -> None:
-        """Be the task of the application."""
+        """Run the application, in a task of its own."""
         scope = {
             "type": "lifespan",
             "asgi": {"version": "3.0", "spec_version": "2.0"},

@@ -1,7 +1,7 @@
 """The pytest plugin: two fixtures, and one option of the configuration file.
 
-It is loaded wherever the package is installed, so what a fixture needs is imported when
-it is asked for; neither Hypercorn nor trio need be there.
+pytest loads it wherever the package is installed, so each fixture imports what it needs
+when a test asks for it. Neither Hypercorn nor trio has to be installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OPTION = "anyws_server"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a project, or one run of its tests, choose the server."""
+    """Add the option by which a project, or one run of it, chooses the server."""
     parser.addini(
         _OPTION,
         "the server whose manners the fixture websocket_connect has by default",
@@ -35,8 +35,8 @@ def websocket_connect(
 ) -> Callable[..., AbstractAsyncContextManager[Peer]]:
     """Connect to an ASGI application: `anyws.testing.connect`.
 
-    Its `server` is that of the option `anyws_server`, unless the call says another:
-    `pytest -o anyws_server=hypercorn-trio` runs all tests once more, as under that.
+    The default of its argument `server` is the option `anyws_server`:
+    `pytest -o anyws_server=hypercorn-trio` runs all tests with that server's manners.
     """
     from ._connect import connect
 
@@ -47,8 +47,8 @@ def websocket_connect(
 def hypercorn_server() -> Iterator[Callable[..., HypercornServer]]:
     """Start real servers: `hypercorn_server(app, worker="trio")`.
 
-    Each is an `anyws.testing.HypercornServer` with its arguments and attributes, and is
-    closed with the test. Without Hypercorn the test is skipped.
+    Each is an `anyws.testing.HypercornServer`, and takes its arguments. The end of the
+    test closes it. Without Hypercorn the test is skipped.
     """
     pytest.importorskip("hypercorn", reason="hypercorn is not installed")
     from ._real_hypercorn import HypercornServer

@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 Worker: TypeAlias = Literal["asyncio", "uvloop", "trio"]
 _WORKERS: Final = get_args(Worker)
 
-_STARTUP: Final = 30.0  # seconds
-_GRACE: Final = (
-    1.0  # seconds for connections that are open at the end; then they are cut
-)
-_END: Final = 10.0  # seconds for the thread after that
+# Seconds for the startup; for connections that are open at the end, which are cut then;
+# and for the thread after that.
+_STARTUP: Final = 30.0
+_GRACE: Final = 1.0
+_END: Final = 10.0
 
-# Of the scheduler: on trio, Hypercorn goes on for some after a startup that has failed.
+# Turns of the scheduler after which the startup has not failed: on trio, Hypercorn
+# calls the shutdown trigger some turns before its failed startup ends it.
 _TURNS: Final = 10
 
 
 class HypercornServer:
-    """A real Hypercorn in a thread of its own, from when it is made until `close()`.
+    """A real Hypercorn in a thread: it starts when it is made, and ends by `close()`.
 
-    As a context manager it is closed by leaving the block, so that a fixture of any
-    scope is
+    Leaving it as a context manager closes it, so a fixture of any scope is
 
         @pytest.fixture(scope="module")
         def server():
@@ -46,19 +46,19 @@ class HypercornServer:
 
     Args:
         app: The application.
-        worker: Whose event loop serves it.
-        engine: Whether that of `anyws.hypercorn` is in it.
+        worker: The event loop: `"asyncio"`, `"uvloop"` or `"trio"`.
+        engine: Whether the engine of `anyws.hypercorn` is in it.
         config: Hypercorn's settings, of which `bind` is not used.
 
     Raises:
         ValueError: There is no such worker.
         TypeError: `engine` is no bool.
-        TimeoutError: It has not started within 30 s.
-        Whatever the application's startup has raised.
+        TimeoutError: The server has not started within 30 s.
+        Exception: Whatever the application's startup raises.
 
     Attributes:
-        url: `ws://` and its address, without a path.
-        http_url: The same for plain requests.
+        url: `ws://` and the address, without a path.
+        http_url: `http://` and the address, without a path.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class HypercornServer:
             await serve(self._app, self._config, shutdown_trigger=self._triggered)
 
     async def _triggered(self) -> None:
-        """Be called when the server has started; return when it is to end."""
+        """Hypercorn awaits this once it has started, and ends when it returns."""
         for _ in range(_TURNS):
             await checkpoint()
         self._token = current_token()
@@ -140,15 +140,20 @@ class HypercornServer:
             raise sole_cause_of(error)
 
     def __enter__(self) -> Self:
-        """Have it closed by leaving the block."""
+        """Return the server, to be closed on leaving the block."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Close it."""
+        """Close the server."""
         self.close()
 
     def close(self) -> None:
-        """End it, as SIGTERM does; what is still open a second later is cut."""
+        """End the server as SIGTERM does; cut connections that are open a second later.
+
+        Raises:
+            TimeoutError: The thread has not ended within 10 s after that.
+            Exception: Whatever has ended the server before.
+        """
         self._tell(lambda: self._stop.set())
         self._thread.join(_GRACE)
         cut = self._thread.is_alive()
@@ -158,7 +163,7 @@ class HypercornServer:
         if self._thread.is_alive():
             raise TimeoutError(f"Hypercorn at {self.url} does not end")
         if cut:
-            self._error = None  # stock Hypercorn's, which did not expect to be cut
+            self._error = None  # stock Hypercorn raises when connections are cut
         self._raise_error()
 
     def _tell(self, function: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""The application's task, and what a test is to hear of it."""
+"""The task of the application under test, and the one error that the test gets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ._server.dialects import Dialect
 from ._server.history import History
 from ._server.server import Server
 
-# Of a `WebSocketDisconnect` that a plain handler does not catch.
+# The note of a `WebSocketDisconnect` that a plain handler does not catch.
 _LET_OUT: Final = (
     "the peer had left, and the application let that out; "
     "under a server it is a traceback in the log"
@@ -41,19 +41,19 @@ _LET_OUT: Final = (
 
 
 class Run:
-    """The application's task.
+    """The task of the application.
 
     Args:
         app: The application.
-        scope: Of the connection.
-        dialect: Of its server.
-        deadline: Seconds for its end, and for that of a block whose application has
-            failed.
+        scope: The scope of the connection.
+        dialect: The dialect of the server.
+        deadline: Seconds for the application to end; and for the block to end, once the
+            application has failed.
 
     Attributes:
-        history: What has happened.
-        server: What it is served by.
-        kept: What has left the test's block.
+        history: The last events of the connection.
+        server: The server that calls the application.
+        kept: Keeps the exception that leaves the test's block.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Run:
         self._dialect = dialect
         self._deadline = deadline
         self._over = Signal()
-        self._error: BaseException | None = None  # if that is for the test to hear
+        self._error: BaseException | None = None  # that the application has raised
         self._late: ApplicationStillRunning | None = None  # if it did not end in time
-        self._failed_first = False  # before the block was left
+        self._failed_first = False  # whether it has raised before the block was left
         self._cancel_scope = CancelScope()
         self._drain = Drain(timeout=dialect.shutdown.cancels_after or 1.0)
 
     def begin(self, tasks: TaskGroup) -> None:
-        """Start the application; if it fails, no block is left waiting for long."""
+        """Start the application; if it raises, cancel the block at the deadline."""
         cancel_block = tasks.cancel_scope.cancel
         tasks.start_soon(self._work, cancel_block, name="the application under test")
 
@@ -121,7 +121,7 @@ class Run:
         await coroutine
 
     async def finish(self) -> None:
-        """Wait for the end, up to the deadline; then cancel."""
+        """Wait for the application to end; cancel it at the deadline."""
         with move_on_after(self._deadline):
             await self._over.wait()
             return
@@ -133,11 +133,11 @@ class Run:
 
     @property
     def has_verdict(self) -> bool:
-        """Whether there is an error, of the block or of the application."""
+        """Whether the block or the application has raised an error."""
         return self.failed or self.kept.error is not None
 
     async def shut_down(self) -> None:
-        """Do what the server does when it is told to stop."""
+        """Do what the server does when it has to stop."""
         if self._dialect.hosted:
             await self._drain.aclose()
             return
@@ -147,11 +147,11 @@ class Run:
             await sleep(cancels_after)
             self._cancel_scope.cancel()
 
-    # What the test is to hear
+    # The error of the test
 
     @contextmanager
     def block(self) -> Iterator[None]:
-        """Take note, when the block is left, whether the application has failed."""
+        """Note, when the block is left, whether the application has failed before."""
         __tracebackhide__ = True
         try:
             yield
@@ -160,18 +160,19 @@ class Run:
 
     @property
     def failed(self) -> bool:
-        """Whether the application has raised what is for the test to hear."""
+        """Whether the application has raised an error that concerns the test."""
         return self._error is not None
 
     def judge(self, peer: Peer | None) -> None:
-        """Raise what left the block, or what became of the application.
+        """Raise the error of the block or of the application, whichever is the cause.
 
-        The end of the connection is what the application has caused; so is, once it has
-        failed, that nothing came in time. What it raises because its peer has left is
-        not what the test is about.
+        The application's error is the cause if the block's error tells of the end of
+        the connection, or of a deadline that passed after the application had failed.
+        It is not reported beside an error of the block if it only says that the peer
+        has left.
 
         Args:
-            peer: If the test has got into the block.
+            peer: The peer, if the block has run.
         """
         __tracebackhide__ = True
         outcome, problem = self.kept.error, preferred(self._late, self._error)
@@ -189,7 +190,7 @@ class Run:
             if error is not None:
                 raise error
         finally:
-            del error, outcome, problem  # what was raised holds this frame
+            del error, outcome, problem  # the error's traceback holds this frame
 
     def _has_caused(self, outcome: BaseException, peer: Peer | None) -> bool:
         if self._failed_first and isinstance(outcome, DeadlineExceeded):
@@ -199,7 +200,7 @@ class Run:
         return peer.explains(outcome)
 
     def _tells_of_the_end(self, error: BaseException) -> bool:
-        """Whether an error says no more than that the peer has left."""
+        """Whether an error of the application only says that the peer has left."""
         leaves = leaves_of(error)
         return self.server.left and all(
             isinstance(leaf, WebSocketDisconnect) for leaf in leaves

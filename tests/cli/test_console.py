@@ -196,7 +196,7 @@ def test_the_help_names_every_command() -> None:
     ("arguments", "complaint"),
     [
         ([], "required: URL"),
-        (["localhost:8000"], "scheme isn't ws or wss"),
+        (["localhost:8000"], "did you mean ws://localhost:8000?"),
         (["ws://x", "--backend", "curio"], "invalid choice: 'curio'"),
         (["ws://x", "-H", "nonsense"], "'nonsense' is not 'Name: value'"),
         (["ws://x", "-H", "Upgrade: x"], "header 'Upgrade' cannot be set"),

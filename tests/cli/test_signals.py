@@ -82,7 +82,7 @@ def test_ctrl_c_is_told_by_the_status(
     with anyws.testing.HypercornServer(app) as server:
         status = main(["--backend", "asyncio", "-q", server.url])
 
-    assert (status, ended) == (130, [1012])
+    assert (status, ended) == (130, [1001])
 
 
 async def test_a_pipe_that_cannot_be_awaited_is_written_to(

@@ -243,7 +243,7 @@ async def test_headers_made_too_late_are_checked_too() -> None:
     [
         "",
         "; server_no_context_takeover; client_no_context_takeover",
-        "; server_max_window_bits=8; client_max_window_bits=9",
+        "; server_max_window_bits=8; client_max_window_bits=8",
         "; server_max_window_bits=15; client_max_window_bits=15",
     ],
 )
@@ -336,7 +336,30 @@ async def test_a_response_in_single_bytes() -> None:
             assert await ws.receive_text() == "hello"
 
 
-@pytest.mark.parametrize("first", ["100 Continue", "103 Early Hints"])
+async def test_an_answer_with_a_long_head() -> None:
+    """A load balancer's cookies are no reason not to talk."""
+    long = ["Set-Cookie: " + "a" * 20_000, *["X-Hop: b"] * 200]
+    async with serving(lambda visit: visit.accept(*long)) as peer:
+        async with anyws.connect(peer.url, options=SOON) as ws:
+            assert ws.response.headers["set-cookie"] == "a" * 20_000
+            assert len(ws.response.headers.getlist("x-hop")) == 200
+
+
+@pytest.mark.parametrize("status", ["101", "101 ", "101 Web Socket Protocol Handshake"])
+async def test_an_answer_with_any_reason_phrase(status: str) -> None:
+    """Or with none: nothing depends on it."""
+
+    async def script(visit: Visit) -> None:
+        await visit.read_request()
+        await visit.send(visit.head(status=status))
+        await visit.gone()
+
+    async with serving(script) as peer:
+        async with anyws.connect(peer.url, options=SOON) as ws:
+            assert ws.response.status == 101
+
+
+@pytest.mark.parametrize("first", ["100", "100 Continue", "103 Early Hints", "199 x"])
 async def test_informational_responses_come_before_the_answer(first: str) -> None:
     """They are passed over."""
 
@@ -399,6 +422,29 @@ async def test_two_address_families(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(echo) as peer:
         async with anyws.connect(f"ws://two.test:{peer.port}", proxy=None) as ws:
             await says_hello(ws)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+async def test_an_address_with_a_zone(
+    secure: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for the system alone: neither the server nor TLS is told of it."""
+    asked = []
+
+    async def connect_tcp(host: str, port: int) -> Any:
+        asked.append(host)
+        return await anyio.connect_tcp(HOST, port)
+
+    tls = authority.server("fe80::1") if secure else None
+    async with serving(echo, tls=tls) as peer:
+        monkeypatch.setattr("anyws._client.dial.connect_tcp", connect_tcp)
+        url = peer.url.replace(HOST, "[fe80::1%25eth0]")
+        context = authority.client() if secure else None
+        async with anyws.connect(url, ssl_context=context, proxy=None) as ws:
+            await says_hello(ws)
+        (request,) = peer.requests
+    assert asked == ["fe80::1%eth0"]
+    assert request.headers["Host"] == f"[fe80::1]:{peer.port}"
 
 
 async def test_any_byte_stream() -> None:

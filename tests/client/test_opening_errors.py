@@ -89,6 +89,7 @@ HEAD = "HTTP/1.1 403 Forbidden\r\nX-Why: because\r\n"
         ([HEAD + "Content-Length: 4\r\n\r\nwhy?"], "why?", False),
         ([HEAD + "Content-Length: 4\r\n\r\n", "wh", "y?"], "why?", False),
         ([HEAD + "Content-Length: 0\r\n\r\n"], "", False),
+        ([HEAD.replace(" Forbidden", "") + "\r\n", "why?"], "why?", True),
         ([HEAD + "Content-Length: 4\r\n\r\nwhy?and more"], "why?", False),
         ([HEAD + "Content-Length: 40\r\n\r\n", "why?"], "why?", True),
         ([HEAD + "Content-Length: x\r\n\r\n", "why?"], "why?", True),
@@ -141,6 +142,7 @@ async def test_a_rejection_has_its_body(
         error = await failure_of(peer.url)
     assert isinstance(error, anyws.HandshakeRejected)
     assert (error.status, error.body) == (403, body.encode())
+    assert (error.code, error.reason) == (None, None)
     assert error.headers["x-why"] == "because"
     told = f": '{body}'" if body else ""
     assert str(error) == f"the server rejected the WebSocket: 403 Forbidden{told}"
@@ -241,9 +243,30 @@ async def test_a_rejection_before_the_request_was_read() -> None:
     assert error.status == 431
 
 
+LONG_HEADS = {
+    "a policy": f"Content-Security-Policy: {'a' * 9000}\r\n",
+    "many lines": "Set-Cookie: a=b\r\n" * 500,
+    "nearly too large": "A: " + "b" * (2**18 - 100) + "\r\n",
+}
+
+
+@pytest.mark.parametrize("long", LONG_HEADS.values(), ids=LONG_HEADS)
+async def test_a_rejection_with_a_long_head(long: str) -> None:
+    """Only the head as a whole has a limit, and it is that of browsers."""
+    head = f"HTTP/1.1 403 Forbidden\r\n{long}X-Why: because\r\n\r\n"
+    async with serving(answering(head, "why?")) as peer:
+        error = await failure_of(peer.url)
+    assert isinstance(error, anyws.HandshakeRejected)
+    assert (error.status, error.body) == (403, b"why?")
+    assert error.headers["x-why"] == "because"
+    name, _, value = long.partition("\r\n")[0].partition(": ")
+    assert error.headers.getlist(name)[-1] == value
+
+
 # What is no answer
 
 ACCEPTED = "HTTP/1.1 101 Switching Protocols\r\n"
+TOO_LARGE = "the head of the response is over 262144 bytes"
 
 
 @pytest.mark.parametrize(
@@ -252,15 +275,20 @@ ACCEPTED = "HTTP/1.1 101 Switching Protocols\r\n"
         ("SSH-2.0-OpenSSH_9.2p1\r\n", "invalid HTTP status line: SSH-2.0"),
         ("220 mail.example ESMTP ready\r\n", "220 mail.example"),
         ("\x15\x03\x01\0\x02\x02\x46" + "\r\n", "HTTP/1.1"),
-        ("nonsense\n\n", "without CRLF"),
-        ("a" * 20000, "expected no more than 8192"),
+        ("nonsense without an end", "invalid HTTP status line: nonsense"),
+        ("HTTP/1.1 200 OK\n\n", "without CRLF"),
+        (ACCEPTED + "A: b\n\n", "without CRLF"),
         ("HTTP/2 101 x\r\n\r\n", "unsupported protocol"),
         ("HTTP/1.0 101 Switching Protocols\r\n\r\n", "HTTP/1.0 has no upgrade"),
         ("HTTP/1.1 ABC x\r\n\r\n", "invalid status code"),
         ("HTTP/1.1 999 x\r\n\r\n", "invalid status code"),
         (ACCEPTED + "no colon\r\n\r\n", "header"),
-        (ACCEPTED + "A: " + "b" * 9000 + "\r\n\r\n", "8192"),
-        (ACCEPTED + "A: b\r\n" * 200 + "\r\n", "header"),
+        (ACCEPTED + "a b: c\r\n\r\n", "invalid header name: a b"),
+        (ACCEPTED + "A: b\0\r\n\r\n", "invalid value of the header A"),
+        ("HTTP/1.1 200 \0\r\n\r\n", "invalid reason phrase"),
+        ("HTTP/1.1 200 " + "a" * 2**18, TOO_LARGE),
+        ("HTTP/1.1 503 x\r\nA: " + "b" * 2**18, TOO_LARGE),
+        (ACCEPTED + "A: b\r\n" * 2**16, TOO_LARGE),
         ("HTTP/1.1 100 Continue\r\n\r\n" * 17, "over 16 informational"),
     ],
 )

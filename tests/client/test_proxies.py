@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import SocketStream
 
 import anyws
 
@@ -137,6 +138,35 @@ async def test_a_user_without_a_password_for_the_proxy() -> None:
     assert f"Proxy-Authorization: Basic {token}" in tunnels.asked[0]
 
 
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
+async def test_a_zone_is_not_told_to_a_proxy(scheme: str) -> None:
+    """It would name an interface of the proxy's."""
+    tunnels = Tunnels()
+    async with proxied(tunnels, scheme) as (_, proxy):
+        await works("ws://[fe80::1%25lo]:1234", f"{scheme}://{proxy}", None)
+    if scheme == "http":
+        first, *lines = tunnels.asked[0].split("\r\n")
+        assert first == "CONNECT [fe80::1]:1234 HTTP/1.1"
+        assert "Host: [fe80::1]:1234" in lines
+    else:
+        assert tunnels.asked == ["fe80::1:1234"]
+
+
+async def test_a_proxy_with_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is for the system alone, as a server's is."""
+    hosts = []
+
+    async def connect_tcp(host: str, port: int) -> SocketStream:
+        hosts.append(host)
+        return await anyio.connect_tcp(HOST, port)
+
+    async with proxied(Tunnels()) as (_, proxy):
+        monkeypatch.setattr("anyws._client.dial.connect_tcp", connect_tcp)
+        place = proxy.replace(HOST, "[fe80::1%25eth0]")
+        await works("ws://far.test", f"http://{place}", None)
+    assert hosts == ["fe80::1%eth0"]
+
+
 # What proxies answer
 
 
@@ -149,8 +179,24 @@ async def test_a_user_without_a_password_for_the_proxy() -> None:
             anyws.HandshakeError,
         ),
         ("HTTP/1.0 502 Bad Gateway\r\n\r\n", "it answered 502", anyws.HandshakeError),
+        (
+            f"HTTP/1.1 503 x\r\nContent-Security-Policy: {'a' * 9000}\r\n\r\n",
+            "it answered 503",
+            anyws.HandshakeError,
+        ),
+        ("HTTP/1.1 101 Switching\r\n\r\n", "it answered 101", anyws.HandshakeError),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\n" * 17,
+            "it did not answer with HTTP: over 16 informational responses",
+            anyws.ProtocolError,
+        ),
         ("SSH-2.0\r\n", "it did not answer with HTTP: ", anyws.ProtocolError),
         ("a" * 10000, "it did not answer with HTTP: ", anyws.ProtocolError),
+        (
+            "HTTP/1.1 200 " + "a" * 2**18,
+            "it did not answer with HTTP: the head of the response is over 262144",
+            anyws.ProtocolError,
+        ),
     ],
 )
 async def test_an_http_proxy_that_refuses(
@@ -170,11 +216,26 @@ async def test_an_http_proxy_that_refuses(
         assert str(error.__cause__.status) in words
 
 
-async def test_an_older_http_proxy() -> None:
-    """Many still answer with HTTP/1.0."""
-    tunnels = Tunnels(answer="HTTP/1.0 200 OK\r\nVia: x\r\n\r\n")
+@pytest.mark.parametrize("status", ["HTTP/1.0 200 OK", "HTTP/1.1 200", "HTTP/1.1 200 "])
+async def test_a_terse_http_proxy(status: str) -> None:
+    """Many still answer with HTTP/1.0, or without a reason phrase."""
+    tunnels = Tunnels(answer=f"{status}\r\nVia: x\r\n\r\n")
     async with proxied(tunnels) as (_, proxy):
         await works("ws://far.test", f"http://{proxy}", None)
+
+
+@pytest.mark.parametrize("first", ["100", "102 Processing", "103 Early Hints"])
+async def test_informational_responses_come_before_a_proxy_answers(first: str) -> None:
+    """They are passed over, as a server's are."""
+    early = f"HTTP/1.1 {first}\r\nVia: x\r\n\r\n" * 2
+    tunnels = Tunnels(answer=f"{early}HTTP/1.1 200 OK\r\n\r\n")
+    async with proxied(tunnels) as (_, proxy):
+        await works("ws://far.test", f"http://{proxy}", None)
+    refusing = Tunnels(answer=f"{early}HTTP/1.1 407 x\r\n\r\n")
+    async with proxied(refusing) as (_, proxy):
+        error = await failure_of("ws://far.test", proxy=f"http://{proxy}")
+    assert isinstance(error.__cause__, anyws.HandshakeRejected)
+    assert error.__cause__.status == 407
 
 
 @pytest.mark.parametrize(
@@ -269,7 +330,9 @@ async def test_a_socks_proxy_without_the_extra(
 ) -> None:
     """It is told what to install; nothing else needs it."""
     monkeypatch.setitem(sys.modules, "python_socks", None)
-    with pytest.raises(ModuleNotFoundError, match="install the extra 'socks'"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"pip install 'anyws-websockets\[socks\]'"
+    ):
         async with anyws.connect("ws://far.test", proxy=f"socks5://{HOST}:1"):
             pass
 

@@ -128,7 +128,8 @@ async def test_what_cannot_get_better_is_raised_at_once(
 
 async def test_a_block_tries_until_it_is_open_and_no_longer() -> None:
     """What ends that connection leaves the block as it does without a retry."""
-    answers = iter(["HTTP/1.1 502 x\r\n\r\n", "", None])
+    policy = f"Content-Security-Policy: {'a' * 9000}"
+    answers = iter([f"HTTP/1.1 503 x\r\n{policy}\r\n\r\n", "", None])
 
     async def script(visit: Visit) -> None:
         answer = next(answers)

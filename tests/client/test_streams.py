@@ -13,6 +13,7 @@ from anyio import wait_all_tasks_blocked
 from anyio.abc import TaskGroup
 
 import anyws
+from anyws._session.queue import AHEAD_MESSAGES
 
 from ..support.ends import RawServer, raw
 from ..support.wired import BINARY, CONT, PING, PONG, TEXT, closing, frame
@@ -337,6 +338,21 @@ class TestReceiving:
             assert parts == [*(bytes([n]) for n in range(100)), b"\xff"]
             tasks.start_soon(server.answer_close)
 
+    async def test_no_block_that_ends_with_the_connection_tears_a_message(self) -> None:
+        """There, too, parts that nothing reads stop the reading, and none is lost."""
+        parts = [b"%d," % number for number in range(3 * AHEAD_MESSAGES)]
+        async with connected(receive_buffer=2) as (ws, server, tasks):
+            await server.send(part(BINARY, b""))
+            with ws.cancel_on_disconnect():
+                async with ws.receive_stream() as message:
+                    for item in parts:
+                        await server.send(part(CONT, item))
+                        await wait_all_tasks_blocked()
+                    await server.send(part(CONT, b"", fin=True))
+                    assert [item async for item in message] == parts
+            assert ws.statistics().receive_dropped == 0
+            tasks.start_soon(server.answer_close)
+
     async def test_the_end_comes_after_the_parts(self) -> None:
         """What came before the end can be read; then the end is told."""
         async with connected() as (ws, server, _):
@@ -352,3 +368,16 @@ class TestReceiving:
                     await anext(message)
             assert ws.close_info is not None
             assert ws.close_info.code == 1006
+
+    async def test_a_peer_that_closes_inside_a_message(self) -> None:
+        """The parts that came before can be read; then code and reason are told."""
+        async with connected() as (ws, server, _):
+            await server.send(part(TEXT, "a"))
+            with pytest.raises(anyws.ConnectionClosed) as caught:
+                async with ws.receive_stream() as message:
+                    assert await anext(message) == "a"
+                    await server.send(part(CONT, "b"), closing(4001, "no", mask=None))
+                    await ws.wait_closed()
+                    assert await anext(message) == "b"
+                    await anext(message)
+            assert (caught.value.code, caught.value.reason) == (4001, "no")

@@ -23,7 +23,9 @@ from wsproto.events import (
 from wsproto.extensions import PerMessageDeflate as OtherDeflate
 
 from anyws import CloseInfo
-from anyws._frames.codec import MAX_FRAGMENTS, Codec, Side
+from anyws._frames.assembler import MAX_FRAGMENTS
+from anyws._frames.codec import Codec, Side
+from anyws._values.events import MORE
 
 from ..support.wired import (
     BINARY,
@@ -90,6 +92,13 @@ by_role = pytest.mark.parametrize("role", ROLES)
 def deflated(*, takeover: bool = True) -> PerMessageDeflate:
     """Return the extension, which is the same on both sides."""
     return PerMessageDeflate(not takeover, not takeover, 12, 12, {"memLevel": 5})
+
+
+def compressed(data: bytes, *, last: bool = True) -> bytes:
+    """Compress data as a message of its own."""
+    deflate = zlib.compressobj(9, wbits=-12)
+    out = deflate.compress(data) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    return out[:-4] if last else out
 
 
 def received(wire: Codec, *reads: bytes) -> list[str | bytes]:
@@ -310,6 +319,70 @@ def test_the_answer_to_our_close_is_not_answered() -> None:
     assert wire.take() == b""
 
 
+@by_role
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_close_may_stand_between_fragments(
+    role: str, deflate: bool, in_parts: bool, together: bool, opcode: int
+) -> None:
+    """Code and reason are told and echoed; the message is not whole, and none."""
+    make, turn = ROLES[role]
+    wire = make(deflate=deflate)
+    begun = frame(opcode, "part", fin=False)
+    if deflate:
+        begun = frame(opcode, compressed(b"part", last=False), fin=False, rsv=4)
+    ending = closing(4001, "changed my mind") + frame(CONT, "the rest")
+    reads = [turn(begun), turn(ending)]
+    if together and not in_parts:
+        reads = [b"".join(reads)]
+    messages = received(wire, reads[0])
+    if in_parts:
+        part = wire.part()
+        assert part is not None
+        assert part[MORE]
+        assert wire.part() is None
+    messages += received(wire, *reads[1:])
+
+    assert messages == []
+    assert wire.info == CloseInfo(4001, "changed my mind", "peer", True)
+    assert frames_of(turn(wire.take())) == [
+        (CLOSE, close_payload(4001, "changed my mind"))
+    ]
+    assert not wire.under_way
+    assert wire.part() is None
+
+
+@by_role
+@pytest.mark.parametrize("answer", [closing(4000), closing(None)], ids=repr)
+def test_our_close_may_be_answered_between_fragments(role: str, answer: bytes) -> None:
+    """A peer that was about to send a message answers in order."""
+    make, turn = ROLES[role]
+    wire = make()
+    close(wire, 4000)
+    wire.receive(turn(frame(TEXT, "begun", fin=False) + answer))
+
+    assert wire.info is not None
+    assert (wire.info.initiator, wire.info.clean) == ("peer", True)
+    assert wire.take() == b""
+
+
+@pytest.mark.parametrize("ending", ["eof", "violation"])
+def test_a_message_that_is_not_whole_is_none(ending: str) -> None:
+    """Once the connection has ended, no part of it is told any more."""
+    wire = server()
+    wire.receive(frame(TEXT, "begun", fin=False))
+    assert wire.under_way
+    if ending == "eof":
+        wire.receive_eof()
+    else:
+        wire.receive(frame(3))
+
+    assert not wire.under_way
+    assert wire.part() is None
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_the_end_of_the_stream_is_1006(closed: bool) -> None:
     """Without the peer's closing frame the connection has been lost."""
@@ -413,7 +486,6 @@ VIOLATIONS = {
     "fragmented close": frame(CLOSE, fin=False),
     "close of one byte": frame(CLOSE, b"x"),
     "close too long": closing(1000, "x" * 124),
-    "close inside a message": frame(TEXT, "a", fin=False) + closing(1000),
     **{f"close with {code}": closing(code) for code in (0, 999, 1004, 1005, 1006)},
     **{f"close with {code}": closing(code) for code in (1015, 2999, 5000, 65535)},
 }
@@ -500,6 +572,64 @@ def test_invalid_utf8_is_1007(role: str, name: str) -> None:
     assert payload == close_payload(1007, wire.info.reason)
 
 
+# What comes behind an end in the same read, and would be an end itself.
+OVERTAKING = (
+    frame(PING, b"x")
+    + frame(PONG, b"x")
+    + closing(1000)
+    + frame(TEXT, "behind")
+    + frame(3)
+)
+ENDINGS = {
+    **VIOLATIONS,
+    **{f"text {name}": b"".join(reads) for name, reads in BAD_TEXTS.items()},
+    "a long text": frame(TEXT, b"x" * 126 + b"\xff"),
+    "a long text in fragments": frame(TEXT, b"x" * 126, fin=False)
+    + frame(CONT, b"x" * 126 + b"\xe9"),
+    "a large message": frame(BINARY, bytes(LIMIT + 1)),
+    "a large message in fragments": frame(BINARY, bytes(LIMIT), fin=False)
+    + frame(CONT, bytes(1)),
+    "a close in order": frame(TEXT, "begun", fin=False) + closing(4000, "bye"),
+}
+DEFLATED_ENDINGS = {
+    "a long text": frame(TEXT, compressed(b"x" * 126 + b"\xff"), rsv=4),
+    "a short text": frame(TEXT, compressed(b"\xff"), rsv=4),
+    "a large message": frame(BINARY, compressed(bytes(LIMIT + 1)), rsv=4),
+    "no deflate stream": frame(TEXT, b"\x07\xff\xff", rsv=4),
+    "a bit in a continuation": frame(TEXT, b"", fin=False, rsv=4)
+    + frame(CONT, b"", rsv=4),
+}
+
+
+def outcome(wire: Codec, reads: Iterable[bytes]) -> tuple[object, ...]:
+    """Let a wire read; return all that can be seen of it, less the fresh masks."""
+    messages = received(wire, *reads)
+    written = wire.take()
+    answers = frames_of(written if written[1:2] < b"\x80" else mirrored(written))
+    return messages, wire.info, answers, wire.pongs, wire.open
+
+
+@by_role
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize(
+    "name", [*ENDINGS, *(f"deflated {n}" for n in DEFLATED_ENDINGS)]
+)
+def test_nothing_overtakes_an_end(role: str, deflate: bool, name: str) -> None:
+    """What comes behind an end never counts, however the bytes are cut into reads."""
+    make, turn = ROLES[role]
+    ending = ENDINGS.get(name) or DEFLATED_ENDINGS[name.removeprefix("deflated ")]
+    good = frame(TEXT, "good") + frame(PING, b"good")
+    data = turn(good) + turn(ending) + turn(OVERTAKING)
+    expected = outcome(make(deflate=deflate), [turn(good), turn(ending)])
+
+    assert expected[1] is not None
+    assert outcome(make(deflate=deflate), [data]) == expected
+    for place in range(1, len(data)):
+        reads = data[:place], data[place:]
+        assert outcome(make(deflate=deflate), reads) == expected, place
+    assert outcome(make(deflate=deflate), cut(data, range(len(data)))) == expected
+
+
 def test_binary_messages_are_no_text() -> None:
     """Only text has to be UTF-8."""
     wire = server()
@@ -580,13 +710,6 @@ def test_a_message_has_a_limit_of_fragments() -> None:
     assert wire.info is None
     wire.receive(rest)
     assert refused(wire)
-
-
-def compressed(data: bytes, *, last: bool = True) -> bytes:
-    """Compress data as a message of its own."""
-    deflate = zlib.compressobj(9, wbits=-12)
-    out = deflate.compress(data) + deflate.flush(zlib.Z_SYNC_FLUSH)
-    return out[:-4] if last else out
 
 
 @pytest.mark.parametrize("size", [100, 5000, 100_000])
@@ -767,7 +890,7 @@ def test_the_core_is_given_no_small_message(role: str) -> None:
         for opcode in (TEXT, BINARY, PING, PONG):
             payload = bytes(min(size, 125) if opcode in (PING, PONG) else size)
             wire.receive(turn(frame(opcode, payload)))
-            assert wire._unparsed == 0
+            assert wire._protocol.between_frames
 
 
 def noise(mask: bytes | None) -> st.SearchStrategy[list[bytes]]:

@@ -18,6 +18,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from ..support.h2_client import (
     connected,
     frame,
 )
+from ..support.servers import RawClient
 
 case = servers.case
 
@@ -179,6 +181,86 @@ def client(server: Server) -> Iterator[H2Client]:
     """Give a connection."""
     with connected(server.port) as client:
         yield client
+
+
+def test_a_handshake_with_a_body_is_refused(
+    server: Server, client: H2Client, case: str
+) -> None:
+    """Its bytes are not taken for frames, and no other stream notices."""
+    sibling = client.connect("/echo", f"{case}-2")
+    body = frame(TEXT, b"hello")
+    stream = client.ask(
+        {
+            ":method": "CONNECT",
+            ":protocol": "websocket",
+            ":scheme": client.scheme,
+            ":authority": client.authority,
+            ":path": f"/echo?case={case}",
+            "sec-websocket-version": "13",
+            "content-length": str(len(body)),
+        }
+    )
+    stream.send_raw(body, end=True)
+
+    assert stream.wait_end() is None
+    assert (stream.status, bytes(stream.data)) == (400, b"")
+    echoes(sibling)
+    assert client.get(f"/notes?case={case}") == []
+
+
+# What an application may not answer
+
+
+def test_a_header_that_is_refused_leaves_the_handshake_open(
+    server: Server, client: H2Client, case: str
+) -> None:
+    """Also an application of bare events can accept then; no other stream notices."""
+    sibling = client.connect("/echo", f"{case}-2")
+    stream = client.connect("/picky", case)
+
+    assert stream.status == 200
+    assert stream.headers["set-cookie"] == "a=1; Path=/"
+    assert "te" not in stream.headers
+    echoes_nothing_but(stream, "open")
+    echoes(sibling)
+    assert server.note(case, "refused") == [5]
+
+
+def test_a_denial_has_headers_that_are_checked_and_defaults(
+    server: Server, client: H2Client, case: str
+) -> None:
+    """A header on two lines does not go out; a response without headers does."""
+    sibling = client.connect("/echo", f"{case}-2")
+    stream = client.connect("/picky-deny", case)
+
+    assert stream.status == 401
+    assert "x-a" not in stream.headers
+    assert stream.wait_end() is None
+    echoes(sibling)
+    assert server.note(case, "refused") == [5]
+
+
+def test_the_same_over_http_1(server: Server, case: str) -> None:
+    """What is refused, repaired and left out is no matter of the HTTP version."""
+    accepted, denied = RawClient(server.port), RawClient(server.port)
+    with contextlib.closing(accepted), contextlib.closing(denied):
+        accepted.ask(f"/picky?case={case}")
+        head = accepted.answer()
+        denied.ask(f"/picky-deny?case={case}-2")
+        denial = denied.answer()
+
+    assert head.startswith(b"HTTP/1.1 101")
+    assert b"\r\nset-cookie: a=1; Path=/\r\n" in head
+    assert denial.startswith(b"HTTP/1.1 401")
+    assert b"x-a" not in head + denial
+    assert server.note(case, "refused") == [5]
+    assert server.note(f"{case}-2", "refused") == [5]
+
+
+def echoes_nothing_but(stream: H2Stream, text: str) -> None:
+    """Hold that a handler answers one message with that text."""
+    stream.send_text("anything")
+    assert stream.receive() == (TEXT, text.encode())
 
 
 def own(worker: str, folder: Path, *arguments: str) -> Any:
@@ -595,6 +677,37 @@ def test_a_connection_with_many_requests_keeps_its_streams(
             assert client.connect("/echo").reset == 7  # refused: it is safe to retry
             for stream in streams:
                 close_normally(stream)
+
+
+@pytest.mark.parametrize("protocol", ["websocket", None])
+def test_a_flood_of_resets_is_cut_off_and_hurts_nobody(
+    server: Server, client: H2Client, protocol: str | None
+) -> None:
+    """Ten thousand requests, each taken back at once, delay no neighbour's echo.
+
+    Each cost a traceback, and together they kept the neighbour waiting for 10 s.
+    """
+    pseudo = {"method": "CONNECT", "protocol": protocol, "path": "/echo?case="}
+    if protocol is None:
+        pseudo |= {"method": "GET", "path": "/notes?case="}
+    pseudo |= {"scheme": "http", "authority": client.authority}
+    headers = [(f":{name}", value) for name, value in pseudo.items() if value]
+    with connected(server.port) as other, ThreadPoolExecutor(1) as pool:
+        neighbour, since = other.connect("/echo"), len(server.log())
+        for stream_id in range(1, 20_001, 2):
+            client.connection.send_headers(stream_id, headers)
+            client.connection.reset_stream(stream_id)
+        flooding = pool.submit(client.flush)
+        worst, begin = 0.0, time.monotonic()
+        while time.monotonic() - begin < 0.5:
+            asked = time.monotonic()
+            echoes(neighbour)
+            worst = max(worst, time.monotonic() - asked)
+        flooding.exception()  # the server may have cut it short
+        with pytest.raises(ConnectionError):
+            client.settle(5)
+        assert worst < 1
+        assert server.log()[since:] == ""
 
 
 def test_only_an_idle_connection_is_closed(worker: str, folder: Path) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import h2.events
 import pytest
 from anyio import wait_all_tasks_blocked
@@ -23,6 +24,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import ConnectionState
 
 from anyws.hypercorn import engine
+from anyws.hypercorn._http2.allowance import Allowance
 from anyws.hypercorn._http2.protocol import EngineH2Protocol
 from anyws.hypercorn._http2.streams import (
     EngineHTTPStream,
@@ -31,6 +33,13 @@ from anyws.hypercorn._http2.streams import (
 )
 from anyws.hypercorn._http3 import RefusedStream
 
+HEADERS: Final = [
+    (":method", "GET"),
+    (":scheme", "http"),
+    (":authority", "here"),
+    (":path", "/"),
+]
+
 
 async def responds(_: Any, receive: Any, send: Any, *__: object) -> None:
     """Respond when the whole body was read."""
@@ -38,6 +47,12 @@ async def responds(_: Any, receive: Any, send: Any, *__: object) -> None:
         pass
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"whole"})
+
+
+async def waits(_: Any, receive: Any, *__: object) -> None:
+    """Wait for the peer to leave."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def breaks_off(_: Any, __: object, send: Any, *___: object) -> None:
@@ -251,6 +266,175 @@ async def test_an_error_of_the_library_ends_the_connection(
         monkeypatch.setattr(memory.protocol.connection, "receive_data", receive_data)
         await memory.protocol.handle(RawData(data=b"anything"))
         assert memory.asked[-1] == Closed()
+
+
+def resets(client: H2Connection, count: int, first: int = 1) -> None:
+    """Send requests, and take each back at once."""
+    for stream_id in range(first, first + 2 * count, 2):
+        client.send_headers(stream_id, HEADERS)
+        client.reset_stream(stream_id, ErrorCodes.CANCEL)
+
+
+def told(memory: Memory) -> list[int | None]:
+    """Return the codes of the GOAWAY frames that the peer got."""
+    kind = h2.events.ConnectionTerminated
+    return [e.error_code for e in memory.events if isinstance(e, kind)]
+
+
+async def test_requests_that_are_taken_back_start_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A browser may reset all it has open, again and again, and goes on."""
+    served: list[Any] = []
+
+    async def app(scope: Any, *rest: Any) -> None:
+        served.append(scope)
+        await responds(scope, *rest)
+
+    async with connection(app) as memory:
+        for turn in range(5):
+            resets(memory.client, 100, 1 + 200 * turn)
+            await memory.exchange()
+        assert memory.protocol._accounts == {}
+        await memory.request(1001)
+        assert memory.status(1001) == "200"
+    assert len(served) == 1
+    assert caplog.records == []
+
+
+async def test_a_peer_that_resets_without_end_is_cut_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Past the bound it gets a GOAWAY frame, and nothing more is read (CVE-2023-44487).
+
+    What it did is not worth a line of the log.
+    """
+    async with connection(responds) as memory:
+        resets(memory.client, 1100)
+        await memory.exchange()
+        assert told(memory) == [ErrorCodes.ENHANCE_YOUR_CALM]
+        assert memory.asked[-1] == Closed()
+        asked = len(memory.asked)
+        await memory.exchange()
+        assert len(memory.asked) == asked
+    assert caplog.records == []
+
+
+async def test_resets_that_the_peer_provokes_count_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The server's own resets end a connection as the peer's do (CVE-2025-8671)."""
+    async with connection(waits) as memory:
+        for stream_id in range(1, 2401, 2):
+            memory.client.send_headers(stream_id, HEADERS, end_stream=True)
+            frames = memory.client.data_to_send()
+            late = bytes.fromhex(f"0000010000{stream_id:08x}78")  # DATA after the end
+            await memory.protocol.handle(RawData(data=frames + late))
+            if told(memory):
+                break
+        assert told(memory) == [ErrorCodes.ENHANCE_YOUR_CALM]
+    assert caplog.records == []
+
+
+async def test_requests_after_the_last_one_are_refused_silently(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A peer may not have seen the GOAWAY frame yet, and takes its requests back."""
+    async with connection(responds) as memory:
+        memory.protocol._going_away = True  # the frame is under way
+        resets(memory.client, 50)
+        await memory.exchange()
+        memory.client.send_headers(101, HEADERS)
+        await memory.exchange()
+        assert memory.found(h2.events.StreamReset, 101) != []
+        assert Closed() not in memory.asked
+    assert caplog.records == []
+
+
+async def test_a_reset_that_came_with_the_data_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What a stream gets in the same read as its end is not worth a line of the log."""
+    async with connection(waits) as memory:
+        await memory.request(1, end=False)
+        memory.client.send_data(1, b"body")
+        memory.client.increment_flow_control_window(1, 1)
+        memory.client.reset_stream(1)
+        await memory.exchange()
+        assert 1 not in memory.protocol.streams
+        await memory.request(3)
+    assert caplog.records == []
+
+
+IDLE_FRAMES: Final[dict[str, Callable[[H2Connection, int], None]]] = {
+    "ping": lambda client, _: client.ping(bytes(8)),
+    "settings": lambda client, turn: client.update_settings(
+        {SettingCodes.INITIAL_WINDOW_SIZE: 65535 + turn % 2}
+    ),
+    "priority": lambda client, _: client.prioritize(1, weight=1),
+    "window of a stream": lambda client, _: client.increment_flow_control_window(1, 1),
+    "window": lambda client, _: client.increment_flow_control_window(1),
+    "data": lambda client, _: client.send_data(1, b""),
+}
+
+
+@pytest.mark.parametrize("kind", IDLE_FRAMES)
+async def test_frames_that_carry_nothing_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """Thousands pass; a peer that sends more and more of them is cut off."""
+    monkeypatch.setattr("anyws.hypercorn._http2.protocol._IDLE_FRAMES", (50, 0))
+    async with connection(waits) as memory:
+        await memory.request(1, end=False)
+        for turn in range(40):
+            IDLE_FRAMES[kind](memory.client, turn)
+        await memory.exchange()
+        assert told(memory) == []
+        for turn in range(40):
+            IDLE_FRAMES[kind](memory.client, turn)
+        await memory.exchange()
+        assert told(memory) == [ErrorCodes.ENHANCE_YOUR_CALM]
+    assert caplog.records == []
+
+
+async def test_a_flood_lets_others_have_their_turn() -> None:
+    """A read of small frames is handled in pieces."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with connection(responds) as memory, anyio.create_task_group() as tg:
+        tg.start_soon(count)
+        for _ in range(3800):
+            memory.client.ping(bytes(8))
+        data = memory.client.data_to_send()
+        await anyio.lowlevel.checkpoint()
+        before = turns
+        await memory.protocol.handle(RawData(data=data))
+        assert turns - before >= len(data) // 8192
+        tg.cancel_scope.cancel()
+
+
+def test_an_allowance_comes_back_with_time() -> None:
+    """As many at once as the bucket holds, and as many a second as it says."""
+    allowance = Allowance(3, 2, now=100.0)
+
+    assert [allowance.spend(100.0) for _ in range(5)] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert [allowance.spend(101.0) for _ in range(3)] == [True, True, False]
+    assert [allowance.spend(1000.0) for _ in range(4)] == [True, True, True, False]
+    allowance.earn(1)
+    assert allowance.spend(1000.0)
+    assert not allowance.spend(1000.0)
 
 
 async def test_a_turn_of_a_stream_that_is_gone_is_skipped() -> None:

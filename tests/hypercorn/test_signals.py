@@ -97,7 +97,7 @@ async def test_a_spawned_worker_heeds_what_it_did_not_inherit_as_ignored(
     async def worker_serve(*_: object, shutdown_trigger: Any, **__: object) -> None:
         heard.append(await ends(shutdown_trigger, number, 5 if heeded else 0.1))
 
-    backend = Backend(worker_serve, lambda *_: None)
+    backend = Backend(worker_serve, lambda *_: lambda: None)
     former = signal.getsignal(signal.SIGINT)
     if ignored:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

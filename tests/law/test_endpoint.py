@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
+from functools import partial
 from typing import Any
+from unittest.mock import AsyncMock
 
 import anyio
 import anyio.lowlevel
@@ -51,6 +54,88 @@ async def test_an_endpoint_is_an_application(app: Any, path: str) -> None:
         assert await peer.receive_text() == "hello"
         await peer.send_bytes(b"hello")
         assert await peer.receive_bytes() == b"hello"
+
+
+class Handlers:
+    """Callables of every kind."""
+
+    async def __call__(self, ws: anyws.WebSocket) -> None:
+        """Accept."""
+        await ws.accept()
+
+    async def method(self, ws: anyws.WebSocket) -> None:
+        """Accept."""
+        await ws.accept()
+
+    def plain(self, ws: anyws.WebSocket) -> None:
+        """Be no handler."""
+
+    async def generator(self, ws: anyws.WebSocket) -> Any:
+        """Be no handler."""
+        yield
+
+    async def two(self, ws: anyws.WebSocket, other: int) -> None:
+        """Be no handler, unless one argument is given before."""
+        await ws.accept()
+
+
+class Plain:
+    """An object that is called as a plain function is."""
+
+    def __call__(self, ws: anyws.WebSocket) -> None:
+        """Be no handler."""
+
+
+handlers = Handlers()
+
+
+@functools.wraps(handlers.method)
+def wrapped(ws: anyws.WebSocket) -> Any:
+    """Call a handler."""
+    return handlers.method(ws)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        *(handlers, handlers.method, wrapped, partial(handlers.two, other=1)),
+        *(partial(wrapped), lambda ws: handlers.method(ws), AsyncMock()),
+    ],
+    ids=["object", "method", "wrapped", "partial", "partial-wrapped", "lambda", "mock"],
+)
+async def test_what_returns_an_awaitable_is_a_handler(handler: Any) -> None:
+    """However it is made."""
+    app = anyws.endpoint(handler)
+    if not isinstance(handler, AsyncMock):
+        async with connect(app):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("handler", "says"),
+    [
+        (handlers.plain, "plain.* is not async: write 'async def"),
+        (partial(handlers.plain), "plain.* is not async: write 'async def"),
+        (Plain(), "Plain.* is not async: write 'async def"),
+        (handlers.generator, "generator.* is an async generator.*'yield'"),
+        (Handlers, "is a class: write 'async def"),
+        (handlers.two, "must take one argument.*'other'"),
+        (Handlers.method, "must take one argument.*'ws'"),
+        (echo, "is an ASGI application already"),
+        (anyws.WebSocketMiddleware(echo), "is an ASGI application already"),
+        (1, "async function, not 1: write 'async def"),
+    ],
+    ids=[
+        *("plain", "partial", "object", "generator", "class", "two-arguments"),
+        *("unbound", "endpoint", "middleware", "number"),
+    ],
+)
+def test_what_is_no_handler_is_refused_at_once(handler: Any, says: str) -> None:
+    """A client would get a 500; the error says what it is, and what to write."""
+    with pytest.raises(TypeError, match=says):
+        anyws.endpoint(handler)
+    with pytest.raises(TypeError, match=says):
+        anyws.endpoint(options=anyws.Options())(handler)
 
 
 def test_an_endpoint_keeps_the_handlers_name() -> None:

@@ -35,6 +35,24 @@ async def test_a_rejection_may_have_any_code(channel: Channel) -> None:
     assert channel.closes == [(1006, "")]
 
 
+async def test_a_send_before_accept_says_what_is_missing(channel: Channel) -> None:
+    """The text of the error is Starlette's; a note, shown below it, helps."""
+    async with channel.websocket() as ws:
+        for send in (ws.send_text, ws.send_json, ws.send_message):
+            with pytest.raises(RuntimeError, match="websocket") as caught:
+                await send("x")
+            assert str(caught.value).endswith("but got 'websocket.send'")
+            assert caught.value.__notes__ == [
+                "Call `await websocket.accept()` before you send."
+            ]
+        with pytest.raises(RuntimeError) as caught:
+            ws.send_nowait("x")
+        assert len(caught.value.__notes__) == 1
+        with pytest.raises(RuntimeError) as caught:
+            await ws.send({"type": "websocket.http.response.body"})
+        assert not hasattr(caught.value, "__notes__")
+
+
 async def test_raising_before_accept_sends_nothing(channel: Channel) -> None:
     """An exception before accept is left to the server, which answers with 500."""
     with pytest.raises(ValueError, match="mine"):
@@ -75,6 +93,96 @@ async def test_no_close_behind_a_denial_response(
             await ws.close()
 
     assert channel.sent == [start, body]
+
+
+START, BODY = "websocket.http.response.start", "websocket.http.response.body"
+
+
+async def test_a_denial_may_leave_out_what_has_a_default(channel: Channel) -> None:
+    """The server gets events that are whole: Hypercorn fails without headers."""
+    async with channel.websocket() as ws:
+        await ws.send({"type": START, "status": 401})
+        await ws.send({"type": BODY})
+
+    assert channel.sent == [
+        {"type": START, "status": 401, "headers": []},
+        {"type": BODY, "body": b"", "more_body": False},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        ({"status": 401, "headers": [(b"x", b"a\r\nb: c")]}, ValueError),
+        ({"status": 401, "headers": [(b"te", b"trailers")]}, ValueError),
+        ({"status": 401, "headers": [("x", "y")]}, TypeError),
+        ({"status": 101}, ValueError),
+        ({"status": 600}, ValueError),
+        ({"status": "401"}, TypeError),
+        ({"status": True}, TypeError),
+        ({}, TypeError),
+    ],
+    ids=repr,
+)
+async def test_a_denial_that_must_not_be_sent(
+    channel: Channel, event: dict[str, object], error: type[Exception]
+) -> None:
+    """It is refused before the state changes; another one can be sent."""
+    async with channel.websocket() as ws:
+        with pytest.raises(error):
+            await ws.send({"type": START, **event})
+        assert ws.application_state is anyws.WebSocketState.CONNECTING
+        await ws.send({"type": START, "status": 403})
+        with pytest.raises(TypeError, match="body must be bytes, not str"):
+            await ws.send({"type": BODY, "body": "x"})
+        await ws.send({"type": BODY, "body": bytearray(b"x")})
+
+    assert [event["type"] for event in channel.sent] == [START, BODY]
+    assert channel.sent[1]["body"] == b"x"
+
+
+@pytest.mark.parametrize(
+    ("length", "bodies", "says"),
+    [
+        (b"3", [b"ab"], "1 bytes shorter"),
+        (b"3", [b"abcd"], "1 bytes longer"),
+        (b"3", [b"ab", b"cd"], "1 bytes longer"),
+        (b"3", [b"a", b""], "2 bytes shorter"),
+        (b"0", [b"a"], "1 bytes longer"),
+    ],
+)
+async def test_the_body_of_a_denial_is_as_long_as_it_says(
+    channel: Channel, length: bytes, bodies: list[bytes], says: str
+) -> None:
+    """A client would fail an HTTP/2 connection, with all others on it."""
+    *first, last = bodies
+    headers = [(b"content-length", length)]
+    async with channel.websocket() as ws:
+        await ws.send({"type": START, "status": 401, "headers": headers})
+        for body in first:
+            await ws.send({"type": BODY, "body": body, "more_body": True})
+        with pytest.raises(ValueError, match=says):
+            await ws.send({"type": BODY, "body": last})
+        assert ws.application_state is anyws.WebSocketState.RESPONSE
+        rest = b"x" * (int(length) - len(b"".join(first)))
+        await ws.send({"type": BODY, "body": rest})
+
+    assert (
+        b"".join(event["body"] for event in channel.sent[1:]) == b"".join(first) + rest
+    )
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_a_denial_without_a_body_may_say_how_long_one_is(
+    channel: Channel, status: int
+) -> None:
+    """As RFC 9110 section 8.6 has it for 304."""
+    headers = [(b"content-length", b"3")]
+    async with channel.websocket() as ws:
+        await ws.send({"type": START, "status": status, "headers": headers})
+        await ws.send({"type": BODY})
+
+    assert len(channel.sent) == 2
 
 
 async def test_messages_behind_a_denial_are_discarded(channel: Channel) -> None:

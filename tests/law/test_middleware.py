@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi import WebSocket as FastAPIWebSocket
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket as StarletteWebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
@@ -239,6 +239,30 @@ async def test_a_websocket_joins_the_session_of_the_middleware() -> None:
         await peer.send_text("hello")
         assert [message async for message in peer] == ["now"]
         assert (await peer.wait_closed()).code == 4000
+
+
+@pytest.mark.parametrize("late", [True, False])
+async def test_what_lies_between_may_receive_ahead_of_the_websocket(late: bool) -> None:
+    """The state is the session's; a connect that comes after it is no message."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        ahead = list[Message]()
+
+        async def replay() -> Message:
+            return ahead.pop(0)
+
+        if not late:
+            ahead.append(await receive())
+        async with anyws.WebSocket[Any](scope, replay, send) as ws:
+            if late:
+                ahead.append(await receive())
+            await ws.accept()
+            ahead.append(await receive())
+            assert await ws.receive_text() == "hello"
+
+    async with connect(anyws.WebSocketMiddleware(app)) as peer:
+        await peer.send_text("hello")
+        assert (await peer.wait_closed()).code == 1000
 
 
 @pytest.mark.parametrize("error", [None, ValueError("mine")], ids=repr)

@@ -36,6 +36,22 @@ async def test_sends_arrive_in_order(channel: Channel) -> None:
     assert channel.sent[-1]["type"] == "websocket.close"
 
 
+@pytest.mark.parametrize("event", ["type", b"x", 1, None, {"text": "x"}], ids=repr)
+async def test_a_message_given_to_send_is_a_type_error(
+    channel: Channel, event: Any
+) -> None:
+    """`send()` is ASGI's; the error names the verbs that take a message."""
+    async with channel.websocket() as ws:
+        with pytest.raises(TypeError, match=r"ASGI event.*send_text\(\).*send_message"):
+            await ws.send(event)
+        await ws.accept()
+        with pytest.raises(TypeError, match="takes an ASGI event"):
+            await ws.send(event)
+        await ws.send_text("fine")
+
+    assert channel.messages == ["fine"]
+
+
 async def test_cancelled_sends_are_all_or_nothing(channel: Channel) -> None:
     """64 senders, cancelled at every await point: each message is whole or absent."""
     random, sent, cut = Random(2), set[str](), set[str]()

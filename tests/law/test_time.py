@@ -85,6 +85,28 @@ async def test_time_in_which_we_hold_the_peer_up_is_not_idle(channel: Channel) -
         assert elapsed() == 60
 
 
+@pytest.mark.parametrize("inside", [True, False])
+async def test_a_silent_peer_ends_a_block_that_only_sends(
+    channel: Channel, inside: bool
+) -> None:
+    """What overflows in `cancel_on_disconnect()` keeps nobody waiting: it is read."""
+    async with channel.websocket(idle_timeout=60, receive_buffer=1) as ws:
+        await ws.accept()
+        if not inside:
+            channel.arrive("1", "2", "3")
+            await anyio.sleep(1000)
+        elapsed = Elapsed()
+        with (
+            pytest.raises(anyws.ConnectionClosed, match="1001"),
+            anyio.fail_after(FOREVER),
+            ws.cancel_on_disconnect(),
+        ):
+            if inside:
+                channel.arrive("1", "2", "3")
+            await anyio.sleep_forever()
+        assert elapsed() == 60
+
+
 @pytest.mark.parametrize("shielded", [True, False])
 @pytest.mark.parametrize("unread", [0, 5])
 async def test_a_server_that_takes_nothing_is_given_up(

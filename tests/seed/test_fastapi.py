@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
@@ -282,3 +283,32 @@ def test_fastapis_class_is_our_base() -> None:
     assert issubclass(anyws.WebSocket, fastapi.WebSocket)
     assert fastapi.websockets.WebSocket is fastapi.WebSocket
     assert issubclass(anyws.ConnectionClosed, fastapi.WebSocketDisconnect)
+
+
+# An endpoint of ours is no path operation.
+
+
+@anyws.endpoint
+async def hello(ws: anyws.WebSocket) -> None:
+    """Greet."""
+    await ws.accept()
+    await ws.send_text("hello")
+
+
+@pytest.mark.parametrize("make", [FastAPI, APIRouter])
+def test_an_endpoint_under_the_decorator_is_an_error(make: Any) -> None:
+    """FastAPI would call it with none of its arguments, and reject every client."""
+    with pytest.raises(TypeError, match=r"'hello'.*WebSocketRoute\(path, hello\)"):
+        make().websocket("/ws")(hello)
+    with pytest.raises(TypeError, match=r"'hello'.*async with websocket"):
+        make().add_api_websocket_route("/ws", hello)
+    with pytest.raises(TypeError, match="cannot call"):
+        inspect.signature(hello)
+
+
+def test_an_endpoint_is_added_as_the_error_says(client: Client) -> None:
+    """As a route of Starlette's."""
+    app = FastAPI()
+    app.router.routes.append(WebSocketRoute("/ws", hello))
+
+    assert greeting(client(app), "/ws") == "hello"

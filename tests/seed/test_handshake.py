@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.cookies
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def header(name: bytes, value: bytes = b"1") -> dict[str, Any]:
         row("newline-in-value", header(b"a", b"1\r\nb: 2"), ValueError, "CR, LF"),
         row("nul-in-value", header(b"a", b"\0"), ValueError, "NUL"),
         row("str", header("a"), TypeError, "bytes"),  # type: ignore[arg-type]  # wrong
+        row("a-length", header(b"Content-Length", b"0"), ValueError, "no body"),
+        row("te", header(b"te", b"trailers"), ValueError, "connection"),
         row(
             "subprotocol-as-header",
             header(b"Sec-WebSocket-Protocol", b"chat"),
@@ -143,6 +146,15 @@ async def test_header_names_are_sent_in_lower_case() -> None:
     wire = Codec(CONNECT)
     await wire.websocket().accept(headers=[(b"X-Seed", b"Value")])
     assert wire.sent[0]["headers"] == [(b"x-seed", b"Value")]
+
+
+async def test_white_space_around_a_value_is_not_sent() -> None:
+    """S-70, deviation: `http.cookies` makes values with a space before them."""
+    wire = Codec(CONNECT)
+    cookie = http.cookies.SimpleCookie({"a": "1"}).output(header="").encode()
+    await wire.websocket().accept(headers=[(b"set-cookie", cookie)])
+    assert cookie == b" a=1"
+    assert wire.sent[0]["headers"] == [(b"set-cookie", b"a=1")]
 
 
 # S-72 to S-74. Closing.
@@ -376,6 +388,39 @@ async def test_any_response_is_a_denial(
     assert b"".join(body["body"] for body in bodies) == b"[1]"
     assert ran == [1]
     assert websocket.application_state is DISCONNECTED
+
+
+async def test_events_may_leave_out_what_has_a_default() -> None:
+    """S-75, deviation: plain, too, the server gets events that are whole."""
+    start, body = "websocket.http.response.start", "websocket.http.response.body"
+    denied, accepted = Codec(CONNECT), Codec(CONNECT)
+    websocket = denied.websocket()
+    with pytest.raises(ValueError, match="CR, LF"):
+        await websocket.send({"type": start, "status": 401, "headers": [(b"a", b"\n")]})
+    assert websocket.application_state is CONNECTING
+    await websocket.send({"type": start, "status": 401})
+    await websocket.send({"type": body})
+    websocket = accepted.websocket()
+    await websocket.send({"type": "websocket.accept"})
+    await websocket.send({"type": "websocket.close"})
+    assert denied.sent == [
+        {"type": start, "status": 401, "headers": []},
+        {"type": body, "body": b"", "more_body": False},
+    ]
+    assert accepted.sent == [ACCEPT, CLOSE]
+
+
+async def test_a_plain_denial_is_as_long_as_it_says() -> None:
+    """S-75, deviation: another body is refused, and the right one can be sent."""
+    start, body = "websocket.http.response.start", "websocket.http.response.body"
+    wire = Codec(CONNECT)
+    websocket = wire.websocket()
+    headers = [(b"content-length", b"2")]
+    await websocket.send({"type": start, "status": 401, "headers": headers})
+    with pytest.raises(ValueError, match="1 bytes shorter"):
+        await websocket.send({"type": body, "body": b"x"})
+    await websocket.send({"type": body, "body": b"xy"})
+    assert [event["type"] for event in wire.sent] == [start, body]
 
 
 async def test_a_cancelled_close_can_be_tried_again() -> None:

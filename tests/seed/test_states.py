@@ -226,6 +226,18 @@ async def test_a_broken_connection_is_told_by_send(cls: type[anyws.WebSocket]) -
         await websocket.send(SEND)
 
 
+async def test_plain_mistakes_are_explained() -> None:
+    """S-53, deviation: a note says what is missing, and a message is no event."""
+    websocket = Codec().websocket()
+    with pytest.raises(RuntimeError) as caught:
+        await websocket.send_text("hello")
+    assert caught.value.__notes__ == [
+        "Call `await websocket.accept()` before you send."
+    ]
+    with pytest.raises(TypeError, match=r"not str; send_text\(\)"):
+        await websocket.send("hello")
+
+
 async def test_a_broken_connection_raises_our_error() -> None:
     """S-57, deviation: it is a `ConnectionClosed`, which `close_info` agrees with."""
     wire = Codec()

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 
-from anyws._server.handshake import HandshakeRefusal, Headers, ServerHandshake
+from anyws._server.handshake import (
+    HandshakeRefusal,
+    Headers,
+    ServerHandshake,
+    origin_form,
+)
 
 # Those of RFC 6455 section 1.3.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -148,7 +153,7 @@ def test_no_version_is_400(more: Headers) -> None:
     assert refused(*more, without=b"sec-websocket-version").status == 400
 
 
-@pytest.mark.parametrize("name", [b"sec-websocket-version", PROTOCOL, EXTENSIONS])
+@pytest.mark.parametrize("name", [b"sec-websocket-version", EXTENSIONS])
 def test_a_header_that_is_not_ascii_is_400(name: bytes) -> None:
     """Tokens are ASCII."""
     assert refused((name, b"caf\xe9"), without=name).status == 400
@@ -188,10 +193,68 @@ def test_several_headers_of_subprotocols_are_one_list() -> None:
     assert handshake.answer("b")[1][0] == (PROTOCOL, b"b")
 
 
-@pytest.mark.parametrize("value", [b"", b",", b"a b", b"a;b", b'"a"', b"a, /"])
-def test_a_bad_list_of_subprotocols_is_400(value: bytes) -> None:
-    """It is a list of tokens, of one at least."""
-    assert refused((PROTOCOL, value)).status == 400
+@pytest.mark.parametrize("name", ["YWJjZA==", "a b", "a;b", '"a"', "/", "a:b@c"])
+def test_a_subprotocol_need_not_be_a_token(name: str) -> None:
+    """Clients put credentials there, in base64; what an answer can carry is taken."""
+    handshake = opening((PROTOCOL, f"chat, {name}".encode()))
+
+    assert handshake.subprotocols == ["chat", name]
+    assert handshake.answer(name)[1][0] == (PROTOCOL, name.encode())
+
+
+@pytest.mark.parametrize("value", [b"", b",", b" ,\t,", b"\xff", b"a\x0bb", b"a\tb"])
+def test_what_is_no_usable_subprotocol_is_ignored(value: bytes) -> None:
+    """The others can be chosen; none at all is as if none were offered."""
+    assert opening((PROTOCOL, value)).subprotocols == []
+    assert opening((PROTOCOL, value + b", chat")).subprotocols == ["chat"]
+
+
+# A body
+
+
+@pytest.mark.parametrize("http_version", ["1.1", "2"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *((b"content-length", b"14"), (b"Content-Length", b"010")),
+        *((b"transfer-encoding", b"chunked"), (b"Transfer-Encoding", b"")),
+    ],
+)
+def test_a_body_is_400(header: tuple[bytes, bytes], http_version: str) -> None:
+    """Its bytes would be taken for frames."""
+    assert refused(header, http_version=http_version).status == 400
+
+
+@pytest.mark.parametrize("length", [b"0", b" 00 "])
+def test_an_empty_body_is_none(length: bytes) -> None:
+    """A client may say that there is none."""
+    assert opening((b"content-length", length)).subprotocols == []
+
+
+# The target
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"http://other/ws", b"/ws", b"other"),
+        (b"HTTPS://other:8443/ws?a=/b", b"/ws?a=/b", b"other:8443"),
+        (b"ws://[::1]:80", b"/", b"[::1]:80"),
+        (b"http://other?a", b"/?a", b"other"),
+        (b"/ws", b"/ws", b"server.example.com"),
+        (b"/http://other/ws", b"/http://other/ws", b"server.example.com"),
+        (b"//other/ws", b"//other/ws", b"server.example.com"),
+        (b"http:///ws", b"http:///ws", b"server.example.com"),
+        (b"http://user@other/ws", b"http://user@other/ws", b"server.example.com"),
+        (b"*", b"*", b"server.example.com"),
+    ],
+)
+def test_a_target_may_be_a_url(target: bytes, path: bytes, host: bytes) -> None:
+    """The host in it counts, and not that of the header (RFC 9112 section 3.2.2)."""
+    found, headers = origin_form(target, HEADERS)
+
+    assert found == path
+    assert headers == [(b"host", host), *HEADERS[1:]]
 
 
 # Extensions

@@ -264,6 +264,21 @@ async def test_answers_that_the_peer_does_not_read_are_bounded(
         assert channel.frames == [(PONG, ping) for ping in pings]
 
 
+async def test_reading_goes_on_behind_answers_and_a_message_in_one_turn() -> None:
+    """A message that could be written at once leaves many answers to the writer."""
+    channel = EagerChannel()
+    async with channel.websocket() as ws:
+        await ws.accept()
+        await anyio.wait_all_tasks_blocked()
+        channel.read(frame(PING, bytes(100)) * (ANSWERS_BYTES // 100))
+        assert channel.wire.paused
+        ws.send_nowait("a")
+        await anyio.wait_all_tasks_blocked()
+
+        assert not channel.wire.paused
+        assert channel.messages == ["a"]
+
+
 async def test_a_failed_write_ends_the_connection(channel: WiredChannel) -> None:
     """A transport that is broken is a peer that is gone, for sends and receives."""
     async with channel.websocket() as ws:

@@ -138,6 +138,48 @@ async def deny(scope: Any, receive: Any, send: Any, case: str) -> None:
     await send({"type": "websocket.http.response.body", "body": b"no tea"})
 
 
+BAD_HEADERS = [
+    (b"x-a", b"a\r\nx-b: b"),
+    (b"x-a", b"a\x0bb"),
+    (b"te", b"gzip"),
+    (b"transfer-encoding", b"chunked"),
+    (b"content-length", b"x"),
+]
+
+
+async def try_bad_headers(send: Any, case: str, event: Any) -> None:
+    """Send an event with each of them; note how many were refused."""
+    refused = 0
+    for header in BAD_HEADERS:
+        try:
+            await send({**event, "headers": [header]})
+        except ValueError:
+            refused += 1
+    NOTES[case].append(["refused", refused])
+
+
+@at("/picky")
+async def picky(scope: Any, receive: Any, send: Any, case: str) -> None:
+    """Accept at last, with a header as `http.cookies` writes it."""
+    await receive()
+    event = {"type": "websocket.accept"}
+    await try_bad_headers(send, case, event)
+    await send({**event, "headers": [(b"set-cookie", b" a=1; Path=/")]})
+    await receive()
+    await send({"type": "websocket.send", "text": "open"})
+    await receive()
+
+
+@at("/picky-deny")
+async def picky_deny(scope: Any, receive: Any, send: Any, case: str) -> None:
+    """Deny at last, by events that leave out what has a default."""
+    await receive()
+    event = {"type": "websocket.http.response.start", "status": 401}
+    await try_bad_headers(send, case, event)
+    await send(event)
+    await send({"type": "websocket.http.response.body"})
+
+
 @at("/boom")
 async def boom(scope: Any, receive: Any, send: Any, case: str) -> None:
     """Fail after one message."""

@@ -36,7 +36,7 @@ class Tunnels:
         """Be an HTTP proxy."""
         self.asked.append((await visit.read_head()).decode())
         await visit.send(self.answer)
-        if " 200 " in self.answer:
+        if " 200" in self.answer:
             await self._join(visit.stream)
         else:
             await visit.gone()

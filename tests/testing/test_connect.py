@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -250,6 +251,9 @@ async def test_a_rejection_is_a_value() -> None:
     assert isinstance(caught.value, Rejected)
     assert (caught.value.status, caught.value.body) == (403, b"")
     assert (caught.value.code, caught.value.reason) == (4003, "no")
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert type(copy) is Rejected
+    assert vars(copy) == vars(caught.value)
 
 
 async def test_a_denial_response_is_a_value() -> None:

@@ -50,7 +50,7 @@ WINGS: Final = {
         "scope",
     ),
     "_messages": ("disconnect_scope", "object_stream", "verbs", "parts"),
-    "_frames": ("codec", "transport", "frame_channel", "event_loop"),
+    "_frames": ("assembler", "codec", "transport", "frame_channel", "event_loop"),
     "_server": (
         "handshake",
         "drain",
@@ -62,11 +62,13 @@ WINGS: Final = {
     "_client": (
         "url",
         "proxy",
+        "response",
         "handshake",
         "dial",
         "retry",
         "who_reads",
         "client_channel",
+        "interruption",
         "websocket",
         "reconnect",
         "connect",
@@ -75,9 +77,12 @@ WINGS: Final = {
 }
 PACKAGES: Final = {
     "hypercorn": (
+        "_logging",
         "_worker",
         "_stream",
         "_connection",
+        "_http1",
+        "_http2.allowance",
         "_http2.streams",
         "_http2.protocol",
         "_http3",
@@ -121,6 +126,7 @@ PURE: Final = (
     "_session.stage",
     "_session.keepalive",
     "_client.url",
+    "_client.response",
     "_client.who_reads",
     "_cli.console",
 )

@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket as StarletteWebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 import anyws
+import anyws.testing
 
 
 class MyState(State):
@@ -203,3 +204,13 @@ def endpoints() -> None:
         middleware=[Middleware(anyws.WebSocketMiddleware, options=anyws.Options())],
     )
     assert_type(anyws.WebSocketMiddleware(bare).app, ASGIApp)
+
+
+def rejections(error: anyws.HandshakeRejected, tested: anyws.testing.Rejected) -> None:
+    """A test's rejection has the attributes of a real one, and no others."""
+    assert_type(error.status, int)
+    assert_type(error.headers, Headers)
+    assert_type(error.body, bytes)
+    for each in (error, tested):
+        assert_type(each.code, int | None)
+        assert_type(each.reason, str | None)

@@ -1,17 +1,4 @@
-"""WebSockets over HTTP/2 (RFC 8441): Hypercorn's protocol, with its streams kept apart.
-
-What holds here, and not in Hypercorn's own class:
-
-* One task writes to the socket what streams have to say. A stream only leaves bytes
-  behind and wakes it: a task of an application that is cancelled loses no frame, and
-  no header block, without which the peer could not decode any later one.
-* The task that reads never waits for a stream: what a stream cannot take in is left
-  unacknowledged, so that the peer's window for that stream closes, and no other. The
-  connection's window is large enough for every stream to be stalled at once.
-* A stream that waits for the peer's window waits alone, with bounded bytes.
-* Each stream ends by itself: an error in one resets that one, what comes for one that
-  is gone is acknowledged and ignored, and one that the peer does not end is reset.
-"""
+"""One HTTP/2 connection, with WebSockets on its streams (RFC 8441)."""
 
 from __future__ import annotations
 
@@ -19,6 +6,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 import h2.events
+from anyio.lowlevel import checkpoint
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, RawData, Updated
@@ -31,13 +19,37 @@ from hyperframe.frame import GoAwayFrame
 from priority.priority import DeadlockError, MissingStreamError
 
 from ..._session.wakeup import Wakeup
+from .allowance import Allowance
 from .streams import Account, EngineStreamBuffer, HypercornEvent, Stallable, refusal
 
-# Seconds that the peer may take to end a stream that is over on this side, and to read
-# what it has still to be sent.
+# Seconds that the peer may take to end a stream that the server has ended, and to read
+# the bytes that are left to be sent.
 LINGER: Final = 5.0
 
 _STREAM_WINDOW: Final = 65535  # RFC 9113 section 6.9.2: what a stream starts with
+
+# Bytes that h2 parses at a time. Other connections wait meanwhile: some 10 to 30 ms if
+# the frames are small.
+_PIECE_BYTES: Final = 4096
+
+# A peer resets streams when it has no more use for them, and may well reset all that it
+# has open at once. Thousands a second are an attack (CVE-2023-44487, CVE-2025-8671):
+# (how many at once, how many a second). nghttp2 has the same numbers.
+_RESETS: Final = (1000, 33)
+
+# The same for frames that carry nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty
+# DATA (CVE-2019-9512, -9515, -9518). Each costs the server 10 to 30 microseconds.
+_IDLE_FRAMES: Final = (10_000, 1000)
+_WINDOW_UPDATES_PER_FRAME: Final = 16  # for one DATA frame of ours; Go's client sends 8
+
+_IDLE: Final = (
+    h2.events.PingReceived,
+    h2.events.PingAckReceived,
+    h2.events.RemoteSettingsChanged,
+    h2.events.PriorityUpdated,
+    h2.events.WindowUpdated,
+    h2.events.UnknownFrameReceived,
+)
 
 
 class EngineH2Protocol(H2Protocol):
@@ -51,6 +63,10 @@ class EngineH2Protocol(H2Protocol):
         self._lingering = Wakeup()  # there are new deadlines
         self._idle_reported = True
         self._going_away = False
+        self._cut_off = False
+        now = self.context.time()
+        self._resets = Allowance(*_RESETS, now)
+        self._idle_frames = Allowance(*_IDLE_FRAMES, now)
         self._unsent = bytearray()  # frames that are not the work of h2
         self._writing_since: float | None = None
 
@@ -66,15 +82,15 @@ class EngineH2Protocol(H2Protocol):
         headers: list[tuple[bytes, bytes]] | None = None,
         settings: bytes | None = None,
     ) -> None:
-        """Begin, with the request that asked for HTTP/2 if one did."""
+        """Begin; with the HTTP/1.1 request that asked for the upgrade, if any."""
         if headers is not None:
             self._accounts[1] = Account(peer_ended=True)
         try:
             await super().initiate(headers, settings)
         except KeyError:  # that request was refused
             self.task_group.spawn(self.send_task)
-        # h2 returns a window only when half of it was used. Twice what all streams can
-        # hold leaves the others a whole window of their own even then.
+        # h2 returns a window only when half of it was used (RFC 9113 section 6.9). With
+        # twice the sum of all windows of streams, no stalled stream stalls another.
         windows = 2 * (self.config.h2_max_concurrent_streams + 1)
         wanted = min(windows * _STREAM_WINDOW, 2**31 - 1)
         self.connection.increment_flow_control_window(wanted - _STREAM_WINDOW)
@@ -82,23 +98,33 @@ class EngineH2Protocol(H2Protocol):
         await self._flush()
 
     async def handle(self, event: ConnectionEvent) -> None:
-        """Handle what was read, or the end of the connection."""
+        """Handle bytes from the peer, or the end of the connection."""
         if isinstance(event, Closed):
             await self._close()
-        elif isinstance(event, RawData) and not self.closed:
-            try:
-                events = self.connection.receive_data(event.data)
-            except Exception as exc:
-                if not isinstance(exc, ProtocolError):
-                    await self.config.log.exception("Error in HTTP/2")
-                await self._write()
-                await self.send(Closed())
-            else:
-                await self._handle_events(events)
-                await self._write()
+        elif isinstance(event, RawData):
+            for start in range(0, len(event.data), _PIECE_BYTES):
+                if start:
+                    await checkpoint()
+                if self.closed or self._cut_off:
+                    return
+                await self._receive(event.data[start : start + _PIECE_BYTES])
+
+    async def _receive(self, data: bytes) -> None:
+        """Handle bytes from the peer, and write the answers."""
+        try:
+            events = self.connection.receive_data(data)
+        except Exception as exc:
+            if not isinstance(exc, ProtocolError):
+                await self.config.log.exception("Error in HTTP/2")
+            self._cut_off = True
+        else:
+            await self._handle_events(events)
+        await self._write()
+        if self._cut_off:
+            await self.send(Closed())
 
     async def _close(self) -> None:
-        """End every stream, and let nobody wait any more."""
+        """End every stream, and wake every task that waits for the connection."""
         if self.closed:
             return
         self.closed = True
@@ -110,7 +136,7 @@ class EngineH2Protocol(H2Protocol):
         await self.has_data.set()
 
     async def _report_idle(self) -> None:
-        """Tell the server when the connection has become idle, or busy."""
+        """Tell Hypercorn that the connection has become idle, or busy."""
         idle = self.idle
         if idle == self._idle_reported or self.closed:
             return
@@ -121,9 +147,10 @@ class EngineH2Protocol(H2Protocol):
         await self.send(Updated(idle=idle))
 
     async def _go_away(self) -> None:
-        """Ask the peer to open no more streams; those that are open go on.
+        """Ask the peer to open no more streams; the open streams go on.
 
-        After h2's own `close_connection` nothing could be sent on them.
+        The frame is not made by h2: after its `close_connection` nothing can be sent on
+        any stream. Source: RFC 9113 section 6.8.
         """
         if not self._going_away:
             self._going_away = True
@@ -132,10 +159,19 @@ class EngineH2Protocol(H2Protocol):
             self._unsent += frame.serialize()
             await self._flush()
 
+    def _spend(self, allowance: Allowance) -> None:
+        """Count an event against an allowance; one too many ends the connection.
+
+        Source: RFC 9113 section 10.5.
+        """
+        if not self._cut_off and not allowance.spend(self.context.time()):
+            self._cut_off = True
+            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+
     # Writing
 
     async def send_task(self) -> None:
-        """Write what there is to be written, the streams in turn."""
+        """Write the bytes of the streams, in turns."""
         while not self.closed:
             try:
                 stream_id = next(self.priority)
@@ -149,20 +185,21 @@ class EngineH2Protocol(H2Protocol):
                 await self._write()
 
     async def _send_data(self, stream_id: int) -> None:
+        self._idle_frames.earn(_WINDOW_UPDATES_PER_FRAME)
         try:
             await super()._send_data(stream_id)
         except (KeyError, MissingStreamError, ProtocolError):
-            # It went while its bytes were being sent.
+            # The stream was reset while its bytes were being sent.
             await self._drop_buffer(stream_id)
         if stream_id not in self.stream_buffers:
             self._settle(stream_id)
 
     async def _flush(self) -> None:
-        """Have it written; whoever asks for this may be cancelled."""
+        """Wake the sending task, which is not cancelled when the caller is."""
         await self.has_data.set()
 
     async def _write(self) -> None:
-        """Write what h2 has made."""
+        """Write the frames that h2 has made."""
         data = self.connection.data_to_send()
         if self._unsent:
             data += self._unsent
@@ -171,12 +208,12 @@ class EngineH2Protocol(H2Protocol):
             self._writing_since = self._writing_since or self.context.time()
             try:
                 await self.send(RawData(data=data))
-            except OSError:  # asyncio raises more than Hypercorn expects
+            except OSError:  # Hypercorn catches only some of asyncio's
                 await self._close()
             self._writing_since = None
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Take what a stream has to say."""
+        """Take an event that a stream sends."""
         if self.closed:
             return
         if isinstance(event, StreamClosed):
@@ -189,7 +226,7 @@ class EngineH2Protocol(H2Protocol):
             await super().stream_send(event)
 
     async def _send_part(self, stream_id: int, data: bytes) -> None:
-        """Have bytes sent, and wait while too many are waiting."""
+        """Queue bytes of a stream, and wait while its buffer is full."""
         buffer = self._buffer(stream_id)
         if buffer is None:
             return
@@ -199,7 +236,7 @@ class EngineH2Protocol(H2Protocol):
         await buffer.wait_room()
 
     async def _send_end(self, stream_id: int) -> None:
-        """Have the stream ended, and wait until it is."""
+        """End a stream after its queued bytes, and wait until they are sent."""
         buffer = self._buffer(stream_id)
         if buffer is None:
             return
@@ -217,14 +254,24 @@ class EngineH2Protocol(H2Protocol):
     # Reading
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        reset = {e.stream_id for e in events if isinstance(e, h2.events.StreamReset)}
         for event in events:
+            if self._cut_off:
+                return
+            if (
+                isinstance(event, h2.events.RequestReceived)
+                and event.stream_id in reset
+            ):
+                continue  # the peer has taken its request back
             try:
                 await self._handle_event(event)
+            except ProtocolError:
+                # h2 has parsed what follows in `events` already: the peer has ended the
+                # stream, or the connection.
+                await self._reset_provoked(event)
             except Exception:
                 await self.config.log.exception("Error in an HTTP/2 stream")
-                stream_id = getattr(event, "stream_id", None)
-                if stream_id:
-                    await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+                await self._reset_provoked(event)
 
     async def _handle_event(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.RequestReceived):
@@ -232,7 +279,10 @@ class EngineH2Protocol(H2Protocol):
         elif isinstance(event, h2.events.DataReceived):
             await self._data_received(event)
         elif isinstance(event, h2.events.StreamReset):
-            await self._discard(event.stream_id)
+            self._spend(self._resets)  # h2 also reports resets that it had to send
+            if event.stream_id in self._accounts:
+                await self._discard(event.stream_id)
+                await checkpoint()  # the application ends
         elif isinstance(event, h2.events.StreamEnded):
             if account := self._accounts.get(event.stream_id):
                 account.peer_ended = True
@@ -240,28 +290,34 @@ class EngineH2Protocol(H2Protocol):
                 await stream.handle(EndBody(stream_id=event.stream_id))
             self._settle(event.stream_id)
         else:
+            if isinstance(event, _IDLE):
+                self._spend(self._idle_frames)
             await super()._handle_events([event])
 
     async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
-        """Let streams take turns: a busy one would starve those that depend on it.
+        """Ignore priorities: a busy stream would starve those that depend on it.
 
-        Source: RFC 9113 section 5.3.2, which deprecates these signals.
+        Source: RFC 9113 section 5.3.2, which deprecates them.
         """
 
     async def _request_received(self, event: h2.events.RequestReceived) -> None:
         if self.context.terminated.is_set():
             await self._go_away()
         if self._going_away:
+            self._spend(self._resets)
             self.connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self._accounts[event.stream_id] = Account()
         await self._create_stream(event)
         await self._report_idle()
+        await checkpoint()  # the application starts; other connections have their turn
         if self.keep_alive_requests > self.config.keep_alive_max_requests:
             await self._go_away()
 
     async def _data_received(self, event: h2.events.DataReceived) -> None:
         stream_id, size = event.stream_id, event.flow_controlled_length
+        if not event.data and event.stream_ended is None:
+            self._spend(self._idle_frames)
         account = self._accounts.get(stream_id)
         if account is None:
             self.connection.acknowledge_received_data(size, stream_id)
@@ -277,7 +333,7 @@ class EngineH2Protocol(H2Protocol):
         self.has_data.set_nowait()
 
     def _acknowledge(self, stream_id: int) -> None:
-        """Let the peer send as much again as was received from it."""
+        """Return to the peer the window of the bytes that were received and held."""
         account = self._accounts.get(stream_id)
         if account is not None and account.held_bytes:
             size, account.held_bytes = account.held_bytes, 0
@@ -291,7 +347,7 @@ class EngineH2Protocol(H2Protocol):
         if status is None:
             try:
                 await super()._create_stream(request)
-            except UnicodeDecodeError:  # Hypercorn takes headers to be ASCII
+            except UnicodeDecodeError:  # Hypercorn decodes headers as ASCII
                 self.streams.pop(stream_id, None)
                 await self._drop_buffer(stream_id)
                 status = 400
@@ -304,26 +360,26 @@ class EngineH2Protocol(H2Protocol):
             self.connection.send_headers(stream_id, headers, end_stream=True)
             self._settle(stream_id)
         elif (stream := self.streams.get(stream_id)) and stream.closed:
-            del self.streams[stream_id]  # it has sent an error, and will say no more
+            del self.streams[stream_id]  # it has answered with an error, and ended
             self._settle(stream_id)
         elif stream:
             cast("Stallable", stream).on_resume = partial(self._resumed, stream_id)
 
     async def _finish(self, stream_id: int) -> None:
-        """End a stream that is over on this side, once what it has to send is sent."""
+        """End a stream after the application has ended and its bytes are sent."""
         buffer = self._buffer(stream_id)
         if buffer is not None and not buffer.ended:
             if isinstance(self.streams.get(stream_id), WSStream):
                 buffer.set_complete()
                 self.priority.unblock(stream_id)
-            else:  # an end would make a whole response of a part
+            else:  # END_STREAM would make a part of a response look whole
                 await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
         await self._close_stream(stream_id)
         self._settle(stream_id)
         await self._flush()
 
     async def _close_stream(self, stream_id: int) -> None:
-        """Tell a stream that it is over, whatever it makes of that."""
+        """Tell a stream that it is closed; log an error that it raises then."""
         self._acknowledge(stream_id)
         try:
             await super()._close_stream(stream_id)
@@ -331,7 +387,7 @@ class EngineH2Protocol(H2Protocol):
             await self.config.log.exception("Error in an HTTP/2 stream")
 
     def _settle(self, stream_id: int) -> None:
-        """Forget a stream that both have ended; give the peer time to end its half."""
+        """Forget a stream that both ends have ended, or set a deadline for the peer."""
         account = self._accounts.get(stream_id)
         if account is None or stream_id in self.streams:
             return
@@ -346,8 +402,8 @@ class EngineH2Protocol(H2Protocol):
     async def _reap(self) -> None:
         """Reset the streams that the peer has not ended in time.
 
-        When none is left, and the peer has not read anything for as long, the
-        connection is closed: it would not become idle before it was all written.
+        When no stream is left, and the peer has read nothing for `LINGER`, the
+        connection is closed: it becomes idle only when all bytes are written.
         """
         while not self.closed:
             soonest = min(self._deadlines().values(), default=None)
@@ -364,22 +420,29 @@ class EngineH2Protocol(H2Protocol):
                     await self.send(Closed())
 
     def _deadlines(self) -> dict[int, float]:
-        """Return the times at which streams are to be reset; 0 is the connection."""
+        """Return when each stream is to be reset; stream 0 is the connection."""
         deadlines = {
             stream_id: account.deadline
             for stream_id, account in self._accounts.items()
             if account.deadline is not None and stream_id not in self.streams
         }
-        if not self.streams and self._writing_since is not None:
+        if (not self.streams or self._cut_off) and self._writing_since is not None:
             deadlines[0] = self._writing_since + LINGER
         return deadlines
 
+    async def _reset_provoked(self, event: h2.events.Event) -> None:
+        """Reset the stream of an event, if it has one, at the peer's expense."""
+        stream_id = getattr(event, "stream_id", None)
+        if stream_id:
+            self._spend(self._resets)
+            await self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+
     async def _reset(self, stream_id: int, code: ErrorCodes) -> None:
-        """End a stream at once."""
+        """Reset a stream."""
         try:
             self.connection.reset_stream(stream_id, code)
         except ProtocolError:
-            pass  # it has ended, or the connection has
+            pass  # the stream or the connection has ended
         await self._discard(stream_id)
 
     async def _discard(self, stream_id: int) -> None:

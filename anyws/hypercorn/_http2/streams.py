@@ -1,4 +1,4 @@
-"""The streams of an HTTP/2 connection: what each one keeps, and how it waits."""
+"""The streams of an HTTP/2 connection: their buffers and their records."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..._session.wakeup import SharedWakeup
 
 
 class Stallable(Protocol):
-    """What a stream has that may ask for its peer to be held up.
+    """A stream that can ask for the peer's window to stay closed.
 
     Attributes:
-        paused: Whether to let the peer send no more for now.
-        on_resume: To be called when `paused` has ended, by whatever task.
+        paused: Whether the peer's window for this stream is to stay closed.
+        on_resume: The stream calls it when `paused` has ended, from any task.
     """
 
     paused: bool
@@ -30,55 +30,55 @@ class Stallable(Protocol):
 
 @dataclass(slots=True)
 class Account:
-    """What is known of a stream until both sides have ended it."""
+    """The record of a stream, kept until both ends have ended the stream."""
 
-    held_bytes: int = 0  # received, and not acknowledged
+    held_bytes: int = 0  # received, and not returned to the peer's window
     peer_ended: bool = False
-    deadline: float | None = None  # for the peer's end
+    deadline: float | None = None  # for the peer to end the stream
 
 
 class HypercornEvent:
-    """An event of Hypercorn's kind, which can also be set without awaiting anything.
+    """An event of Hypercorn's kind that can also be set without awaiting.
 
     It is no `Wakeup`: Hypercorn's code sets and clears it, and it stays set for a task
-    that is not waiting yet.
+    that does not wait yet.
     """
 
     def __init__(self) -> None:
         self._signal = Signal()
 
     def set_nowait(self) -> None:
-        """Set it."""
+        """Set the event."""
         self._signal.set()
 
     async def set(self) -> None:
-        """Set it, as Hypercorn does."""
+        """Set the event, by Hypercorn's name for it."""
         self._signal.set()
 
     async def clear(self) -> None:
-        """Make it one that is not set."""
+        """Unset the event."""
         self._signal = Signal()
 
     async def wait(self) -> None:
-        """Wait until it is set."""
+        """Wait until the event is set."""
         await self._signal.wait()
 
     def is_set(self) -> bool:
-        """Tell whether it is set."""
+        """Tell whether the event is set."""
         return self._signal.is_set()
 
 
 class EngineStreamBuffer(StreamBuffer):
-    """What a stream has to send, which makes its sender wait while it is much."""
+    """The bytes that a stream has queued to send; a full buffer makes senders wait."""
 
     @property
     def ended(self) -> bool:
-        """Tell whether nothing more will be added."""
+        """Tell whether the end has been queued."""
         return self._complete
 
     @property
     def full(self) -> bool:
-        """Tell whether a sender is to wait."""
+        """Tell whether senders wait for room."""
         return len(self.buffer) >= BUFFER_HIGH_WATER
 
     async def push(self, data: bytes) -> None:
@@ -87,22 +87,22 @@ class EngineStreamBuffer(StreamBuffer):
         await self.wait_room()
 
     async def put(self, data: bytes) -> None:
-        """Add bytes; those that come after the end are dropped."""
+        """Add bytes; after the end they are dropped."""
         if not self._complete:
             self.buffer.extend(data)
             await self._is_empty.clear()
 
     async def wait_room(self) -> None:
-        """Wait until the buffer is not full; closing empties it."""
+        """Wait until the buffer has room; closing the buffer empties it."""
         while self.full:
-            # Hypercorn sets this event also for a pop that took nothing. It is
-            # replaced only when set: another sender may be waiting for it.
+            # Hypercorn sets this event also for a pop that took nothing. A set event
+            # is cleared; one that is not may have other senders waiting for it.
             if self._paused.is_set():
                 await self._paused.clear()
             await self._paused.wait()
 
     async def pop(self, max_length: int) -> bytes:
-        """Take bytes, and wake the senders if there is room again."""
+        """Take bytes, and wake the senders if there is room."""
         data = await super().pop(max_length)
         if not self.full:
             await self._paused.set()
@@ -110,10 +110,13 @@ class EngineStreamBuffer(StreamBuffer):
 
 
 class EngineHTTPStream(HTTPStream):
-    """A request whose body waits for the application, and not the reader for it.
+    """A plain request; its body waits here for the application.
+
+    Hypercorn's own class makes the reader task wait for the application, and with it
+    every other stream of the connection.
 
     Attributes:
-        on_resume: As `Stallable` has it.
+        on_resume: Called when `paused` has ended, from any task.
     """
 
     def __init__(self, app: AppWrapper, *args: Any) -> None:
@@ -121,16 +124,16 @@ class EngineHTTPStream(HTTPStream):
         self.on_resume: Callable[[], None] | None = None
         self._served = app
         self._body = bytearray()  # received, and not taken by the application
-        self._body_ended = self._end_taken = self._gone = False
+        self._body_ended = self._end_taken = self._disconnected = False
         self._arrived = SharedWakeup()
 
     @property
     def paused(self) -> bool:
-        """Whether the peer is to send no more for now."""
+        """Whether the application has still to take what the peer has sent."""
         return bool(self._body) and not self.closed
 
     async def handle(self, event: StreamEvent) -> None:
-        """Take in what the connection has found."""
+        """Take in an event of the connection."""
         await super().handle(event)
         if isinstance(event, Request) and not self.closed:
             self.app_put = self._put
@@ -139,16 +142,16 @@ class EngineHTTPStream(HTTPStream):
         await self._served(scope, self._receive, *rest)
 
     async def _put(self, event: Any) -> None:
-        """Keep an event for the application; Hypercorn's own queue may be full."""
+        """Keep an event for the application, where Hypercorn would wait for room."""
         if event["type"] == "http.disconnect":
-            self._gone = True
+            self._disconnected = True
         else:
             self._body += event["body"]
             self._body_ended = not event["more_body"]
         self._arrived.wake()
 
     async def _receive(self) -> Any:
-        """Return the next event, as ASGI has it."""
+        """Return the next ASGI event."""
         while True:
             if self._body or (self._body_ended and not self._end_taken):
                 body, more = bytes(self._body), not self._body_ended
@@ -157,13 +160,13 @@ class EngineHTTPStream(HTTPStream):
                 if self.on_resume is not None:
                     self.on_resume()
                 return {"type": "http.request", "body": body, "more_body": more}
-            if self._gone:
+            if self._disconnected:
                 return {"type": "http.disconnect"}
             await self._arrived.wait()
 
 
 def refusal(headers: Any) -> int | None:
-    """Return the status to refuse a request with, if it is none that can be served.
+    """Return the status that refuses a request; `None` if it can be served.
 
     Source: RFC 8441 section 4; RFC 9220 section 3 for the 501.
     """

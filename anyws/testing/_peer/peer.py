@@ -1,4 +1,4 @@
-"""The peer: a client whose server is in memory, and what can be wrong with it."""
+"""The peer: a client whose server is in memory, with the faults of real peers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from .._server.network import Answer, End, Message, checked
 from .._server.server import Server
 from .pipe import PeerChannel
 
-# A test's peer reads all that comes, unless it is told otherwise.
+# Messages that the peer reads ahead of the test: enough that no application has to
+# wait, unless the test stalls the peer.
 _UNREAD_MESSAGES: Final = 1024
 
 T = TypeVar("T")
@@ -27,14 +28,15 @@ T = TypeVar("T")
 class Peer(ClientWebSocket):
     """The client of an application under test; made by `connect`.
 
-    It is a `ClientWebSocket`, with its verbs and what they promise; what waits for the
-    application waits for the deadline at most, and then raises `DeadlineExceeded`,
-    which shows what has happened. It reads all that the application sends, unless it is
-    told to `stall()`; the network between them holds 64 KiB in each direction.
+    It is a `ClientWebSocket`, with its verbs and all that they promise. A verb that
+    waits for the application waits for the deadline at most; then it raises
+    `DeadlineExceeded`, which shows the last events. The peer reads all that the
+    application sends, unless the test calls `stall()` or `slow()`; the network between
+    the two holds 64 KiB in each direction.
 
     Attributes:
-        response: What the application answered the opening handshake with.
-        subprotocol: The one that it chose, or `None`.
+        response: The application's answer to the opening handshake.
+        subprotocol: The subprotocol that the application chose, or `None`.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class Peer(ClientWebSocket):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        """Be connected while the block runs; close by what leaves it."""
+        """Stay connected while the block runs; close as the block ends."""
         async with super().__asynccontextmanager__():
             try:
                 yield self
@@ -76,7 +78,7 @@ class Peer(ClientWebSocket):
                     self.abort()  # there will be no closing handshake
                 self._pipe.resume()
 
-    # The verbs, in time
+    # The verbs, with deadlines
 
     async def _in_time(self, what: str, call: Awaitable[T]) -> T:
         __tracebackhide__ = True
@@ -105,12 +107,19 @@ class Peer(ClientWebSocket):
         await self._in_time("room for a message", super().send(message))
 
     async def close(self, code: int | None = 1000, reason: str | None = None) -> None:
-        """Close the connection; as `ClientWebSocket.close`.
+        """Close the connection.
+
+        Silent when it was closed before, by either side. It does not wait for the
+        peer's answer; leaving the block does.
 
         Args:
-            code: As there; or `None`, as of a browser's `close()`: the closing frame
-                has none, which an application is told as 1005.
-            reason: As there.
+            code: 1000-1003, 1007-1014 or 3000-4999; or `None`, as in a browser's
+                `close()`: the closing frame has no code, and an application gets 1005.
+            reason: The close reason, cut at a character to 123 bytes of UTF-8.
+        Raises:
+            ValueError: No closing frame may carry the code.
+            TypeError: The code is no int.
+            DeadlineExceeded: The application does not read.
         Cancellation:
             Once it has begun, the closing frame is sent all the same.
         """
@@ -125,7 +134,7 @@ class Peer(ClientWebSocket):
         """Wait until the connection has ended and its closing handshake is over.
 
         Raises:
-            DeadlineExceeded: It has not ended.
+            DeadlineExceeded: The connection has not ended.
         Cancellation:
             Safe: waiting changes nothing.
         """
@@ -133,22 +142,26 @@ class Peer(ClientWebSocket):
         return await self._in_time("end of the connection", super().wait_closed())
 
     async def ping(self, data: bytes = b"") -> float:
-        """Send a ping and wait for its pong; as `ClientWebSocket.ping`.
+        """Send a ping and wait for its pong; return the seconds between them.
 
         Raises:
+            ConnectionClosed: The connection has ended.
             DeadlineExceeded: The server does not read as far as the ping.
+            ValueError: The payload has more than 125 bytes.
+            TypeError: The payload is not bytes.
+            RuntimeError: A ping with this payload is under way.
         Cancellation:
             Safe: the ping is sent all the same, and its pong ignored.
         """
         __tracebackhide__ = True
         return await self._in_time("pong", super().ping(data))
 
-    # What can be wrong with a peer
+    # The faults of a peer
 
     def abort(self) -> None:
-        """Cut the connection without a word, as a reset of TCP does.
+        """Cut the connection without a closing frame, as a reset of TCP does.
 
-        What was sent before is on its way, and arrives. Here the connection has ended
+        Messages that were sent before arrive. For the peer the connection has ended
         with 1006.
         """
         session = self._guarded("abort")
@@ -166,7 +179,7 @@ class Peer(ClientWebSocket):
         self._pipe.end(End())
 
     def stall(self) -> None:
-        """Read nothing more. Leaving the block then cuts the connection."""
+        """Read nothing more; leaving the block then cuts the connection."""
         self._pipe.stalled = True
 
     def slow(self, bytes_per_second: float) -> None:
@@ -179,13 +192,13 @@ class Peer(ClientWebSocket):
             self._start_soon(self._pipe.trickle)
 
     def resume(self) -> None:
-        """Read as fast as can be again, after `stall()` or `slow()`."""
+        """Read without a limit again, after `stall()` or `slow()`."""
         self._pipe.resume()
 
     def flood(self, count: int, message: str | bytes = "flood") -> None:
-        """Send a message so many times at once, whether the application reads or not.
+        """Send a message `count` times at once, even if the application does not read.
 
-        It is sent past the buffers that `send_message()` waits for.
+        The messages pass the buffers in which `send_message()` waits for room.
         """
         if count < 0:
             raise ValueError(f"count must not be negative: {count}")
@@ -195,25 +208,25 @@ class Peer(ClientWebSocket):
             self._server.arrive(flooded)
 
     def ignore_pings(self) -> None:
-        """Have answered no ping for as long as the server's keepalive allows.
+        """Let the server's keepalive fail, as if the peer had answered no ping in time.
 
-        What follows is its dialect's: uvicorn and the engine of `anyws.hypercorn` close
-        with 1011; the others send no pings, or do not look at the answers.
+        What follows depends on the dialect: uvicorn and the engine of `anyws.hypercorn`
+        close with 1011; the other servers send no pings, or do not check the answers.
         """
         self._push()
         self._server.give_up()
 
     def shut_down_server(self) -> None:
-        """Tell the server to stop, as SIGTERM does; what follows is its dialect's."""
+        """Stop the server, as SIGTERM does; what follows depends on the dialect."""
         if self._left_at is None:
             self._shut_down()
 
     def _push(self) -> None:
-        """Have what was sent before be on its way."""
+        """Send all messages that wait for room: a fault comes after them."""
         self._pipe.push()
         for event, _, _ in self._guarded("a fault").connection.outbound.take_messages():
             self._server.arrive(Message(payload_of(event)))
 
     def explains(self, exc: BaseException) -> bool:
-        """Whether an exception tells of nothing but the end of this connection."""
+        """Whether an exception only tells of the end of this connection."""
         return self._session is not None and self._session.explains(exc)

@@ -1,4 +1,4 @@
-"""The peer's end of the transport."""
+"""The peer's end of the transport: its session's direct channel, without frames."""
 
 from __future__ import annotations
 
@@ -26,22 +26,24 @@ from .._server.network import (
 )
 from .._server.server import Server
 
-# Of the scheduler: what a closing frame takes to the peer and back, at least. What an
-# application does at once is done before.
-_TURNS: Final = 10
+# Turns of the scheduler in place of a round trip of the closing frame: an application
+# has that time to act before the transport ends.
+_ROUND_TRIP_TURNS: Final = 10
 
 
 class PeerChannel:
     """The peer's end of the transport: the direct channel of its session.
 
     Attributes:
-        inbox: Where its messages go; set by the session that takes the channel.
-        paused: Whether nothing is read, as `inbox` was full.
-        stalled: Whether the peer reads nothing.
-        half_closed: Whether it has ended its half of the transport.
-        codeless: Whether its closing frame has no code.
-        rate: Bytes that it reads in a second.
+        inbox: Where the messages go; set by the session that takes the channel.
+        paused: Whether nothing is read because `inbox` was full.
+        stalled: Whether nothing is read because the test has stalled the peer.
+        half_closed: Whether the peer has ended its half of the transport.
+        codeless: Whether the closing frame of the peer has no code.
+        rate: Bytes that the peer reads in a second.
     """
+
+    answers_late: bool = False
 
     def __init__(self, server: Server) -> None:
         self.inbox: Inbox
@@ -51,46 +53,46 @@ class PeerChannel:
         self.codeless: bool = False
         self.rate: float = inf
         self._server = server
-        self._down = deque[Item]()
+        self._down = deque[Item]()  # written by the server, and not read
         self._down_bytes = 0
         self._begun = self._delivering = False
         self._written = Wakeup()
-        self._unsent: list[Event] = []
-        self._over = False
+        self._unsent: list[Event] = []  # messages that wait for room
+        self._over = False  # whether the peer has read the end
         self._end: Event | None = None
         self._ended = Signal()
-        self._closed = False  # by us
+        self._closed = False  # whether the peer has sent a closing frame
         self._answer: CloseFrame | None = None  # to the closing frame of the server
-        self._kind: str
+        self._kind: str  # of the message that is sent in parts
         self._parts: bytearray
 
-    # What the server has written
+    # From the server
 
     def written(self, item: Item) -> None:
-        """Take what the server has written."""
+        """Take an item that the server has written."""
         self._down.append(item)
         self._down_bytes += item.size if isinstance(item, Message) else 0
         if self.rate == inf:
-            self._hand_on()
+            self._deliver()
         self._written.wake()
 
     @property
     def full(self) -> bool:
-        """Whether the server has to wait with what it writes."""
+        """Whether the server has to wait before it writes more."""
         return self._down_bytes >= BUFFER_BYTES and not self._over
 
     def read(self) -> None:
         """Begin to read."""
         self._begun = True
-        self._hand_on()
+        self._deliver()
 
     def read_on(self) -> None:
-        """Go on reading, if the session's queue has room again."""
+        """Resume reading, if the session's queue has room again."""
         if self.paused:
-            self._hand_on()
+            self._deliver()
 
-    def _hand_on(self) -> None:
-        """Hand on what can be handed on now."""
+    def _deliver(self) -> None:
+        """Deliver all items to the session that it can take now."""
         if self._delivering or self.rate != inf:
             return
         self._delivering = True
@@ -99,6 +101,7 @@ class PeerChannel:
         self._delivering = False
 
     def _deliver_one(self, item: Item) -> bool:
+        """Deliver the first item; false if that is not possible now."""
         if not self._begun or self.stalled or self._over:
             return False
         if isinstance(item, Message):
@@ -131,7 +134,7 @@ class PeerChannel:
         self._ended.set()
 
     async def trickle(self) -> None:
-        """Read at the rate that the test has set."""
+        """Read at the rate that the test has set; runs as a task."""
         while not self._over:
             if self.rate == inf or self.stalled or not self._down:
                 await self._written.wait()
@@ -142,15 +145,15 @@ class PeerChannel:
                 self._deliver_one(item)
 
     def resume(self) -> None:
-        """Read as fast as can be."""
+        """Read without a limit."""
         self.stalled, self.rate = False, inf
-        self._hand_on()
+        self._deliver()
         self._written.wake()
 
-    # What the session writes
+    # From the session
 
     async def receive(self) -> Event:
-        """Wait for the end: the messages go another way."""
+        """Wait for the end: messages go to the inbox."""
         await self._ended.wait()
         assert self._end is not None
         await self.hang_up()
@@ -166,7 +169,7 @@ class PeerChannel:
             self._server.arrive(CloseFrame(code, event["reason"]))
 
     async def _send_part(self, event: Event) -> None:
-        """Keep the parts until the last one: an application gets whole messages."""
+        """Keep the parts of a message up to the last: ASGI has whole messages only."""
         if event["kind"] is not None:
             self._kind, self._parts = event["kind"], bytearray()
         self._parts += event["data"]
@@ -186,7 +189,7 @@ class PeerChannel:
                 await self._server.room.wait()
 
     def push(self) -> None:
-        """Send what waits for room."""
+        """Send the messages that wait for room, without room."""
         while self._unsent:
             self._server.arrive(Message(payload_of(self._unsent.pop(0))))
 
@@ -198,42 +201,42 @@ class PeerChannel:
         return True
 
     def read_in_receiving_task(self) -> None:
-        """There is nothing to read: what is sent arrives by itself."""
+        """Return `None`: a receiving task reads nothing, as the server delivers."""
 
     def interrupt(self) -> None:
-        """Nobody reads."""
+        """Do nothing: no receiving task reads."""
 
     def limit(self, max_message_bytes: int) -> None:
         """Do nothing: no options change on the way."""
 
     def part(self) -> None:
-        """There are no messages in parts: an application sends them whole."""
+        """Return `None`: an application sends whole messages, and none is under way."""
 
     def skip(self) -> None:
-        """Likewise."""
+        """Do nothing: no message is delivered in parts."""
 
     def ping(self, payload: bytes) -> None:
         """Send a ping."""
         self._server.arrive(PingFrame(payload))
 
     def end(self, end: End) -> None:
-        """End the transport from our side."""
+        """End the transport from the peer's side."""
         self._server.arrive(end)
 
     async def hang_up(self) -> None:
         """Answer a closing frame, and end the transport, after a round trip."""
-        for _ in range(_TURNS):
+        for _ in range(_ROUND_TRIP_TURNS):
             await checkpoint()
         if self._answer is not None:
             self._server.arrive(self._answer)
         self._server.arrive(End())
 
     async def aclose(self) -> None:
-        """End the transport, whatever came before."""
+        """End the transport."""
         self.end(End())
 
     def cut(self) -> CloseInfo:
-        """Reset the transport."""
+        """Reset the transport; return how the connection has ended for the peer."""
         info = CloseInfo(1006, "", "network", False)
         self.end(End(reset=True))
         self._down.clear()

@@ -1,1 +1,1 @@
-"""An ASGI server in memory, with the manners of real ones."""
+"""The server in memory; `anyws/testing/__init__.py` has the theory of it."""

@@ -1,14 +1,14 @@
-"""What each server makes of ASGI, as data.
+"""The dialects: what each server makes of ASGI, as data.
 
-The specification leaves much open, and servers keep less. Each field here is one
-difference that an application can see; the same contract suite holds each dialect
-against the real server (`tests/testing/test_dialects.py`).
+The specification leaves much open, and servers do not keep all of the rest. Each field
+here is one difference that an application can see. The same probes run against each
+dialect and the real server, and must agree (`tests/testing/test_dialects.py`).
 
-`"uvicorn"` is that with its implementation of WebSockets that it calls
-`websockets-sansio`, which its `--ws auto` takes since 0.50; the two others differ. No
-dialect has what the servers' settings decide: limits of sizes, and when pings are sent,
-so that a keepalive gives up when a test says so. Nor is there a wire: compression,
-fragments and HTTP/2 need real servers.
+`"uvicorn"` is uvicorn with its implementation `websockets-sansio`, which its `--ws
+auto` takes since 0.50; its two other implementations differ. No dialect has what the
+settings of a server decide: the limits of sizes, and when pings are sent. So a
+keepalive fails when the test says so. There are no bytes either: compression, fragments
+and HTTP/2 need a real server.
 """
 
 from __future__ import annotations
@@ -34,18 +34,22 @@ from .network import NO_CODE, CloseFrame
 
 Refusal: TypeAlias = type[Exception] | None
 
-# Of a connection, as its server sees it: the handshake waits for an answer; open;
-# closed by the application; rejected by it; gone: the peer has said goodbye, or the
-# transport has ended; lost: that has ended after any of these.
+# The phases of a connection, as its server sees it:
+#     waiting   the opening handshake has no answer yet
+#     open      accepted
+#     closed    the application has closed
+#     rejected  the application has rejected the handshake
+#     gone      the peer has sent a closing frame, or the transport has ended
+#     lost      the transport has ended after any of these
 Phase: TypeAlias = Literal["waiting", "open", "closed", "rejected", "gone", "lost"]
 
-# phase -> event -> what is raised; `None`: nothing happens
+# phase -> event -> the error that is raised; `None`: the event is ignored
 Refusals: TypeAlias = Mapping[Phase, Mapping[str, Refusal]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown:
-    """What a server that is told to stop does with an open connection.
+    """What a server that has to stop does with an open connection.
 
     Attributes:
         tells: The code of the disconnect that the application gets; `None`: no event.
@@ -65,60 +69,66 @@ class Dialect:
     """One server, as an application sees it.
 
     Attributes:
-        name: What `connect(server=...)` calls it.
+        name: The name in `connect(server=...)`.
         checks: Whether events that must not be sent raise in the application.
-        hosted: Whether a session of anyws hosts the application, as the engine's does.
-        spec_version, extensions: What the scope says.
+        hosted: Whether a session of anyws hosts the application, as in the engine.
+        spec_version, extensions: The fields of the scope with these names.
         text_ports: Whether the ports in the scope are `str`.
         both_keys: Whether a message event has `text` and `bytes`, one of them `None`.
-        queue, queue_bytes: Unread events, and bytes of unread messages, up to which the
-            server goes on reading; while it does it sees pings, and the peer's leaving.
-        reads_on_demand: Whether it reads only while the application receives.
-        reads_on_next_turn: Whether it goes on reading, once it has stopped, only when
-            the event loop turns: until then no call learns of what is behind.
-        cancel_loses: Whether a cancelled receive may have taken a message with it.
-        tells_code, tells_reason: Whether a disconnect says what the peer's closing
-            frame said. If not, the code is that of a lost connection.
-        no_code: The code told for a closing frame without one.
-        lost: The code told when the transport has ended.
-        lost_told_again: Whether that follows a disconnect that has been told, too.
-        own_close: The code told after the application's own close; `None`: its own.
-        own_close_waits: Whether that is told only when the peer has answered.
-        own_close_ends_reading: Whether later messages are discarded.
-        bad_close: What an own close makes that no frame may carry: it raises, and the
-            application is told of an end all the same; or a frame, valid or not.
+        queue, queue_bytes: The unread events, and the bytes of unread messages, up to
+            which the server goes on reading. While it reads, it sees pings and the
+            peer's close.
+        reads_on_demand: Whether the server reads only while the application receives.
+        reads_on_next_turn: Whether the server, once it has stopped reading, goes on
+            only when the event loop turns. Until then no call knows of later items.
+        cancel_loses: Whether a cancelled receive may lose a message.
+        tells_code, tells_reason: Whether the disconnect has the code and the reason of
+            the peer's closing frame. If not, the code is that of a lost connection.
+        no_code: The code in the disconnect for a closing frame without a code.
+        lost: The code in the disconnect when the transport has ended.
+        lost_told_again: Whether a second disconnect follows an earlier one then.
+        own_close: The code in the disconnect after the application's own close; `None`:
+            the code of that close.
+        own_close_waits: Whether that disconnect comes only when the peer has answered.
+        own_close_ends_reading: Whether messages after an own close are discarded.
+        bad_close: What an own close does if no frame may carry it: it raises, and the
+            application gets a disconnect all the same; or it sends an invalid frame.
         mended_codes: Codes of an own close that are sent as 1000.
-        huge_code: What one over 65535 raises; `None`: it is sent as 1000.
+        huge_code: The error for a code over 65535; `None`: it is sent as 1000.
         cuts_reason: Whether the reason of an own close is cut to what a frame can hold.
-        keepalive: What happens when the peer answers no ping: nothing; or it gets 1011
-            and the application is told so, or that the transport has ended.
-        rejected: The code told after a rejection by close; `None`: nothing is told.
+        keepalive: What happens when the peer answers no ping: nothing; or the peer gets
+            1011, and the application gets a disconnect with 1011 (`"told"`) or with the
+            code of a lost connection (`"lost"`).
+        rejected: The code in the disconnect after a rejection by close; `None`: there
+        is
+            no disconnect.
         denied: The same after a denial response.
         hung_up: The same once the peer has hung up after either.
         after_the_end: What a receive after the disconnect does: it never returns, it
             returns a disconnect with this code, or it raises.
-        refusals: What sends do in the phases of a connection (see `Phase`) in which
-            they have no effect; what is not there raises `unexpected`.
-        unexpected: What an event that the state does not allow raises.
-        none_payload: What a message event with only `None` raises.
-        no_payload: What one without a key for the payload raises.
-        two_payloads: What one with `text` and `bytes` raises; else `bytes` is sent.
-        body_parts: What a body of a denial response raises that is not the last.
+        refusals: What events do in the phases of a connection (see `Phase`) in which
+            they have no effect. An event that is missing there raises `unexpected`.
+        unexpected: The error for an event that the state does not allow.
+        none_payload: The error for a message event whose payload is `None`.
+        no_payload: The error for a message event without a key for the payload.
+        two_payloads: The error for a message event with `text` and `bytes`; `None`:
+            `bytes` is sent.
+        body_parts: The error for a body of a denial response with `more_body`.
         send_waits: What a send to a peer that does not read does: it waits before it
-            has written, after, or after and not to be cancelled.
-        send_sees_reset: Whether a send notices a reset that the reader has not come to:
-            as on Hypercorn, it waits for room in the application's own queue; or it is
-            silent, and fails once the event loop has turned.
-        returns_early, raises_early: Status, when the application ends before it answers
-            the handshake.
-        error_body: What that response says.
-        returns_late, raises_late: Close code, when it ends without a close; `None`: the
-            transport ends without a closing frame.
+            writes, after that, or after that without being cancellable.
+        send_sees_reset: What a send does that meets a reset before the server has read
+            it: as on Hypercorn, it waits for room in the application's own queue; or
+            it does nothing, and the next one fails once the event loop has turned.
+        returns_early, raises_early: The HTTP status, if the application ends before it
+            answers the handshake.
+        error_body: The body of that response.
+        returns_late, raises_late: The close code, if the application ends without a
+            close; `None`: the transport ends without a closing frame.
         unoffered: What an accept with a subprotocol that was not offered does.
-        accept_headers: Whether the headers of an accept reach the peer.
-        early_data: What becomes of messages that come before the accept. Held, they
-            are looked at when the next one comes.
-        shutdown: What happens when the server is told to stop.
+        accept_headers: Whether the headers of an accept reach the peer. early_data:
+        What happens to messages before the accept: they are kept; held, they
+            are read when the next message comes; or the handshake is refused.
+        shutdown: What happens when the server has to stop.
     """
 
     name: str
@@ -178,7 +188,7 @@ class Dialect:
                 raise ValueError(f"header name {name!r} must be in lower case")
 
     def spelled(self, payload: str | bytes) -> Event:
-        """Return the event of a message that has come."""
+        """Return the event of a message of the peer."""
         name = "text" if isinstance(payload, str) else "bytes"
         both = {"text": None, "bytes": None} if self.both_keys else {}
         return {"type": RECEIVE, **both, name: payload}
@@ -204,14 +214,13 @@ def _all(refusal: Refusal) -> Mapping[str, Refusal]:
     return dict.fromkeys((ACCEPT, SEND, CLOSE, RESPONSE_START, RESPONSE_BODY), refusal)
 
 
-# No server: the events of the specification's section "WebSocket", version 2.4, where
-# every "must" and "should" is kept, and an application that breaks one is told by an
-# exception. What is left open is chosen so that tests find mistakes: 500 for an
-# application that does not answer the handshake; a lost connection for one that
-# returns without a close, 1011 for one that raises; RuntimeError for a receive after
-# the disconnect and for a send after its own close. Besides, 256 messages or 1 MiB are
-# read ahead, and a server that stops tells both ends 1012.
-# `tests/testing/test_strict.py` has a test for each rule.
+# No server, but the specification's section "WebSocket", version 2.4. Every "must" and
+# "should" is kept, and an application that breaks one gets an exception. Where the
+# specification leaves a choice, the choice shows mistakes: 500 for an application that
+# does not answer the handshake; a lost connection for one that returns without a close,
+# 1011 for one that raises; RuntimeError for a receive after the disconnect, and for a
+# send after an own close. 256 messages or 1 MiB are read ahead, and a server that stops
+# sends 1012 to both ends. `tests/testing/test_strict.py` has a test for each rule.
 STRICT: Final = Dialect(
     name="strict",
     checks=True,
@@ -345,7 +354,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
 
 
 def dialect_named(name: str) -> Dialect:
-    """Return a dialect by its name; say which there are."""
+    """Return a dialect by its name; raise ValueError, with all names, for others."""
     try:
         return DIALECTS[name]
     except KeyError:
@@ -354,7 +363,7 @@ def dialect_named(name: str) -> Dialect:
 
 
 def refuse(refusal: Refusal, what: str) -> bool:
-    """Raise what there is to raise, or tell that nothing happens."""
+    """Raise the error of a refusal; return true if it has none: ignore the event."""
     if refusal is not None:
         raise refusal(what)
     return True

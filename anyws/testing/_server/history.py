@@ -1,4 +1,4 @@
-"""What has happened so far, and what the application waits for: for error messages."""
+"""The last events of a connection, and where its application waits; for errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..._values.events import INFO, Event
 _KEPT: Final = 12  # events
 _SHOWN: Final = 60  # characters of a value
 
-# Whose frames say nothing of where the application waits.
+# Packages whose stack frames say nothing about where the application waits.
 _MACHINERY: Final = frozenset(
     {"anyio", "anyws", "asyncio", "contextlib", "fastapi", "starlette", "trio"}
 )
@@ -24,8 +24,8 @@ class History:
     """The last events of one connection, and the calls that are under way.
 
     Attributes:
-        outcome: What became of the application; `None` while it runs.
-        application: Its coroutine, if it is one.
+        outcome: How the application ended, in words; `None` while it runs.
+        application: The coroutine of the application, if it is one.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class History:
 
     @contextmanager
     def calling(self, name: str) -> Iterator[None]:
-        """Note that the application is in a call of ours."""
+        """Note that the application calls `receive` or `send`, until it returns."""
         self._called = current_time()
         self._calls[name] += 1
         try:
@@ -46,16 +46,16 @@ class History:
         finally:
             self._calls[name] -= 1
 
-    def told(self, event: Event) -> None:
+    def received(self, event: Event) -> None:
         """Note an event that the application has received."""
         self._events.append((current_time(), "to the application", event))
 
-    def said(self, event: Event) -> None:
+    def sent(self, event: Event) -> None:
         """Note an event that the application sends."""
         self._events.append((current_time(), "from the application", event))
 
     def report(self) -> str:
-        """Say what the application waits for, and what the last events were."""
+        """Return where the application waits, and the last events, as lines of text."""
         lines = [f"the application {self._state()}"]
         for at, way, event in self._events:
             fields = ", ".join(
@@ -89,7 +89,7 @@ def _shortened(value: object) -> str:
 
 
 def _whereabouts(coroutine: Any) -> str | None:
-    """Say where a coroutine waits: the innermost frame that is the user's own."""
+    """Return where a coroutine waits: its innermost frame outside the machinery."""
     where = None
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(

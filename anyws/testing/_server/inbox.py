@@ -1,4 +1,4 @@
-"""What waits for the application to receive it."""
+"""The events that a server has read and the application has not received."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Inbox:
     """A server's queue of events for one application.
 
     Args:
-        dialect: Says how much it holds, and what comes after the end.
-        history: Is told what the application receives.
+        dialect: Says how much the queue holds, and what a receive does after the end.
+        history: Notes the events that the application receives.
         read: Called when there may be room.
-        pause: Does not end by a receive that has something to return.
+        pause: The server's pause, which a receive does not end if an event is there.
 
     Attributes:
         changed: Woken when an event has come or gone.
@@ -51,19 +51,19 @@ class Inbox:
         """Whether the server goes on reading."""
         if self._dialect.reads_on_demand:
             return len(self._events) < self._asking
-        # A connect that is not received yet stops no server.
-        asked = bool(self._events) and self._events[0]["type"] == CONNECT
-        few = len(self._events) <= max(self._dialect.queue, asked)
+        # A server reads although the application has not yet received the connect.
+        connects = bool(self._events) and self._events[0]["type"] == CONNECT
+        few = len(self._events) <= max(self._dialect.queue, connects)
         return few and self._size < self._dialect.queue_bytes
 
     def put(self, event: Event) -> None:
-        """Add an event, although there may be no room: the reader holds it."""
+        """Add an event, also where there is no room: the server has read it."""
         self._events.append(event)
         self._size += size_of(event)
         self.changed.wake()
 
     async def receive(self) -> Event:
-        """Be the application's `receive`."""
+        """Receive the next event, for the application."""
         with self._history.calling("receive()"):
             self._asking += 1
             try:
@@ -81,7 +81,7 @@ class Inbox:
                 self._asking -= 1
             event = self._take()
         self._over = self._over or event["type"] == DISCONNECT
-        self._history.told(event)
+        self._history.received(event)
         self.changed.wake()
         self._read()
         return event

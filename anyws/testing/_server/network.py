@@ -1,4 +1,4 @@
-"""What is on its way between a peer and its server."""
+"""The items that travel between a peer and its server, and the way to the server."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Final, Protocol, TypeAlias
 
 from starlette.datastructures import Headers
 
-# Bytes that are on their way in one direction before who sends has to wait; of the
-# kernel's buffers on both ends, which hold some megabytes.
+# Bytes in transit in one direction at which the sender has to wait. The kernels'
+# buffers hold some megabytes; a test should not have to fill as much.
 BUFFER_BYTES: Final = 64 * 1024
 
-NO_CODE: Final = 1005  # of a closing frame: it has none
+NO_CODE: Final = 1005  # of a closing frame without a code (RFC 6455 section 7.4.1)
 
 _OVERHEAD: Final = 16  # bytes that a message takes besides its payload
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in one of its two spellings."""
+    """A text message (`str`) or a binary one (`bytes`)."""
 
     payload: str | bytes
 
     @property
     def size(self) -> int:
-        """What it takes of a buffer, in bytes."""
+        """The bytes that the message takes in a buffer."""
         payload = self.payload
         if isinstance(payload, str):
             payload = payload.encode("utf-8", "surrogatepass")
@@ -33,11 +33,11 @@ class Message:
 
 
 def checked(payload: str | bytes) -> Message:
-    """Make a message of what a test wants to send.
+    """Make a message of the payload that a test sends.
 
     Raises:
-        TypeError: It is neither `str` nor bytes.
-        UnicodeEncodeError: A lone surrogate is no text.
+        TypeError: The payload is neither `str` nor `bytes`.
+        UnicodeEncodeError: The payload has a lone surrogate, which UTF-8 cannot encode.
     """
     if isinstance(payload, str):
         payload.encode()
@@ -48,17 +48,17 @@ def checked(payload: str | bytes) -> Message:
 
 @dataclass(frozen=True, slots=True)
 class PingFrame:
-    """A ping of the peer's, or the pong that answers it."""
+    """A ping of the peer, or the pong that answers it."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class CloseFrame:
-    """A closing frame; with code 1005 it carries none.
+    """A closing frame; with code 1005 it has no payload.
 
     Attributes:
-        defect: What is wrong with it, in the words of the peer that meets it.
+        defect: Why the peer refuses the frame, in words; `None` if it is valid.
     """
 
     code: int
@@ -77,10 +77,10 @@ Item: TypeAlias = Message | PingFrame | CloseFrame | End
 
 
 class Uplink:
-    """What has arrived at a server, and that has not looked at yet.
+    """The items that have arrived at a server's socket, and were not read yet.
 
     Attributes:
-        has_reset: Whether a reset is among it, so that no send has to search for one.
+        has_reset: Whether a reset is among the items.
     """
 
     def __init__(self) -> None:
@@ -90,32 +90,37 @@ class Uplink:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing."""
+        """Whether there are no items."""
         return not self._items
 
     @property
     def full(self) -> bool:
-        """Whether the peer has to wait with what it sends."""
+        """Whether the peer has to wait before it sends more."""
         return self._bytes >= BUFFER_BYTES
 
     def put(self, item: Item) -> None:
-        """Add what arrives."""
+        """Add an item that arrives."""
         self._items.append(item)
         self._bytes += item.size if isinstance(item, Message) else 0
         self.has_reset = self.has_reset or (isinstance(item, End) and item.reset)
 
     def take(self) -> Item:
-        """Remove what came first."""
+        """Remove and return the item that arrived first."""
         item = self._items.popleft()
         self._bytes -= item.size if isinstance(item, Message) else 0
         if isinstance(item, End):
-            self.has_reset = False  # nothing behind it is ever looked at
+            self.has_reset = False  # items behind the end are never read
         return item
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answers the opening handshake with."""
+    """A server's answer to the opening handshake.
+
+    Attributes:
+        code, reason: The fields of the `websocket.close` that has rejected the
+            handshake, if one did.
+    """
 
     status: int
     headers: Headers
@@ -126,11 +131,11 @@ class Answer:
 
 
 class Client(Protocol):
-    """Where a server writes to."""
+    """The peer's end of the transport, as the server sees it."""
 
     def written(self, item: Item) -> None:
-        """Take what the server has written."""
+        """Take an item that the server has written."""
 
     @property
     def full(self) -> bool:
-        """Whether the peer reads so slowly that the server has to wait."""
+        """Whether the server has to wait before it writes more."""

@@ -63,12 +63,12 @@ def make_scope(
         "extensions": {name: {} for name in dialect.extensions},
     }
     scope |= extra or {}
-    scope["state"] = dict(scope["state"])  # as servers do: each connection has its own
+    scope["state"] = dict(scope["state"])  # each connection has a copy
     return scope
 
 
 def _given(headers: HeadersLike | None) -> Iterable[tuple[str, str]]:
-    """Return the test's headers; an `Origin` is one, as a browser's is."""
+    """Return the test's headers, checked; `Origin` is allowed, as in browsers."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     origins: list[tuple[str, str]] = []
     others: list[tuple[str, str]] = []

@@ -1,7 +1,7 @@
-"""An ASGI server in memory: one connection, in one dialect.
+"""An ASGI server in memory: the state machine of one connection, in one dialect.
 
-Nothing here is a task: what the peer sends is looked at when it comes, or when the
-application makes room for it, or when the event loop turns after that.
+It has no task. It reads what the peer sends when that arrives, when the application
+makes room for it, or when the event loop turns after that.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Server:
     """A server's end of one connection.
 
     Attributes:
-        answer: What the opening handshake was answered with, if it was.
-        answered: Set then.
-        unanswered: Whether the application has ended without an answer to it.
+        answer: The answer to the opening handshake; `None` until there is one.
+        answered: Set when there is an answer.
+        unanswered: Whether the application has ended without answering the handshake.
         gone: Whether the server knows that the transport has ended.
         room: Woken when the peer may send more, and when it has read.
     """
@@ -73,35 +73,35 @@ class Server:
         self._client: Client
         self._state = CONNECTING
         self._accepted = False
-        self._deaf = False  # it has refused the handshake by itself
-        self._lost = False  # the transport has ended
-        self._holds = False  # what came early is not looked at yet
-        self._closed_as: CloseFrame | None = None  # by the application
+        self._refused = False  # whether the server has refused the handshake by itself
+        self._lost = False  # whether the transport has ended
+        self._holds = False  # whether messages before the accept are not read yet
+        self._closed_as: CloseFrame | None = None  # the close of the application
         self._response: Event = {}
         self._body = bytearray()
-        self._pause = Pause()  # reads nothing while there is one
+        self._pause = Pause()  # while it is on, nothing is read
         self._inbox = Inbox(dialect, history, self._read_on, self._pause)
         self._uplink = Uplink()
 
     def serve(self, client: Client) -> None:
-        """Take note of the client."""
+        """Set the client of the connection."""
         self._client = client
 
-    # What comes from the peer
+    # From the peer
 
     @property
     def full(self) -> bool:
-        """Whether the peer has to wait with what it sends."""
+        """Whether the peer has to wait before it sends more."""
         return self._uplink.full
 
     def arrive(self, item: Item) -> None:
-        """Let something arrive at the server's socket."""
+        """Let an item arrive at the server's socket."""
         if isinstance(item, End) and (self.gone or not self._accepted):
             self._lose()
             return
         early = self._state is CONNECTING
         if early and self._dialect.early_data == "refused":
-            self._deaf = True
+            self._refused = True
             self._reject(400)
             return
         self._uplink.put(item)
@@ -113,7 +113,7 @@ class Server:
         if not self._accepted or self._holds or self._pause.on:
             return False
         if self._dialect.own_close_ends_reading and self._closed_as is not None:
-            return True  # for the peer's answer
+            return True  # up to the peer's answer; messages are discarded
         return self._inbox.has_room
 
     def _read(self) -> None:
@@ -122,7 +122,7 @@ class Server:
         self.room.wake()
 
     def _read_on(self) -> None:
-        """Read, as there may be room; or do so a little later."""
+        """Read, now or at the next turn of the event loop: there may be room."""
         waits = self._inbox.has_room and not self._uplink.empty
         if waits and self._dialect.reads_on_next_turn:
             self._pause.begin(self._read)
@@ -136,12 +136,12 @@ class Server:
         elif isinstance(item, PingFrame):
             self._client.written(item)
         elif isinstance(item, CloseFrame):
-            self._close_came(item)
+            self._take_close(item)
         else:
             self._lose()
 
-    def _close_came(self, frame: CloseFrame) -> None:
-        """Complete the closing handshake, whoever has begun it."""
+    def _take_close(self, frame: CloseFrame) -> None:
+        """Complete the closing handshake that either end has begun."""
         self.gone = True
         dialect = self._dialect
         if self._closed_as is not None:
@@ -159,11 +159,11 @@ class Server:
         self.room.wake()
 
     def _lose(self) -> None:
-        """The transport has ended."""
+        """Note the end of the transport; tell the application as the dialect says."""
         dialect, lost = self._dialect, self._lost
         was_gone, phase = self.gone, self._phase
         self.gone = self._lost = True
-        if lost or self._deaf:
+        if lost or self._refused:
             return
         info = CloseInfo(1006, "", "network", False)
         news = self._state is CONNECTING or (self._state is CONNECTED and not was_gone)
@@ -194,28 +194,30 @@ class Server:
 
     @property
     def left(self) -> bool:
-        """Whether the peer has gone, or was let go by the server."""
+        """Whether the connection has ended, and not by the application's close."""
         return self.gone and self._closed_as is None
 
-    # What the application calls
+    # From the application
 
     async def receive(self) -> Event:
-        """Be the application's `receive`."""
+        """Receive the next event, for the application."""
         return await self._inbox.receive()
 
     async def send(self, event: Event) -> None:
-        """Be the application's `send`."""
+        """Send an event, for the application."""
         with self._history.calling("send()"):
-            self._history.said(event)
-            refused = self._deaf or self._is_refused(event)
+            self._history.sent(event)
+            # Before any error, which an application may swallow and send again; and
+            # before any change of state: a send cancelled here has not happened.
             await self._pause.checkpoint()
+            refused = self._refused or self._is_refused(event)
             if self._uplink.has_reset:
                 refused = await self._meet_reset() or refused
             if not refused:
                 await self._perform(event)
 
     async def _meet_reset(self) -> bool:
-        """Find that the transport was reset; return whether there is no writing."""
+        """Let a send meet a reset of the transport; true: the send is ignored."""
         way = self._dialect.send_sees_reset
         if way is None:
             return False
@@ -240,7 +242,11 @@ class Server:
         return "open" if self._accepted else "waiting"
 
     def _is_refused(self, event: Event) -> bool:
-        """Raise, or return whether an event is ignored; else go to the next state."""
+        """Check an event, and go to the next state; return true if it is ignored.
+
+        Raises:
+            Exception: The dialect refuses the event by an error.
+        """
         dialect, kind = self._dialect, event_of(event)
         refusals = dialect.refusals.get(self._phase, {})
         if self._phase in ("waiting", "open"):
@@ -273,7 +279,7 @@ class Server:
             if self._state is DISCONNECTED:
                 self._deny()
 
-    # The handshake
+    # The opening handshake
 
     def _accept(self, event: Event) -> None:
         chosen = event.get("subprotocol")
@@ -283,7 +289,7 @@ class Server:
         offered = chosen is None or chosen in self._subprotocols
         if not offered and self._dialect.unoffered == "breaks":
             self._state, self._accepted, self.gone = CONNECTED, True, True
-            raise Exception("Invalid Subprotocol")  # in Hypercorn's words
+            raise Exception("Invalid Subprotocol")  # Hypercorn's own error
         if chosen is not None:
             headers.append((b"sec-websocket-protocol", chosen.encode()))
         self._state, self._accepted = CONNECTED, True
@@ -336,7 +342,8 @@ class Server:
         frame = self._dialect.closing_frame(event)
         if frame.defect is not None and self._dialect.bad_close == "raises":
             info = CloseInfo(frame.code, frame.reason, "local", False)
-            self._tell_end(frame.code, frame.reason, info)  # although it goes on
+            # uvicorn tells the application of an end, and leaves the connection open.
+            self._tell_end(frame.code, frame.reason, info)
             raise ProtocolError(frame.defect)
         self._state, self._closed_as = DISCONNECTED, frame
         if not self._dialect.own_close_waits:
@@ -361,10 +368,10 @@ class Server:
             await self.room.wait()
 
     def ended(self, *, failed: bool, cancelled: bool = False) -> None:
-        """Take note that the application has ended."""
+        """Note that the application has ended; end the connection, if it has not."""
         dialect = self._dialect
         if self._state is RESPONSE:
-            self._deny()  # with the body as far as it came
+            self._deny()  # with the part of the body that was sent
         elif self._state is CONNECTING:
             self.unanswered = True
             status = dialect.raises_early if failed else dialect.returns_early
@@ -378,7 +385,7 @@ class Server:
             self._client.written(End())
 
     def hang_up(self, code: int | None, reason: str = "") -> None:
-        """End the connection from the server's side, by a closing frame if need be."""
+        """End the connection; with a closing frame, if there is a code."""
         self.gone = True
         self._client.written(End() if code is None else CloseFrame(code, reason))
         self.room.wake()
@@ -396,7 +403,7 @@ class Server:
         self.hang_up(code, reason)
 
     def shut_down(self) -> None:
-        """Do at once what the server does when it is told to stop."""
+        """Do what the server does at once when it has to stop."""
         shutdown = self._dialect.shutdown
         if self._state is not CONNECTED or self.gone:
             return

@@ -1,4 +1,4 @@
-"""What a server does in the next turn of its event loop, and not before."""
+"""The pause of a server until the next turn of its event loop."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ from typing import Any, Final
 
 from anyio.lowlevel import checkpoint, current_token
 
-# Checkpoints that do not end a pause. A loop of nothing but calls would freeze the
-# server that is imitated; a test of it is to end.
-_MOST: Final = 100
+# Calls of the application after which a pause ends all the same. An application that
+# only calls `receive` and `send`, without ever waiting, would freeze the real server;
+# its test must end.
+_MOST_CALLS: Final = 100
 
 
 class Pause:
-    """The time until the event loop of the server that is imitated would turn.
+    """The time until the event loop of the imitated server would turn.
 
-    A call of the application lets nobody else run there, if there is nothing to wait
-    for, where ours always is a checkpoint: that does not count.
+    On the real server a call that need not wait returns without letting another task
+    run. Here every call is a checkpoint; so a checkpoint in a call does not count as a
+    turn.
 
     Attributes:
-        on: Whether there is one.
+        on: Whether the server pauses.
     """
 
     def __init__(self) -> None:
         self.on: bool = False
         self._end: Callable[[], None]
         self._uncounted = 0  # checkpoints under way
-        self._left = 0  # those that may follow
+        self._left = 0  # calls that do not end the pause
 
     def begin(self, end: Callable[[], None]) -> None:
-        """Have it begin; at its end, something is called."""
-        self.on, self._end, self._left = True, end, _MOST
+        """Begin a pause; call `end` at its end."""
+        self.on, self._end, self._left = True, end, _MOST_CALLS
         self._end_soon()
 
     async def checkpoint(self) -> None:
-        """Be a checkpoint that does not count."""
+        """Let other tasks run, without ending the pause."""
         self._uncounted += 1
         self._left -= 1
         try:
@@ -45,8 +47,8 @@ class Pause:
                 self._end_soon()
 
     def _end_soon(self) -> None:
-        # By a call from the loop, as nobody may run by then but the application. AnyIO
-        # has none; this is asyncio's name for it, or trio's.
+        # A callback of the event loop, not a task: it runs before any task but the
+        # application. AnyIO has no such call; asyncio and trio each have one.
         loop: Any = current_token().native_token
         soon = getattr(loop, "call_soon", None) or loop.run_sync_soon
         soon(self._try_end)

@@ -1,0 +1,75 @@
+"""The frames of a connection as a channel: what a session hears of what was read."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+
+import anyws
+
+from ..support.wired import BINARY, CLOSE, TEXT, WiredChannel, close_payload, frame
+from ..support.wired import closing as closing_frame
+
+
+@pytest.fixture
+async def channel() -> WiredChannel:
+    """Return a fresh channel."""
+    return WiredChannel()
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_peer_that_closes_inside_a_message_tells_why(
+    channel: WiredChannel, together: bool
+) -> None:
+    """The application sees the peer's code and reason, and nothing of the message."""
+    async with channel.websocket() as ws:
+        await ws.accept()
+        reads = [
+            frame(TEXT, "whole") + frame(TEXT, "part", fin=False),
+            closing_frame(4001, "changed my mind"),
+        ]
+        channel.read(*([b"".join(reads)] if together else reads))
+        assert await ws.receive_text() == "whole"
+        with pytest.raises(anyws.ConnectionClosed) as caught:
+            await ws.receive_text()
+
+        assert caught.value.info == anyws.CloseInfo(
+            4001, "changed my mind", "peer", True
+        )
+        assert not channel.wire.violated
+        assert ws.statistics().messages_received == 1
+    await channel.wire.flush()
+    assert channel.frames == [(CLOSE, close_payload(4001, "changed my mind"))]
+
+
+@pytest.mark.parametrize("size", [1, 200])
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_close_does_not_hide_a_violation(
+    channel: WiredChannel, size: int, together: bool
+) -> None:
+    """Text that is none is 1007, although a close follows it in the same read."""
+    async with channel.websocket() as ws:
+        await ws.accept()
+        reads = [frame(TEXT, b"\xff" * size), closing_frame(1000)]
+        channel.read(*([b"".join(reads)] if together else reads))
+        with pytest.raises(anyws.ConnectionClosed, match="1007"):
+            await ws.receive_text()
+        assert channel.wire.violated
+        await anyio.wait_all_tasks_blocked()
+    [(opcode, payload)] = channel.frames
+    assert (opcode, payload[:2]) == (CLOSE, close_payload(1007))
+
+
+async def test_a_close_does_not_hide_a_message_that_is_too_large(
+    channel: WiredChannel,
+) -> None:
+    """It is 1009, although a close follows it in the same read."""
+    channel.limit = 200
+    channel.extensions = [PerMessageDeflate(False, False, 12, 12, {"memLevel": 5})]
+    async with channel.websocket() as ws:
+        await ws.accept()
+        large = frame(BINARY, bytes(150), fin=False) + frame(0, bytes(51))
+        channel.read(large + closing_frame(1000))
+        with pytest.raises(anyws.MessageTooBig):
+            await ws.receive_bytes()
