@@ -208,7 +208,7 @@ class Server:
         with self._history.calling("send()"):
             self._history.sent(event)
             # Before any error, which an application may swallow and send again; and
-            # before any change of state: a send that is cancelled here has not happened.
+            # before any change of state: a send that is cancelled here is not sent.
             await self._pause.checkpoint()
             refused = self._refused or self._is_refused(event)
             if self._uplink.has_reset:
