@@ -46,6 +46,8 @@ Invariants:
   (`EARLY_BYTES`), answers that the peer does not read (`ANSWERS_BYTES`), and messages
   that the application does not read (the second mark of the session's queue). At the
   last three reading pauses, and TCP holds up the peer.
+* One connection works for some milliseconds at a time: a `Turn` hands bytes over in
+  small pieces, and leaves the rest to the next turn of the event loop.
 * Messages do not wait for a task: they are in the session's queue when `receive_data`
   returns. Events that are no messages (the connect, the disconnect) wait for `receive`.
 

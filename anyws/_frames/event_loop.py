@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from anyio.abc import ByteStream
 from anyio.lowlevel import RunVar
 
-from .transport import Recipient, StreamTransport
+from .transport import Recipient, StreamTransport, Turn
 
 try:
     from sniffio import current_async_library_cvar
@@ -39,6 +39,7 @@ class Inlet(asyncio.BufferedProtocol):
             AnyIO knows its event loop.
         timeout: Seconds without a read that end the reading. While the recipient has no
             room, they do not pass.
+        paused: Whether the transport is not reading.
 
     Attributes:
         ended: A future that is done when no more bytes will be handed over; it has the
@@ -46,8 +47,8 @@ class Inlet(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        *("_buffer", "_context", "_recipient", "_replaced", "_take_in", "_timeout"),
-        *("_timer", "_transport", "ended"),
+        *("_buffer", "_context", "_next_turn", "_paused", "_recipient", "_replaced"),
+        *("_take_in", "_timeout", "_timer", "_transport", "_turn", "ended"),
     )
 
     def __init__(
@@ -55,6 +56,8 @@ class Inlet(asyncio.BufferedProtocol):
         transport: asyncio.WriteTransport,
         recipient: Recipient,
         timeout: float | None = None,
+        *,
+        paused: bool = False,
     ) -> None:
         # The object is both halves, although `asyncio.StreamWriter` types it as one.
         self._transport = cast("asyncio.Transport", transport)
@@ -64,6 +67,9 @@ class Inlet(asyncio.BufferedProtocol):
         self._take_in = recipient.take_in
         self._timeout = timeout
         self._timer: asyncio.TimerHandle | None = None
+        self._turn = Turn()
+        self._next_turn: asyncio.TimerHandle | None = None
+        self._paused = paused
         self._replaced = cast("asyncio.Protocol", transport.get_protocol())
         self.ended = asyncio.get_running_loop().create_future()
         self.ended.add_done_callback(self._tell_the_end, context=self._context)
@@ -74,20 +80,45 @@ class Inlet(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand over the bytes of a read; the recipient's exception ends the reading."""
+        if not self.ended.done():
+            self._hand_over(bytes(self._buffer[:nbytes]))
+
+    def _hand_over(self, data: bytes) -> None:
+        """Hand over bytes for one turn; leave the rest to the next one."""
+        turn = self._turn
+        try:
+            more = self._context.run(turn.hand_over, self._take_in, data)
+        except Exception as exc:
+            turn.rest = b""
+            if not self.ended.done():
+                self.ended.set_exception(exc)
+            return
+        self.go_on(more and not turn.over)
+        if more and turn.over:
+            self._take_turn(turn.pause)
+
+    def _take_turn(self, pause: float = 0.0) -> None:
+        loop = asyncio.get_running_loop()
+        self._next_turn = loop.call_later(pause, self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self._next_turn = None
         if self.ended.done():
             return
-        try:
-            data = bytes(self._buffer[:nbytes])
-            more = self._context.run(self._take_in, data)
-        except Exception as exc:
-            self.ended.set_exception(exc)
+        rest, self._turn.rest = self._turn.rest, b""
+        if rest:
+            self._hand_over(rest)
         else:
-            self.go_on(more)
+            self.go_on(True)
 
     def go_on(self, more: bool) -> None:
         """Go on reading if there is room for more, else pause; restart the timeout."""
-        if not more:
-            self._transport.pause_reading()
+        if more is self._paused and not self._transport.is_closing():
+            self._paused = not more
+            if more:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
         if self._timeout is not None:
             self._stop_timer()
             if more and not self.ended.done():
@@ -99,9 +130,13 @@ class Inlet(asyncio.BufferedProtocol):
             self._timer.cancel()
 
     def resume(self) -> None:
-        """Resume reading."""
-        self._transport.resume_reading()
-        self.go_on(True)
+        """Resume reading; bytes that were read before come first, in the next turn."""
+        if self._next_turn is not None:
+            return
+        if self._turn.rest:
+            self._take_turn()
+        else:
+            self.go_on(True)
 
     def eof_received(self) -> bool | None:
         """Note that the peer has ended its half of the connection."""
@@ -120,9 +155,13 @@ class Inlet(asyncio.BufferedProtocol):
 
     def _tell_the_end(self, ended: asyncio.Future[None]) -> None:
         self._stop_timer()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
         # Cancelled, the future was awaited by the connection's task, which ends now:
         # the recipient ends with it.
         if not ended.cancelled():
+            if self._turn.rest:  # the connection was lost before their turn came
+                self._take_in(self._turn.rest)
             self._recipient.take_end(ended.exception())
 
     def pause_writing(self) -> None:
@@ -188,7 +227,7 @@ class LoopTransport(StreamTransport):
         queue = getattr(replaced, "read_queue", None)
         if queue is None:
             return False
-        inlet = self._inlet = Inlet(transport, recipient)
+        inlet = self._inlet = Inlet(transport, recipient, paused=True)  # by AnyIO
         transport.set_protocol(inlet)
         more = True
         while queue:
@@ -196,7 +235,7 @@ class LoopTransport(StreamTransport):
         if replaced.is_at_eof or transport.is_closing():
             inlet.end()
         elif more:
-            transport.resume_reading()
+            inlet.go_on(True)
         return True
 
     def resume(self) -> None:

@@ -23,7 +23,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from time import thread_time
 from typing import Final, Protocol
 
 from anyio import (
@@ -47,6 +48,14 @@ _CLOSE_SECONDS: Final = 0.1
 _BROKEN: Final = (BrokenResourceError, ClosedResourceError, OSError)
 
 
+# The seconds of work that one connection does before the others have their turn, in
+# time of the thread: being preempted is no work. The clock is read after each piece of
+# so many bytes, which may be hundreds of empty frames.
+TURN_SECONDS: Final = 0.002
+_PIECE_BYTES: Final = 2 * 1024
+_LARGE_PIECE_BYTES: Final = 8 * 1024
+
+
 class Recipient(Protocol):
     """The object that gets all bytes that a transport reads."""
 
@@ -64,6 +73,42 @@ class Recipient(Protocol):
             exc: The exception that `take_in` has raised; `None` at the end of the
                 stream, whether the peer ended it in order or not.
         """
+
+
+class Turn:
+    """The work of one connection until other connections have their turn.
+
+    Attributes:
+        rest: The bytes that are left for the next turn.
+        pause: Seconds until the next turn, at least. A turn that was much too long, by
+            one message that inflates to many megabytes, is followed by a pause as long.
+    """
+
+    __slots__ = ("pause", "rest")
+
+    def __init__(self) -> None:
+        self.rest = b""
+        self.pause = 0.0
+
+    def hand_over(self, take_in: Callable[[bytes], bool], data: bytes) -> bool:
+        """Hand over bytes until the turn is over, or there is no room for more.
+
+        Returns whether there is room; the bytes not handed over are in `rest`.
+        """
+        began = now = thread_time()
+        at, size, more = 0, _PIECE_BYTES, True
+        while more and at < len(data) and now - began < TURN_SECONDS:
+            more = take_in(data[at : at + size])
+            at += size
+            size, now = _LARGE_PIECE_BYTES, thread_time()
+        self.rest = data[at:]
+        self.pause = now - began if now - began > 5 * TURN_SECONDS else 0.0
+        return more
+
+    @property
+    def over(self) -> bool:
+        """Whether other connections have to have their turn first."""
+        return bool(self.rest or self.pause)
 
 
 class Outlet(Protocol):

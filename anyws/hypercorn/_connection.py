@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+from anyio import sleep
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol import ProtocolWrapper
 
-from .._frames.transport import Recipient
+from .._frames.transport import Recipient, Turn
 from .._session.wakeup import Wakeup
 from ._stream import EngineStream
 from ._worker import Worker, worker_of
@@ -96,9 +97,14 @@ class EngineConnection(ABC):
         if self.read_to(recipient):
             await self.receive()
             return
+        turn = Turn()
         while data := await self.receive():
-            if not recipient.take_in(data):
-                await self._room.wait()
+            while data:
+                if not turn.hand_over(recipient.take_in, data):
+                    await self._room.wait()
+                elif turn.over:
+                    await sleep(turn.pause)
+                data = turn.rest
         recipient.take_end(None)
 
     @property

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import anyio
@@ -114,3 +115,27 @@ async def test_silence_is_the_end() -> None:
         await anyio.wait_all_tasks_blocked()
 
     assert (taken.data, taken.ends) == (b"", [None])
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_large_read_is_handed_over_in_turns(
+    monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """Other callbacks run between the pieces; none is lost with the connection."""
+    monkeypatch.setattr("anyws._frames.transport.TURN_SECONDS", 0.0001)
+    clock, data = count(), bytes(range(256)) * 100
+    monkeypatch.setattr(
+        "anyws._frames.transport.thread_time", lambda: next(clock) / 1e4
+    )
+    taken = Taken()
+    async with read(taken) as (inlet, theirs):
+        theirs.sendall(data)
+        await taken.changed.wait()
+        assert len(taken.data) < len(data)
+        if lost:
+            inlet.connection_lost(None)
+        while taken.data != data:
+            await taken.changed.wait()
+        await anyio.wait_all_tasks_blocked()
+    assert bytes(taken.data) == data
+    assert taken.ends == [None]

@@ -11,7 +11,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.abc import ByteStream
 
-from anyws._frames.transport import Interrupted, SocketTransport, StreamTransport
+from anyws._frames.transport import Interrupted, SocketTransport, StreamTransport, Turn
 
 
 class Fragile(ByteStream):
@@ -187,3 +187,35 @@ async def test_a_socket_that_is_closed_elsewhere_is_at_its_end(waits: bool) -> N
                 anyio.notify_closing(ours)
             ours.close()
             tasks.start_soon(receive)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.003, 0.02])
+def test_a_turn_is_bounded(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Bytes are handed over in pieces, each once, until the time of a turn is over."""
+    clock, taken, turns = [0.0], list[bytes](), 0
+    monkeypatch.setattr("anyws._frames.transport.thread_time", lambda: clock[0])
+
+    def take_in(data: bytes) -> bool:
+        clock[0] += seconds
+        taken.append(data)
+        return True
+
+    data = rest = bytes(range(256)) * 256
+    turn = Turn()
+    while rest:
+        assert turn.hand_over(take_in, rest)
+        rest, turns = turn.rest, turns + 1
+        assert turn.over is bool(rest or seconds > 0.01)
+        assert turn.pause == pytest.approx(seconds if seconds > 0.01 else 0)
+
+    assert b"".join(taken) == data
+    assert turns == (len(taken) if seconds else 1)
+    assert max(map(len, taken)) <= 8192
+
+
+def test_a_turn_ends_where_there_is_no_room() -> None:
+    """What is not handed over is left, whole."""
+    turn, data = Turn(), bytes(range(256)) * 64
+
+    assert not turn.hand_over(lambda piece: False, data)
+    assert turn.rest == data[2048:]
