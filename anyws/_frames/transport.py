@@ -49,11 +49,13 @@ _BROKEN: Final = (BrokenResourceError, ClosedResourceError, OSError)
 
 
 # The seconds of work that one connection does before the others have their turn, in
-# time of the thread: being preempted is no work. The clock is read after each piece of
-# so many bytes, which may be hundreds of empty frames.
+# time of the thread: being preempted is no work. The clock is read after each piece.
+# The first one may be hundreds of empty frames. The next ones grow as long as they are
+# cheap, as those of large frames are.
 TURN_SECONDS: Final = 0.002
 _PIECE_BYTES: Final = 2 * 1024
-_LARGE_PIECE_BYTES: Final = 8 * 1024
+_LARGEST_PIECE_BYTES: Final = 32 * 1024
+_CHEAP_SECONDS: Final = TURN_SECONDS / 8
 
 
 class Recipient(Protocol):
@@ -95,12 +97,17 @@ class Turn:
 
         Returns whether there is room; the bytes not handed over are in `rest`.
         """
+        if len(data) <= _PIECE_BYTES:
+            self.rest, self.pause = b"", 0.0
+            return take_in(data)
         began = now = thread_time()
         at, size, more = 0, _PIECE_BYTES, True
         while more and at < len(data) and now - began < TURN_SECONDS:
             more = take_in(data[at : at + size])
             at += size
-            size, now = _LARGE_PIECE_BYTES, thread_time()
+            now = thread_time()
+            if now - began < _CHEAP_SECONDS:
+                size = min(4 * size, _LARGEST_PIECE_BYTES)
         self.rest = data[at:]
         self.pause = now - began if now - began > 5 * TURN_SECONDS else 0.0
         return more
