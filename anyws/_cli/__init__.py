@@ -19,27 +19,30 @@ What owns which state:
 
 * `Conversation` owns all that decides the exit status and the closing frame: the first
   failure, the signal, the close that the user asked for, the count of messages. It runs
-  three tasks: one sends, one receives, one waits for signals. Any of them ends the
-  conversation by `_end`, and the first call counts; the closing frame is sent after all
-  tasks were cancelled, by the task that has opened the connection.
+  three tasks: one sends, one receives, one waits for signals; at a terminal, each
+  `/ping` has a task of its own. Any of the three ends the conversation by `_end`, and
+  the first call counts. Then the tasks that send, receive and ping are cancelled, and
+  the task that has opened the connection sends the closing frame. The signal task goes
+  on to the end, for a second signal.
 * `Lines` owns a thread, which reads standard input: no event loop can wait for every
-  kind of input on every system. The thread is a daemon, holds the next batch of lines
-  until the last one was taken, and may be left behind in a read that never ends.
+  kind of input on every system. The thread is a daemon. It holds a batch of lines until
+  the previous batch was taken, and may be left behind in a read that never ends.
 * `Output` owns the prompt: a message that arrives while the user types is written above
   the line being typed.
 * `console.py` owns no state; it is pure.
 
 Invariants:
 
-* Standard output holds messages alone, one a line, so that a script can read them. The
-  prompt, and nothing else besides, joins them at a terminal.
+* Standard output holds messages alone, one per line, so that a script can read them.
+  At a terminal it also shows the prompt.
 * No text that comes from a peer reaches a terminal unescaped: a message could move the
   cursor, turn text around, or answer in the user's name.
 * Nothing is buffered in Python: a line is out when the call that writes it returns.
-* The event loop never waits for a pipe that is full, nor for a user who types. It may
-  wait for a terminal or a file.
-* Nobody is needed at the other end of a pipe: after `| head -1` the conversation closes
-  in order.
+* On POSIX, a message for a full pipe does not block the event loop, and nowhere does a
+  user who types. A report, and output to a terminal or a file, may block it for as long
+  as the stream takes nothing.
+* When the reader of a pipe has ended, as after `| head -1`, the conversation closes in
+  order.
 * A first SIGINT or SIGTERM closes with 1001; a second one, or one after the close has
   begun, ends the process at once.
 

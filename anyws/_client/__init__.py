@@ -15,14 +15,14 @@
       (proxy.py)          |               (client_channel.py: a FrameChannel, _frames)
           |               |                    |
           v               v                    v
-      url.py, response.py                 Reads x Step -> Reads
+      url.py, response.py                 a table: which task reads
       (no I/O)                            (who_reads.py, no I/O)
 
 A connection comes into being in three steps, each with one owner:
 
 1. `Dialling` owns the byte stream until it is connected: TCP or a unix socket, a tunnel
-   through a proxy, TLS. It names the step under way, so that an error, or a time-out
-   from outside, can say what failed.
+   through a proxy, TLS. Its attribute `step` names the step under way, for the message
+   of an error, or of the time-out of `open_timeout`.
 2. `ClientHandshake` owns the bytes of the opening handshake. It is given what was read,
    and says when the answer is complete. `Connector` reads and writes for it. The bytes
    behind the answer are frames, and go on to step 3 as `rest`.
@@ -37,15 +37,20 @@ What holds:
 
 * Every stream that was opened has an owner who closes it, also when the task is
   cancelled between two steps. A stream that the user gave is closed as well.
-* `open_timeout` is one deadline for all steps and redirects of a try. The other timers
-  here are the delays of `Retry`, the 2 seconds for the body of a rejection, the second
-  that a server has to close TCP first, and the looks of `who_reads`. The time-outs of
-  an open connection are the session's.
-* Whatever fails before the connection is open is raised as a `HandshakeError`, with
-  the cause in `__cause__`: no exception of AnyIO, ssl, `websockets` or python-socks
-  leaves the wing. Two come out as they are: what a `headers` function raises, and the
-  ModuleNotFoundError of a missing extra. `may_get_better` judges by the error alone
-  whether to try again.
+* `open_timeout` is one deadline for all steps and redirects of a try. The wing has
+  these other timers; all time-outs of an open connection are the session's:
+
+      the delays between two tries                               retry.py
+      2 seconds for the body of a rejection                      connect.py
+      1 second for the server to close TCP first                 client_channel.py
+      10 milliseconds between two looks of the reader task       client_channel.py
+
+* If the server is not reached, or the opening handshake fails, a `HandshakeError` is
+  raised, with the cause in `__cause__`: no exception of AnyIO, ssl, `websockets` or
+  python-socks leaves the wing. Not wrapped are an exception of a `headers` function,
+  the ModuleNotFoundError of a missing extra, and the RuntimeError of a wrong use of
+  `connect`. Whether another try may succeed is decided by the `HandshakeError` alone
+  (`may_get_better` in `retry.py`).
 * No error message shows the user or the password of a URL.
 * All that is read before the connection is open has a bound: the head of the answer,
   the informational responses before it, the body of a rejection, the redirects.

@@ -22,12 +22,11 @@ What owns which state:
   sent, and how the connection ended (`info`, set once). It does no I/O and has no
   timer.
 * `Assembler`, inside it, owns the message whose fragments have come.
-* `FrameChannel` owns the bytes that are between two places: those that were read and
-  not yet parsed, and those that were framed and not yet written. It decides when
-  reading pauses. It is the `DirectChannel` of its session, which calls it and is called
-  by it; no task belongs to it.
-* A transport owns the socket, and knows whether a write was cut short. `Inlet` owns the
-  place of asyncio's protocol object on a socket that the event loop reads.
+* `FrameChannel` owns the bytes that were read and not yet parsed, and those that were
+  framed and not yet written. It decides when reading pauses. It is the `DirectChannel`
+  of its session: each calls the other. No task belongs to it.
+* A transport owns the socket, and knows whether a write was cut short. On a socket that
+  the event loop reads, `Inlet` replaces asyncio's protocol object.
 
 Invariants:
 
@@ -37,24 +36,31 @@ Invariants:
   made.
 * Once `info` is set nothing more is parsed, and nothing is framed behind a closing
   frame.
-* Framing and writing at once (`send_nowait`) is one step without an await, and what the
-  kernel refuses of it stands before all that is framed later. So no message is cut.
+* Framing and writing at once (`send_nowait`) is one step without an await. Bytes that
+  the transport does not take are kept, and written before later frames. So no message
+  is cut.
 * After a write that was cut short, by a cancellation or an error, nothing more is
-  written (`transport.py`): behind half a frame no byte has a meaning.
+  written (`transport.py`), unless the transport writes the rest by itself: behind half
+  a frame no byte has a meaning.
 * Every buffer has a bound: a message (`max_message_bytes`, and `MAX_FRAGMENTS` for
   fragments without payload), bytes that come before the handshake is complete
   (`EARLY_BYTES`), answers that the peer does not read (`ANSWERS_BYTES`), and messages
-  that the application does not read (the second mark of the session's queue). At the
-  last three reading pauses, and TCP holds up the peer.
+  that the application does not read (the second mark of the session's queue). At a
+  bound for early bytes, for answers or for unread messages, reading pauses, and TCP
+  holds up the peer. A message above its bound closes the connection.
 * One connection works for some milliseconds at a time: a `Turn` hands bytes over in
   small pieces, and leaves the rest to the next turn of the event loop.
 * Messages do not wait for a task: they are in the session's queue when `receive_data`
-  returns. Events that are no messages (the connect, the disconnect) wait for `receive`.
+  returns. While reading is paused, and before the handshake is complete, it keeps the
+  bytes unparsed instead. Events that are no messages (the connect, the disconnect) wait
+  for `receive`.
 
 Why two parsers: the Sans-I/O core of `websockets` checks all that a peer may do wrong,
-and bounds what it inflates. Uncompressed messages of up to 125 bytes, whole in one
-frame, are read and framed here without it, in a quarter of its time. The differential
-test of the codec holds both to the same results.
+and bounds what it inflates. On a connection without compression, `Codec` itself parses
+messages of up to 125 bytes that are whole in one frame, in a quarter of the core's
+time; and it frames messages of up to 1024 bytes by itself, with a header that the core
+has made once for each size. The differential test of the codec holds both to the same
+results.
 
 Which file to change:
 
@@ -63,8 +69,12 @@ Which file to change:
 * when reading pauses, what is written when, parts of messages: `frame_channel.py`
 * another kind of stream, an error that a socket may raise: `transport.py`
 * how asyncio or uvloop hand over what they read: `event_loop.py`
-* what stands for a lost, violated or orderly end: `Codec.info`, and
-  `_values/closing.py`
+* how much is read at a time: `_READ_BYTES` in `transport.py`, where a task reads;
+  `_READ_BUFFER_BYTES` in `event_loop.py`, where the event loop does; Hypercorn's
+  `MAX_RECV`, where a task of the engine reads (on trio, and on asyncio until the
+  upgrade of HTTP/1.1)
+* the close code for a lost connection, a violation of the protocol, or an orderly end:
+  `Codec.info`, and `_values/closing.py`
 
 Imports point down: assembler, codec, transport, frame_channel, event_loop. The last one
 alone imports `asyncio`.

@@ -17,8 +17,9 @@ try:
 except ImportError:  # AnyIO runs without sniffio, and does not need the variable then
     current_async_library_cvar = None  # type: ignore[assignment]
 
-# The largest read, which is asyncio's own; asyncio allocates a buffer for each.
-_READ_BYTES: Final = 256 * 1024
+# The largest read of the event loop, which is asyncio's own; asyncio allocates a buffer
+# for each. Where a task reads, `_READ_BYTES` in `transport.py` is the largest.
+_READ_BUFFER_BYTES: Final = 256 * 1024
 
 # One buffer for all connections of an event loop: every read is copied out of it at
 # once.
@@ -256,6 +257,6 @@ def _read_buffer() -> memoryview:
     try:
         return _buffer.get()
     except LookupError:
-        buffer = memoryview(bytearray(_READ_BYTES))
+        buffer = memoryview(bytearray(_READ_BUFFER_BYTES))
         _buffer.set(buffer)
         return buffer

@@ -40,6 +40,8 @@ from anyio.abc import ByteStream
 
 from .._values.outcomes import leaves_of
 
+# The largest read of a task. The event loop's own reads are larger: see
+# `_READ_BUFFER_BYTES` in `event_loop.py`.
 _READ_BYTES: Final = 2**16
 
 # Seconds that closing a stream may take: TLS has a closing handshake of its own.

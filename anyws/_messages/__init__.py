@@ -17,12 +17,13 @@ messages. They are written once, here, and know of neither end.
        (`_next`, `send`)                           (client: send_stream, receive_stream)
 
 Ownership: no class here has a state of the connection. `Messaging` turns payloads into
-ASGI events and back, and each end supplies `_next`, `send` and `close`, by which it
-chooses between a session and a bare channel. The other three hold a session and ask
-it. `SendStream` and `ReceiveStream` know how far their one message has come, and
-nothing besides.
+ASGI events and back. Each end supplies `_next`, `send` and `close`: those of the server
+use the session if there is one, else ASGI's own `receive` and `send`; those of the
+client always use a session. The other four classes hold a session and ask it.
+`SendStream` and `ReceiveStream` also know how much of their one message has been sent
+or received.
 
-Invariants:
+Invariants (the numbers of the laws are those in CONTRIBUTING.md):
 
 - What a method promises follows from the session: this wing has no task, no queue and
   no deadline. In plain mode, without a session, a method promises what the server's
@@ -34,8 +35,9 @@ Invariants:
   between its fragments; while one is being received, no other task receives (law 7).
   A message that was begun and cannot be finished closes the connection with 1011, as
   fragments cannot be taken back (RFC 6455 section 5.4).
-- `cancel_on_disconnect()` cancels a scope of its own block, and no other scope. It
-  raises what ended the connection, unless another exception leaves the block.
+- `cancel_on_disconnect()` cancels a scope of its own block, and no other scope. A block
+  that it has cancelled raises the `ConnectionClosed` that says how the connection
+  ended, unless the user's code has raised another exception in the block.
 
 Which file to change:
 

@@ -23,20 +23,26 @@
                                              outside, hosts one of its own; or,
                                              without `async with`, has none (plain)
 
-A connection has one session. Its *host* is the outermost block round it: the first
-guard that the scope passes, the engine, or the `async with` of a `WebSocket` that finds
-no session in its scope. The host starts the session's tasks and waits for their end.
-Each block further in *joins* the session and starts no task. The first of these blocks
-to be left ends the connection, by the exception or the return that leaves it.
+A connection has one session. The *host* is the outermost block that has the session:
+the first guard that the scope passes, the engine, or the `async with` of a `WebSocket`
+that finds no session in its scope. The host starts the session's tasks and waits for
+their end. Each block further in *joins* the session and starts no task. The connection
+ends when the first of these is left: the host's block, the `async with` of a
+`WebSocket`, or the handler of an endpoint. The exception or the return that leaves it
+decides the close code. A middleware that joins only calls its application, and ends
+nothing.
 
 Invariants:
 
-* A session hosted by a guard or by the engine stands in the scope, and is found there
-  only (`_session/scope.py`). The guard changes the scope in place, since outer
-  middleware reads in it what inner routers have written, and takes the session out when
-  it ends. A `WebSocket` that hosts its own session puts it nowhere.
-* The `receive` and `send` that a guard hands on are the session's. An application that
-  uses another WebSocket class has the law too, as far as ASGI events can carry it.
+* A session hosted by a guard or by the engine stands in the scope, and other code finds
+  it only there, in one of two places: `scope["anyws.session"]`, which is looked up
+  first, and `scope["extensions"]["anyws.session"]` (`_session/scope.py` says why). The
+  guard changes the scope in place, since outer middleware reads in it what inner
+  routers have written, and takes the session out when it ends. A `WebSocket` that hosts
+  its own session does not put it into the scope.
+* The `receive` and `send` that a guard hands on are the session's. So the law also
+  holds for an application that uses another WebSocket class, in all that the class does
+  by these two functions.
 * An exception that only says that this connection has ended, or a
   `WebSocketException`, stops at the guard (`is_answered`). All others go on to the
   server's log, once.
@@ -47,16 +53,18 @@ Who owns which state:
 
 * `WebSocket` owns `client_state`, `application_state`, `subprotocol` and the close info
   in plain mode only. With a session these are properties that read the session's.
-* `Drain` owns the connections of its guards: which are being served, with the cancel
-  scope of each, and which it has closed and whose closing handshake may go on.
+* `Drain` knows the connections of its guards: those that are being served, with the
+  cancel scope of each, and those that it has closed, whose closing handshake may still
+  be under way.
 * `Guard` owns nothing of a connection; `options` and `drain` are the same for all.
 * `ServerHandshake` is one request, already checked; it has no state that changes.
 
-What depends on what: handshake <- drain <- guard <- middleware, websocket <- endpoint.
-Below are `_session` (the law), `_messages` (the verbs that both ends have), `_values`
-(events, states, headers) and, for the handshake alone, `_frames`. Above are the engine,
-which calls `host`, `Drain` and `ServerHandshake`, and `anyws.testing`, which calls
-`host` and `Drain`.
+Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
+`drain`; `endpoint` also imports `websocket`. `handshake` and `websocket` import no file
+of the wing. Below are `_session` (the law), `_messages` (the verbs that both ends
+have), `_values` (events, states, headers) and, for the handshake alone, `_frames`.
+Above are the engine, which calls `host`, `Drain` and `ServerHandshake`, and
+`anyws.testing`, which calls `host` and `Drain`.
 
 Which file to change:
 

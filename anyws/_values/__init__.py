@@ -1,8 +1,8 @@
 """What things are called, and what may be sent: pure values, without I/O.
 
-The wing holds tables, frozen records, errors, and functions that are decided by their
-arguments alone. No module imports AnyIO, has a clock, keeps a connection, or waits. So
-each can be tested by calling it, and every other wing may use it.
+The wing holds tables, frozen records, errors and pure functions. No module imports
+AnyIO, has a clock, keeps a connection, or waits. So each can be tested by calling it,
+and every other wing may use it.
 
     what the peer or the server says        what the application says
                  |                                     |
@@ -17,26 +17,30 @@ each can be tested by calling it, and every other wing may use it.
                                    |
               closing.CloseInfo, errors, statistics: what is told of it
 
-The files, in the order in which they may import each other:
+The files; each may import only those above it:
 
     closing      close codes, close reasons, and `CloseInfo`: how a connection ended
     errors       the tree of errors; its docstring lists them
     options      `Options`: the settings of one connection, and what values they take
     statistics   `Statistics`: the counters of one connection
     states       the table (role, state, event) -> state of a WebSocket over ASGI
-    headers      which headers an application may add to an opening handshake
+    headers      which headers may be added to an opening handshake, or to a denial
+                 response (the HTTP response by which an application rejects one)
     events       ASGI's events: checks before one is sent, readings of one received
     outcomes     what an exception of the user's code means for the closing frame
 
-Invariants:
+Invariants (the numbers of the laws are those in CONTRIBUTING.md):
 
-- Nothing invalid reaches a server (law 11). Every event of the application passes
-  `events.outgoing` or one of its parts before any state changes. What can be repaired
-  is returned repaired; anything else is a TypeError or ValueError that says why.
+- Nothing invalid reaches a server (law 11). Every event of the application is checked
+  by `events.outgoing`, or by a function that it calls, before any state changes. What
+  can be repaired is returned repaired; anything else is a TypeError or ValueError that
+  says why.
 - The dialects of servers end in `events` (law 12). Absent keys and `None` are the same
   after it, a missing close code is 1005, and what a server hides is `"unknown"`.
-- A state changes by `states.next_state` only. An event that has no cell is refused with
-  the words that Starlette uses.
+- `states.next_state` alone decides whether an event is allowed in a state. An event
+  that the table does not list for that state is refused with the words that Starlette
+  uses. Code sets a state without a lookup only at the end of a connection, or for an
+  event that was looked up before.
 - One name for one thing: the types of ASGI's events are spelled in `states`, and the
   keys that only channels of our own use (`INFO`, `MORE`, `FRAGMENT`) in `events`.
 
@@ -45,9 +49,11 @@ Which file to change:
     a close code, or what a close reason may be      closing
     a new public error                               errors, and its tree on top
     a new option, its default or its check           options
+    the name of an overflow rule                     options (its effect: `_session`)
     another counter                                  statistics
     an event of ASGI, or when it is allowed          states
-    a header that a server must not be sent          headers
+    a header that an application may not set,        headers
+    in an opening handshake or a denial response
     a server that spells an event in its own way     events
     the close code that follows from an exception    outcomes
 """

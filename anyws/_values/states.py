@@ -17,7 +17,10 @@ lookup. What is not in the table is refused with the words that Starlette uses.
 
 Not tabular: a last body (`more_body` false) ends a denial response, another one does
 not; `event_of` makes them two events. That an ended connection takes a second close
-silently is decided by the code that sends, not by the table.
+silently is decided by the code that sends, not by the table. Code also decides two
+ends that no row has: a session takes a disconnect before the connect, too; and in plain
+mode a message that meets a broken connection makes the application's state
+DISCONNECTED.
 """
 
 from __future__ import annotations

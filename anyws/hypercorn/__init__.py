@@ -18,28 +18,31 @@ The inside of the package
 
     serve, run, load, the command line
         |  install
-    _engine ------- replaces names in Hypercorn's modules by subclasses of ours
+    _engine ------- replaces names in Hypercorn's modules: classes by subclasses, and
+        |           `raise_shutdown` and `worker_serve` by functions of the engine
         |
-    Backend, Worker ............ one a worker: settings, drain, the set of connections
+    Backend, Worker ............ one per worker: settings, drain, the set of connections
         |
-    EngineTCPServer ............ one a socket; the task of the connection reads here
+    EngineTCPServer ............ one per socket; the task of the connection reads here,
+        |                        or, on asyncio after the upgrade, callbacks do
         |
-        +-- HTTP/1.1: H11Protocol, Hypercorn's own, until the upgrade
+        +-- HTTP/1.1: EngineH11Protocol (`_http1`), until the upgrade
         |                 |
         +-- HTTP/2: EngineH2Protocol (`_http2`), many streams
                           |
-                      EngineStream ......... one a WebSocket: handshake, session, end
+                      EngineStream ......... one per WebSocket: handshake, session, end
                           |
                       FrameChannel, Session ........ `_frames`, `_session`
 
 Hypercorn owns sockets, TLS, HTTP, the lifespan, worker processes and the access log.
 The engine owns a WebSocket from its opening handshake to its end. What holds:
 
-* No code of Hypercorn is copied or patched. Hypercorn finds a subclass where it looks
-  up its own class, so the engine refuses a version of Hypercorn that it was not written
-  for.
+* No class or function of Hypercorn is copied or changed. Only names in its modules are
+  set to the engine's classes and functions, and set back when `engine()` is left.
+  Another version of Hypercorn may look up other names, so the engine refuses a version
+  that it was not written for.
 * The application runs inside a session whether or not it knows of anyws; the session
-  stands in the scope's extensions, and `anyws.WebSocket` joins it there.
+  stands in the scope, and `anyws.WebSocket` joins it there.
 * Reading never waits for an application: a full inbound queue stops the reading
   (HTTP/1.1), or keeps the stream's window closed (HTTP/2).
 * An error in one connection is logged once and ends that connection; an error in one
@@ -48,10 +51,12 @@ The engine owns a WebSocket from its opening handshake to its end. What holds:
   plain requests `graceful_timeout`; then the worker aborts the connections that are
   left.
 
-State is owned so: `Worker` has what all connections of a worker share; an
+Who owns which state: `Worker` owns what all connections of a worker share; an
 `EngineTCPServer` its socket; an `EngineStream` the opening handshake and the order of
-the end; the `Session` everything that the application sees. A `Config` that Hypercorn
-passes around carries the `Worker`, as Hypercorn has no other way to hand it down.
+the end; the `Session` everything that the application sees. Hypercorn hands a `Config`
+to each connection, and the worker's copy of it carries the `Worker` (`worker_of`).
+`raise_shutdown` gets no `Config`, and finds the `Worker` in a context variable
+(`current_worker`).
 
     for a change of                          see
     a setting of operators                   _worker.py
@@ -59,9 +64,11 @@ passes around carries the `Worker`, as Hypercorn has no other way to hand it dow
     the bytes of one kind of event loop      _asyncio.py, _trio.py
     what both event loops share              _connection.py
     the handshake, access log, closing       _stream.py
+    how HTTP/1.1 asks for an upgrade         _http1.py
     HTTP/2 streams and windows               _http2/
     what is logged, and how often            _logging.py
     what counts as an application            _engine.py
+    the refusal over HTTP/3                  _http3.py
     the names that Hypercorn looks up        _engine.py
     keywords of `serve` and `run`            _serve.py
     command-line options                     __main__.py

@@ -1,8 +1,9 @@
 """How the engine gets into Hypercorn: the names that it replaces, and restores.
 
 Hypercorn 0.18 looks its own classes up in module namespaces each time it makes a
-connection or a stream. While the engine is installed, those namespaces hold subclasses
-of ours; no code of Hypercorn is copied or changed. Another version may look up other
+connection or a stream, and some of its functions each time it starts a worker. While
+the engine is installed, those namespaces hold classes and functions of the engine. No
+class or function of Hypercorn is copied or changed. Another version may look up other
 names, so `install` refuses a version that it does not know.
 """
 

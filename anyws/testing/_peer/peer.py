@@ -30,9 +30,10 @@ class Peer(ClientWebSocket):
 
     It is a `ClientWebSocket`, with its verbs and all that they promise. A verb that
     waits for the application waits for the deadline at most; then it raises
-    `DeadlineExceeded`, which shows the last events. The peer reads all that the
-    application sends, unless the test calls `stall()` or `slow()`; the network between
-    the two holds 64 KiB in each direction.
+    `DeadlineExceeded`, which shows the last events. Only the parts of `send_stream()`
+    and `receive_stream()` have no deadline. The peer reads all that the application
+    sends, unless the test calls `stall()` or `slow()`; the network between the two
+    holds 64 KiB in each direction.
 
     Attributes:
         response: The application's answer to the opening handshake.
