@@ -6,7 +6,8 @@ check here: it warns when it is collected, and warnings are errors.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+import signal
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from functools import wraps
 from importlib.util import find_spec
 from inspect import iscoroutinefunction
@@ -35,6 +36,14 @@ def backend(name: str, needs: str | None = None, **options: Any) -> Any:
 
 
 # Session scope: Hypothesis's health check refuses a function-scoped one.
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Have SIGINT interrupt this process; a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(
     scope="session",
     params=[

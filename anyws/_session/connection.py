@@ -58,8 +58,10 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self.messages_received = self.bytes_received = 0
-        self.messages_sent = self.bytes_sent = 0
+        self.messages_received: int = 0
+        self.bytes_received: int = 0
+        self.messages_sent: int = 0
+        self.bytes_sent: int = 0
 
 
 class Connection:
@@ -134,24 +136,32 @@ class Connection:
         frames: DirectChannel | None,
     ) -> None:
         options = DEFAULTS if options is None else options
-        self.options = options
-        self.receive_event, self.send_event = receive, send
-        self.frames = frames
+        self.options: Options = options
+        self.receive_event: ChannelReceive = receive
+        self.send_event: ChannelSend = send
+        self.frames: DirectChannel | None = frames
         self.driver: Driver
-        self.inbound = MessageQueue(options.receive_buffer, options.max_message_bytes)
-        self.outbound = MessageQueue(options.send_buffer, options.send_buffer_bytes)
+        self.inbound: MessageQueue = MessageQueue(
+            options.receive_buffer, options.max_message_bytes
+        )
+        self.outbound: MessageQueue = MessageQueue(
+            options.send_buffer, options.send_buffer_bytes
+        )
         self.opening: Event | None = None
         self.client_state: WebSocketState = client_state
         self.application_state: WebSocketState = application_state
-        self.accepted = application_state is CONNECTED
+        self.accepted: bool = application_state is CONNECTED
         self.stage: Stage = Stage.OPEN
-        self.ending = Ending()
-        self.deadlines = Deadlines(options.idle_timeout, options.close_timeout)
-        self.keepalive = Keepalive(current_time, stopwatch())
-        self.counters = Counters()
+        self.ending: Ending = Ending()
+        self.deadlines: Deadlines = Deadlines(
+            options.idle_timeout, options.close_timeout
+        )
+        self.keepalive: Keepalive = Keepalive(current_time, stopwatch())
+        self.counters: Counters = Counters()
         self.held: Event | None = None
-        self.receiving = self.bursting = False
-        self.in_hand = 0
+        self.receiving: bool = False
+        self.bursting: bool = False
+        self.in_hand: int = 0
         self.streaming: Signal | None = None
         self.read_done: Signal | None = None
         self.written_done: Signal | None = None

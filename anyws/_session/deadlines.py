@@ -89,10 +89,13 @@ class Deadlines:
     )
 
     def __init__(self, quiet_limit: float | None, linger: float) -> None:
-        self.idle_at = self.stuck_at = self.close_at = inf
-        self.heard_until = self.flood_until = inf
-        self.quiet_limit = quiet_limit
-        self.linger = linger
+        self.idle_at: float = inf
+        self.stuck_at: float = inf
+        self.close_at: float = inf
+        self.heard_until: float = inf
+        self.flood_until: float = inf
+        self.quiet_limit: float | None = quiet_limit
+        self.linger: float = linger
         self._idle_again = self._stuck_again = False  # this is the second chance
 
     @property

@@ -64,9 +64,9 @@ class Ping:
     __slots__ = ("at", "latency", "over", "payload")
 
     def __init__(self, payload: bytes, at: float, over: Settable | None) -> None:
-        self.payload = payload
-        self.at = at
-        self.over = over
+        self.payload: bytes = payload
+        self.at: float = at
+        self.over: Settable | None = over
         self.latency: float | None = None
 
 
@@ -101,7 +101,7 @@ class Keepalive:
         self._clock = clock
         self._stopwatch = stopwatch
         self.pings: tuple[Ping, ...] = ()
-        self.awaited = False
+        self.awaited: bool = False
         self._overdue = False
 
     # The keepalive

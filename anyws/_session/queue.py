@@ -83,10 +83,13 @@ class MessageQueue:
         self._receive: MemoryObjectReceiveStream[Item] | None = None
         self._mark: int | None = None  # bytes held when the first mark was passed
         self._next: Item | None = None  # the first item, outside the stream
-        self.filled = Wakeup()
-        self.room = Wakeup()
-        self.closed = False
-        self.held = self.messages = self.size = self.dropped = 0
+        self.filled: Wakeup = Wakeup()
+        self.room: Wakeup = Wakeup()
+        self.closed: bool = False
+        self.held: int = 0
+        self.messages: int = 0
+        self.size: int = 0
+        self.dropped: int = 0
 
     # Putting in
 

@@ -91,16 +91,17 @@ class Session(AsyncContextManagerMixin):
     ) -> None:
         self._settings = Settings(cap, pings=pings or direct is not None)
         options = self._settings.of_host(options)
-        connection = self.connection = Connection(
+        self.connection: Connection = Connection(
             receive, send, options, client_state, application_state, direct
         )
+        connection = self.connection
         intake = Intake(connection)
         connection.driver = self._tasks = Tasks(connection, intake)
         if direct is not None:
             direct.inbox = intake
         self._turns = Turns(connection)
-        self.receiver = Receiver(connection, self._turns)
-        self.sender = Sender(connection, self._turns, subprotocols or ())
+        self.receiver: Receiver = Receiver(connection, self._turns)
+        self.sender: Sender = Sender(connection, self._turns, subprotocols or ())
 
     def __deepcopy__(self, memo: object) -> Self:
         """Return itself: a copy of an ASGI scope is of the same connection."""

@@ -23,7 +23,7 @@ class Wakeup:
 
     def __init__(self) -> None:
         self._semaphore: Semaphore | None = None
-        self.waiting = False
+        self.waiting: bool = False
 
     def wait(self) -> Awaitable[None]:
         """Wait, when awaited, to be woken; always a checkpoint.

@@ -58,6 +58,7 @@ def test_a_conversation_goes_on_without_signals(backend: str, capfd: Any) -> Non
     assert (status, capfd.readouterr().out) == (0, "hello\n")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_is_told_by_the_status(
     pipe: tuple[TextIO, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:

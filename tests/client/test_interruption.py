@@ -30,6 +30,8 @@ class Closings:
         await visit.send(b"\x88\0")
 
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
+
 Backend = tuple[str, dict[str, Any]]
 
 
