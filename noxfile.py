@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -269,7 +270,9 @@ def matrix(session: nox.Session) -> None:
             "Install what is missing, so that it is on PATH or kept by pyenv "
             f"(`pyenv install {' '.join(missing)}`), and run this again"
         )
-    session.run("nox", "-j", "2", "-t", "matrix", *session.posargs, external=True)
+    # By this Python, as nox need not be on PATH.
+    arguments = ("-j", "2", "-t", "matrix", *session.posargs)
+    session.run(sys.executable, "-m", "nox", *arguments, external=True)
 
 
 @nox.session(python=PYTHONS[0], tags=["matrix"])
