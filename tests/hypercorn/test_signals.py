@@ -22,6 +22,8 @@ import anyws.hypercorn
 from anyws.hypercorn import _worker
 from anyws.hypercorn._worker import Backend, signalled
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
+
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
