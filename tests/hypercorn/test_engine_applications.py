@@ -280,7 +280,7 @@ def test_an_address_in_use_is_one_line(
     names = {"ADDRESS": taken, "PORT": port}
     done = subprocess.run(
         [sys.executable, *(names.get(part, part) for part in command)],
-        cwd=Path(anyws.__file__).parents[1] / "examples",
+        cwd=Path(__file__).parents[2] / "examples",
         capture_output=True,
         text=True,
         timeout=30,

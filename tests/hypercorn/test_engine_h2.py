@@ -623,9 +623,8 @@ def test_other_protocols_are_refused(
     echoes(live)
 
 
-@pytest.mark.parametrize("where", ["path", "sec-websocket-protocol"])
-def test_what_cannot_be_decoded_is_refused(client: H2Client, where: str) -> None:
-    """Bytes beyond ASCII are a 400 for that stream, and nothing for the others."""
+def test_what_cannot_be_decoded_is_refused(client: H2Client) -> None:
+    """A path beyond ASCII is a 400 for that stream, and nothing for the others."""
     live, begin = client.connect("/echo"), time.monotonic()
     headers = {
         ":method": "CONNECT",
@@ -635,8 +634,7 @@ def test_what_cannot_be_decoded_is_refused(client: H2Client, where: str) -> None
         ":path": "/echo",
         "sec-websocket-version": "13",
     }
-    name = f":{where}" if where == "path" else where
-    stream = client.ask(headers | {name: "/\xe9"})
+    stream = client.ask(headers | {":path": "/\xe9"})
     stream.wait_end()
     assert stream.status == 400
     request = client.request("/\xe9")
