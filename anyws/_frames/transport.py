@@ -52,11 +52,11 @@ _BROKEN: Final = (BrokenResourceError, ClosedResourceError, OSError)
 
 # The seconds of work that one connection does before the others have their turn, in
 # time of the thread: being preempted is no work. The clock is read after each piece.
-# The first one may be hundreds of empty frames. The next ones grow as long as they are
-# cheap, as those of large frames are.
+# The first one may be thousands of empty frames, which take some milliseconds. The next
+# one is larger if it was cheap, as those of large frames are.
 TURN_SECONDS: Final = 0.002
-_PIECE_BYTES: Final = 2 * 1024
-_LARGEST_PIECE_BYTES: Final = 32 * 1024
+_PIECE_BYTES: Final = 16 * 1024
+_LARGEST_PIECE_BYTES: Final = 64 * 1024
 _CHEAP_SECONDS: Final = TURN_SECONDS / 8
 
 

@@ -204,7 +204,7 @@ def test_a_turn_is_bounded(monkeypatch: pytest.MonkeyPatch, seconds: float) -> N
     turn = Turn()
     while rest:
         # So few bytes are handed over at once, without a look at the clock.
-        long = seconds > 0.01 and len(rest) > 2048
+        long = seconds > 0.01 and len(rest) > 16384
         assert turn.hand_over(take_in, rest)
         rest, turns = turn.rest, turns + 1
         assert turn.over is bool(rest or long)
@@ -213,12 +213,12 @@ def test_a_turn_is_bounded(monkeypatch: pytest.MonkeyPatch, seconds: float) -> N
     assert b"".join(taken) == data
     assert turns == (len(taken) if seconds else 1)
     sizes = [len(piece) for piece in taken]
-    assert max(sizes) == (2048 if seconds else 32768)
+    assert max(sizes) == (16384 if seconds else 49152)
 
 
 def test_a_turn_ends_where_there_is_no_room() -> None:
     """What is not handed over is left, whole."""
-    turn, data = Turn(), bytes(range(256)) * 64
+    turn, data = Turn(), bytes(range(256)) * 256
 
     assert not turn.hand_over(lambda piece: False, data)
-    assert turn.rest == data[2048:]
+    assert turn.rest == data[16384:]
