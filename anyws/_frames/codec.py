@@ -234,20 +234,21 @@ class Codec:
             try:
                 data = self._read_small(data, events)
             except UnicodeDecodeError as exc:
-                core, data = self._protocol, b""
-                core.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, _not_text(exc))
+                data = b""
+                reason = _not_text(exc)
+                self._protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, reason)
                 self._note_violation()
             else:
                 if not data:
                     return events
-        protocol = self._protocol
+        core = self._protocol
         if data:
-            protocol.between_frames = False
-            protocol.assembler.events = events
-            protocol.receive_data(data)
-            protocol.assembler.events = []
+            core.between_frames = False
+            core.assembler.events = events
+            core.receive_data(data)
+            core.assembler.events = []
             self._check_end()
-        for answer in protocol.data_to_send():
+        for answer in core.data_to_send():
             self._out.append(answer)
             self.answers_size += len(answer)
         return events

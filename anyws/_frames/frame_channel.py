@@ -251,7 +251,7 @@ class FrameChannel:
             or not outlet.sends_at_once
             or self._unwritten
             or self._flushing
-            or self.paused  # what is answered next is looked at by `flush` only
+            or self.paused  # `flush` must write: it alone goes on to parse
             or not codec.send(event)
         ):
             return False
