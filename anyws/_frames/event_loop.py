@@ -49,7 +49,7 @@ class Inlet(asyncio.BufferedProtocol):
 
     __slots__ = (
         *("_buffer", "_context", "_next_turn", "_paused", "_recipient", "_replaced"),
-        *("_take_in", "_timeout", "_timer", "_transport", "_turn", "ended"),
+        *("_timeout", "_timer", "_transport", "_turn", "ended"),
     )
 
     def __init__(
@@ -65,10 +65,9 @@ class Inlet(asyncio.BufferedProtocol):
         self._buffer = _read_buffer()
         self._context = _context()
         self._recipient = recipient
-        self._take_in = recipient.take_in
         self._timeout = timeout
         self._timer: asyncio.TimerHandle | None = None
-        self._turn = Turn()
+        self._turn = Turn(recipient)
         self._next_turn: asyncio.TimerHandle | None = None
         self._paused = paused
         self._replaced = cast("asyncio.Protocol", transport.get_protocol())
@@ -84,18 +83,17 @@ class Inlet(asyncio.BufferedProtocol):
         if not self.ended.done():
             self._hand_over(bytes(self._buffer[:nbytes]))
 
-    def _hand_over(self, data: bytes) -> None:
-        """Hand over bytes for one turn; leave the rest to the next one."""
+    def _hand_over(self, data: bytes = b"") -> None:
+        """Hand over bytes for one turn; the recipient leaves the rest to the next."""
         turn = self._turn
         try:
-            more = self._context.run(turn.hand_over, self._take_in, data)
+            more = self._context.run(turn.take, data)
         except Exception as exc:
-            turn.rest = b""
             if not self.ended.done():
                 self.ended.set_exception(exc)
             return
         self.go_on(more and not turn.over)
-        if more and turn.over:
+        if turn.over:
             self._take_turn(turn.pause)
 
     def _take_turn(self, pause: float = 0.0) -> None:
@@ -104,13 +102,8 @@ class Inlet(asyncio.BufferedProtocol):
 
     def _begin_turn(self) -> None:
         self._next_turn = None
-        if self.ended.done():
-            return
-        rest, self._turn.rest = self._turn.rest, b""
-        if rest:
-            self._hand_over(rest)
-        else:
-            self.go_on(True)
+        if not self.ended.done():
+            self._hand_over()
 
     def go_on(self, more: bool) -> None:
         """Go on reading if there is room for more, else pause; restart the timeout."""
@@ -134,7 +127,7 @@ class Inlet(asyncio.BufferedProtocol):
         """Resume reading; bytes that were read before come first, in the next turn."""
         if self._next_turn is not None:
             return
-        if self._turn.rest:
+        if self._recipient.unfinished:
             self._take_turn()
         else:
             self.go_on(True)
@@ -161,8 +154,6 @@ class Inlet(asyncio.BufferedProtocol):
         # Cancelled, the future was awaited by the connection's task, which ends now:
         # the recipient ends with it.
         if not ended.cancelled():
-            if self._turn.rest:  # the connection was lost before their turn came
-                self._take_in(self._turn.rest)
             self._recipient.take_end(ended.exception())
 
     def pause_writing(self) -> None:
@@ -236,7 +227,7 @@ class LoopTransport(StreamTransport):
         if replaced.is_at_eof or transport.is_closing():
             inlet.end()
         elif more:
-            inlet.go_on(True)
+            inlet.resume()
         return True
 
     def resume(self) -> None:

@@ -25,13 +25,9 @@ from .._values.states import CLOSE, DISCONNECT
 from .codec import Codec
 from .transport import Outlet
 
-# Bytes that are parsed at a time under compression: all messages in them are queued
-# before the marks of the queue are looked at, and each may inflate a thousandfold.
-SLICE_BYTES: Final = 4096
-
 # Reading pauses above so many bytes received before the handshake is complete, and
 # above so many bytes of pongs that the peer does not read.
-EARLY_BYTES: Final = 64 * 1024
+EARLY_BYTES: Final = 16 * 1024
 ANSWERS_BYTES: Final = 64 * 1024
 
 # Events that become frames; others answer the opening handshake.
@@ -59,12 +55,12 @@ class FrameChannel:
         "_answer",
         "_arrived",
         "_codec",
-        "_compressed",
         "_ended",
         "_eof",
         "_events",
         "_flushed",
         "_flushing",
+        "_reader_waits",
         "_unparsed",
         "_unwritten",
         "inbox",
@@ -84,8 +80,8 @@ class FrameChannel:
         self._answer = answer
         self._ended: Callable[[], None] | None = ended
         self._codec: Codec | None = None
-        self._compressed = False
-        self._unparsed = b""  # bytes received that the codec has not had yet
+        self._reader_waits = False  # the reader of the transport was told of `paused`
+        self._unparsed = b""  # bytes received and not parsed yet
         self._events: list[Event] = []
         self._arrived = Wakeup()
         self._flushing = False
@@ -100,30 +96,39 @@ class FrameChannel:
         self._events.append(event)
         self._arrived.wake()
 
-    def open(self, codec: Codec, *, compressed: bool, answer: bytes = b"") -> None:
+    def open(self, codec: Codec, *, answer: bytes = b"") -> None:
         """Note that the opening handshake is complete; parse the bytes that came early.
 
         Args:
             codec: The codec of the connection.
-            compressed: Whether the handshake has agreed on compression.
             answer: Bytes that are to be written before the first frame.
         """
-        self._codec, self._compressed = codec, compressed
+        self._codec = codec
         self._unwritten = answer
         if self._unparsed or self._eof:
             self._parse_kept()
             self.paused = self._full
 
     def receive_data(self, data: bytes) -> None:
-        """Parse bytes that were read, or keep them; set `paused`."""
+        """Parse bytes that were read, in one step, or keep them; set `paused`."""
         if self._ended is None:
             return
-        if self._codec is None or self._compressed or self.paused:
-            self._unparsed += data
-            self._parse_kept()
+        if self._unparsed:
+            data = self._unparsed + data
+        if self._codec is None or (self.paused and self._full):
+            self._unparsed = data
             self.paused = self._full
-        elif not self._parse(self._codec, data):
-            self.paused = self._full
+        else:
+            self.paused = not self._parse(self._codec, data) and self._full
+        self._reader_waits = self.paused
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether bytes are left for the next step, `receive_data` without new bytes.
+
+        While reading is paused, they are not: they wait for room.
+        """
+        return bool(self._unparsed) and not self.paused and self._codec is not None
 
     def receive_eof(self, *, aborted: bool = False) -> None:
         """Note the end of the stream, behind all bytes that are kept.
@@ -140,10 +145,10 @@ class FrameChannel:
             self._end(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False))
 
     def _parse(self, codec: Codec, data: bytes) -> bool:
-        """Parse bytes and put the messages into the inbox.
+        """Parse bytes in one step, and put the messages into the inbox.
 
-        Returns false if a message had no room, or if many answers wait to be written:
-        then `_full` says whether to pause.
+        What one step need not deal with is kept. Returns false if a message had no
+        room, or if many answers wait to be written: then `_full` says whether to pause.
         """
         inbox, roomy = self.inbox, True
         for event in codec.receive(data):
@@ -153,6 +158,7 @@ class FrameChannel:
             if not inbox.offer(event, size):
                 inbox.keep(event, size)
                 roomy = False
+        self._unparsed = codec.rest
         if codec.under_way:
             inbox.wake_receiver()
         if codec.pongs:
@@ -186,21 +192,22 @@ class FrameChannel:
         return codec.answers_size > ANSWERS_BYTES or self.inbox.full
 
     def _parse_kept(self) -> None:
-        """Parse the bytes that are kept, as long as there is room; then resume reading.
+        """Parse bytes that are kept, if there is room; then resume reading.
 
-        The end of the stream is noted once all bytes before it are parsed.
+        The reader of the transport takes the steps after the first one, if it waits for
+        room. The end of the stream is noted once all bytes before it are parsed.
         """
         codec = self._codec
         while codec is not None and self._unparsed and not self._full:
-            size = SLICE_BYTES if self._compressed else len(self._unparsed)
-            data, self._unparsed = self._unparsed[:size], self._unparsed[size:]
-            self._parse(codec, data)
+            self._parse(codec, self._unparsed)
+            if self._reader_waits and not self._eof:
+                break
         if codec is not None and self._eof and not self._unparsed:
             codec.receive_eof()
             if codec.info is not None:
                 self._end(codec.info)
         if self.paused and not self._full:
-            self.paused = False
+            self.paused = self._reader_waits = False
             self._resume_reading()
 
     def _resume_reading(self) -> None:

@@ -23,8 +23,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from time import thread_time
+from collections.abc import Iterator
+from time import perf_counter
 from typing import Final, Protocol
 
 from anyio import (
@@ -50,14 +50,13 @@ _CLOSE_SECONDS: Final = 0.1
 _BROKEN: Final = (BrokenResourceError, ClosedResourceError, OSError)
 
 
-# The seconds of work that one connection does before the others have their turn, in
-# time of the thread: being preempted is no work. The clock is read after each piece.
-# The first one may be thousands of empty frames, which take some milliseconds. The next
-# one is larger if it was cheap, as those of large frames are.
+# The seconds of work after which a connection lets the others have their turn. The
+# clock is read after each step, and the recipient bounds a step.
 TURN_SECONDS: Final = 0.002
-_PIECE_BYTES: Final = 16 * 1024
-_LARGEST_PIECE_BYTES: Final = 64 * 1024
-_CHEAP_SECONDS: Final = TURN_SECONDS / 8
+
+# The longest pause after a turn that was much too long (seconds). Time in which the
+# process did not run counts as work.
+_LONGEST_PAUSE: Final = 0.2
 
 
 class Recipient(Protocol):
@@ -66,9 +65,14 @@ class Recipient(Protocol):
     def take_in(self, data: bytes) -> bool:
         """Take the bytes of one read; return whether there is room for more.
 
-        After false no bytes are handed over until the transport's `resume` is called.
-        An exception raised here ends the reading.
+        One call is one step: it deals with a bounded number of frames. After false no
+        bytes are handed over until the transport's `resume` is called. An exception
+        raised here ends the reading.
         """
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether bytes are left for the next step: `take_in`, without new bytes."""
 
     def take_end(self, exc: BaseException | None) -> None:
         """Note, once, that no more bytes will come.
@@ -82,42 +86,37 @@ class Recipient(Protocol):
 class Turn:
     """The work of one connection until other connections have their turn.
 
+    Args:
+        recipient: The object that gets the bytes.
+
     Attributes:
-        rest: The bytes that are left for the next turn.
+        over: Whether other connections have to have their turn first.
         pause: Seconds until the next turn, at least. A turn that was much too long, by
             one message that inflates to many megabytes, is followed by a pause as long.
     """
 
-    __slots__ = ("pause", "rest")
+    __slots__ = ("_recipient", "over", "pause")
 
-    def __init__(self) -> None:
-        self.rest = b""
+    def __init__(self, recipient: Recipient) -> None:
+        self._recipient = recipient
+        self.over = False
         self.pause = 0.0
 
-    def hand_over(self, take_in: Callable[[bytes], bool], data: bytes) -> bool:
-        """Hand over bytes until the turn is over, or there is no room for more.
+    def take(self, data: bytes = b"") -> bool:
+        """Hand over bytes, in as many steps as the turn has time for.
 
-        Returns whether there is room; the bytes not handed over are in `rest`.
+        Returns whether there is room for more. Without bytes it goes on with those of
+        the turn before.
         """
-        if len(data) <= _PIECE_BYTES:
-            self.rest, self.pause = b"", 0.0
-            return take_in(data)
-        began = now = thread_time()
-        at, size, more = 0, _PIECE_BYTES, True
-        while more and at < len(data) and now - began < TURN_SECONDS:
-            more = take_in(data[at : at + size])
-            at += size
-            now = thread_time()
-            if now - began < _CHEAP_SECONDS:
-                size = min(4 * size, _LARGEST_PIECE_BYTES)
-        self.rest = data[at:]
-        self.pause = now - began if now - began > 5 * TURN_SECONDS else 0.0
+        recipient, began = self._recipient, perf_counter()
+        more = recipient.take_in(data)
+        spent = perf_counter() - began
+        while more and recipient.unfinished and spent < TURN_SECONDS:
+            more = recipient.take_in(b"")
+            spent = perf_counter() - began
+        self.pause = min(spent, _LONGEST_PAUSE) if spent > 5 * TURN_SECONDS else 0.0
+        self.over = more and (self.pause > 0 or recipient.unfinished)
         return more
-
-    @property
-    def over(self) -> bool:
-        """Whether other connections have to have their turn first."""
-        return bool(self.rest or self.pause)
 
 
 class Outlet(Protocol):

@@ -60,7 +60,10 @@ class EngineTCPServer(EngineConnection, TCPServer):
         transport = self.writer.transport
         self._inlet = inlet = Inlet(transport, recipient, self.config.read_timeout)
         transport.set_protocol(inlet)
-        inlet.go_on(more)
+        if more:
+            inlet.resume()
+        else:
+            inlet.go_on(False)
         return True
 
     def _receive_nowait(self) -> bytes | None:

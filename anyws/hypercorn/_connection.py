@@ -97,14 +97,15 @@ class EngineConnection(ABC):
         if self.read_to(recipient):
             await self.receive()
             return
-        turn = Turn()
+        turn = Turn(recipient)
         while data := await self.receive():
-            while data:
-                if not turn.hand_over(recipient.take_in, data):
-                    await self._room.wait()
-                elif turn.over:
+            more = turn.take(data)
+            while turn.over or not more:
+                if more:
                     await sleep(turn.pause)
-                data = turn.rest
+                else:
+                    await self._room.wait()
+                more = turn.take()
         recipient.take_end(None)
 
     @property

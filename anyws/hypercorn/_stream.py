@@ -131,6 +131,9 @@ class EngineStream(WSStream):
             return
         if isinstance(event, Body | Data):
             self.channel.receive_data(event.data)
+            while self.channel.unfinished:
+                await checkpoint()
+                self.channel.receive_data(b"")
         elif isinstance(event, Request):
             await self._open(event)
         elif isinstance(event, EndBody):
@@ -150,6 +153,11 @@ class EngineStream(WSStream):
         """Take in bytes that the connection has read; return whether there is room."""
         self.channel.receive_data(data)
         return not self.paused
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether bytes are left for the next call of `take_in`."""
+        return self.channel.unfinished
 
     def take_end(self, exc: BaseException | None) -> None:
         """Take in the end of the connection.
@@ -172,8 +180,13 @@ class EngineStream(WSStream):
         return 0
 
     def resume(self) -> None:
-        """Have Hypercorn's protocol object open the peer's window again."""
-        if self.on_resume is not None:
+        """Have Hypercorn's protocol object open the peer's window again.
+
+        The bytes in the window are parsed before: no task waits to do so.
+        """
+        while self.channel.unfinished:
+            self.channel.receive_data(b"")
+        if not self.paused and self.on_resume is not None:
             self.on_resume()
 
     # The opening handshake
@@ -279,7 +292,7 @@ class EngineStream(WSStream):
             max_message_bytes=options.max_message_bytes,
             extensions=extensions,
         )
-        self.channel.open(codec, compressed=bool(extensions), answer=answer)
+        self.channel.open(codec, answer=answer)
         await self._log_access(status, headers)
         # The application has its turn, in which others cannot know of the answer yet;
         # then the channel writes the answer, and any frames behind it.

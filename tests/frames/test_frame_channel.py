@@ -73,3 +73,49 @@ async def test_a_close_does_not_hide_a_message_that_is_too_large(
         channel.read(large + closing_frame(1000))
         with pytest.raises(anyws.MessageTooBig):
             await ws.receive_bytes()
+
+
+# Steps
+
+
+async def test_bytes_are_parsed_in_steps(channel: WiredChannel) -> None:
+    """A read of many small messages leaves some for the next turn of its reader."""
+    async with channel.websocket(receive_overflow="drop_oldest") as ws:
+        await ws.accept()
+        channel.wire.receive_data(frame(TEXT) * 10_000)
+        received = ws.statistics().messages_received
+        assert 0 < received < 3000
+        assert channel.wire.unfinished
+        steps = 1
+        while channel.wire.unfinished:
+            channel.wire.receive_data(b"")
+            steps += 1
+
+        assert steps > 3
+        assert ws.statistics().messages_received == 10_000
+
+
+async def test_what_waits_for_room_is_not_unfinished(channel: WiredChannel) -> None:
+    """The reader waits; each message that is taken makes room for one step."""
+    count = 5_000
+    async with channel.websocket(receive_buffer=1) as ws:
+        await ws.accept()
+        channel.read(frame(TEXT, "x") * count)
+        assert channel.wire.paused
+        assert not channel.wire.unfinished
+        assert [await ws.receive_text() for _ in range(count)] == ["x"] * count
+        assert not channel.wire.paused
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_early_bytes_need_no_reader(channel: WiredChannel, taken: bool) -> None:
+    """The reader may wait for the socket, and never come back, when they are parsed."""
+    count = 2_000
+    early = frame(TEXT, "x") * count
+    async with channel.websocket(receive_buffer=count if taken else 1) as ws:
+        channel.wire.receive_data(early)
+        await ws.accept()
+        if taken:
+            assert not channel.wire.paused
+            assert ws.statistics().receive_queued == count
+        assert [await ws.receive_text() for _ in range(count)] == ["x"] * count

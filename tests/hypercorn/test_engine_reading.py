@@ -63,6 +63,7 @@ class Taken:
 
     data: bytes = b""
     room: bool = True
+    unfinished: bool = False
     fault: Exception | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     ends: list[BaseException | None] = field(default_factory=list)

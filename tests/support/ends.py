@@ -204,7 +204,7 @@ class ServerChannel(ClientChannel):
         await self._transport.send_all(b"".join(self._protocol.data_to_send()))
         extensions = self._protocol.extensions
         wire = Codec(Side.SERVER, max_message_bytes=self._limit, extensions=extensions)
-        self.open(wire, compressed=bool(extensions))
+        self.open(wire)
 
 
 async def asked(stream: ByteStream) -> ServerProtocol:

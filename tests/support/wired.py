@@ -107,6 +107,14 @@ def frames_of(data: bytes) -> list[tuple[int, bytes]]:
     return frames
 
 
+def parse(codec: Codec, data: bytes) -> list[Event]:
+    """Return the messages in a read, parsed in as many steps as it takes."""
+    events = codec.receive(data)
+    while codec.rest:
+        events += codec.receive(codec.rest)
+    return events
+
+
 class WiredChannel(Channel):
     """A client of the direct channel; see `channels.Channel` for what a test says.
 
@@ -158,8 +166,10 @@ class WiredChannel(Channel):
         It is what the engine's reading task does.
         """
         self.reads += reads
-        while self.reads and not self.wire.paused:
-            if data := self.reads.popleft():
+        while self.wire.unfinished or (self.reads and not self.wire.paused):
+            if self.wire.unfinished:
+                self.wire.receive_data(b"")
+            elif data := self.reads.popleft():
                 self.wire.receive_data(data)
             else:
                 self.wire.receive_eof()
@@ -188,7 +198,7 @@ class WiredChannel(Channel):
 
     def _written(self, data: bytes) -> None:
         self.writes.append(data)
-        for event in self._client.receive(data):
+        for event in parse(self._client, data):
             kind = "text" if event["bytes"] is None else "bytes"
             self.sent.append({"type": "websocket.send", kind: event[kind]})
         info, answer = self._client.info, self._client.take()
@@ -216,7 +226,7 @@ class WiredChannel(Channel):
             wire = self.server(
                 Side.SERVER, max_message_bytes=self.limit, extensions=self.extensions
             )
-            self.wire.open(wire, compressed=bool(self.extensions))
+            self.wire.open(wire)
         elif event["type"] == "websocket.close" and self.answers:
             self.leave()
 
