@@ -63,9 +63,10 @@ Who owns which state:
 * `ServerHandshake` is one request, already checked; it has no state that changes.
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
-`drain`; `endpoint` also imports `websocket`, which imports `wrapping`. `handshake` and `wrapping`
-import no file of the wing. Below are `_session` (the law), `_messages` (the verbs that both ends
-have), `_values` (events, states, headers) and, for the handshake alone, `_frames`.
+`drain`; `endpoint` also imports `websocket`, which imports `wrapping`. `handshake` and
+`wrapping` import no file of the wing. Below are `_session` (the law), `_messages` (the
+verbs that both ends have), `_values` (events, states, headers) and, for the handshake
+alone, `_frames`.
 Above are the engine, which calls `host`, `Drain` and `ServerHandshake`, and
 `anyws.testing`, which calls `host` and `Drain`.
 

@@ -30,20 +30,13 @@ class Driver(Protocol):
 
 
 class Unqueued(Protocol):
-    """The messages that are still to pass a wrapped `send`. `Passage` holds them.
-
-    Attributes:
-        messages, size: How many they are, and their bytes of payload.
-    """
-
-    messages: int
-    size: int
+    """The messages that are still to pass a wrapped `send`. `Passage` holds them."""
 
     @property
     def admits(self) -> bool:
         """Whether the running code sends what was left before the connection ended."""
 
-    def close(self) -> None:
+    def close(self, *, by_user: bool) -> None:
         """Close the outbound queue, behind these messages."""
 
     def discard(self) -> None:

@@ -191,7 +191,7 @@ class Connection:
             self.application_state = state
         self.ending.end(cause, CloseInfo(int(code), reason, "local"), error)
         self.inbound.close()
-        self.end_outbound()
+        self.end_outbound(by_user=cause is Cause.USER)
         self.deadlines.close_by(current_time() + self.options.close_timeout)
         self.driver.rearm()
         if self.frames is not None:
@@ -199,12 +199,12 @@ class Connection:
             self.frames.interrupt()
             self.frames.read_on()  # unread messages stand before the peer's answer
 
-    def end_outbound(self) -> None:
+    def end_outbound(self, *, by_user: bool) -> None:
         """Let no more messages in, behind those that are still to pass a `send`."""
         if self.passage is None:
             self.outbound.close()
         else:
-            self.passage.close()
+            self.passage.close(by_user=by_user)
 
     def _discard_outbound(self) -> None:
         """Drop all that was to be sent."""

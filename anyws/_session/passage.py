@@ -24,9 +24,11 @@ Rules:
   turn begins.
 - When the connection is closed from this end, waiting tasks raise, and the messages
   that are left still have their turn: until the last is over, the outbound queue stays
-  open for them alone, and the closing frame comes behind it. A close that comes out of
-  a turn ends the messages behind it, as they would come after the close.
+  open for them alone, and the closing frame comes behind it. A close that is sent in a
+  turn drops the messages behind it, as they would come after the close, which waits for
+  the closing frame.
 - When the peer has left or the channel has failed, nothing is sent any more.
+- The task has the context variables of the first `send_nowait`.
 - An exception of a wrapped `send` that no task waits for ends the connection as if it
   had left the block, by its close code, and leaves the block when that is over
   (`Ending.fault`).
@@ -35,9 +37,9 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from anyio import CancelScope, WouldBlock, get_cancelled_exc_class, move_on_after
 from anyio import Event as Signal
@@ -52,7 +54,7 @@ from .sender import Sender
 from .turns import Turns
 from .wakeup import Wakeup
 
-Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+Spawn: TypeAlias = Callable[..., None]
 
 
 class Place:
@@ -82,7 +84,7 @@ class Passage:
 
     Args:
         connection, sender, turns: Those of the session.
-        spawn: Starts a task of the session.
+        spawn: Starts a task of the session, of a function and its arguments.
 
     Attributes:
         messages: Messages that are left here, and whose turn has not begun.
@@ -171,12 +173,17 @@ class Passage:
             raise self._connection.ending.error()
 
     async def _wait_to_close(self, place: Place, event: Event) -> None:
-        """Wait for a turn to close, and do without one after `close_timeout`."""
+        """Wait for a turn to close, at most `close_timeout`.
+
+        After that there is no more time for what stands before it.
+        """
         connection = self._connection
         checked_close(event, framed=connection.accepted)
         try:
-            with move_on_after(connection.options.close_timeout):
+            with move_on_after(connection.options.close_timeout) as patience:
                 await self._wait(place)
+            if patience.cancelled_caught:
+                self._give_up()
         except BaseException:
             self._sender.close(event)  # unless the connection has ended
             raise
@@ -209,7 +216,7 @@ class Passage:
         self.size += size
         if self._scope is None:
             self._scope = CancelScope(shield=True)
-            self._spawn(self._drive)
+            self._spawn(self._drive, self._scope)
         elif self._current is None:
             self._due.wake()
 
@@ -291,10 +298,9 @@ class Passage:
             self._connection.outbound.close()
             self._due.wake()
 
-    async def _drive(self) -> None:
+    async def _drive(self, scope: CancelScope) -> None:
         """Call the wrapped `send` for the messages that are left here."""
-        ending, scope = self._connection.ending, self._scope
-        assert scope is not None
+        ending = self._connection.ending
         with scope:
             while self.messages or ending.info is None:
                 if self._current is not None or not self._places:
@@ -343,10 +349,10 @@ class Passage:
                 self._emptied = Signal()
                 await self._emptied.wait()
 
-    def close(self) -> None:
+    def close(self, *, by_user: bool) -> None:
         """Close the outbound queue behind the messages that are left here."""
         self._wake_tasks()
-        if self._inside:
+        if by_user and self._inside:
             self._drop_all()
             self._connection.outbound.close()
         self._connection.outbound.room.wake()
@@ -360,9 +366,17 @@ class Passage:
 
     def stop(self) -> None:
         """End the task that sends the messages: nothing more will be written."""
-        if self._scope is not None:
-            self._scope.cancel()
+        self._give_up()
         self.discard()
+
+    def _give_up(self) -> None:
+        """End the task that sends the messages, and drop them."""
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            scope.cancel()
+        self._drop_all()
+        if self._current is None:
+            self._next()
 
     def _wake_tasks(self) -> None:
         """Wake the tasks that wait for a turn, to raise."""

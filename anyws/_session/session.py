@@ -281,7 +281,7 @@ class Session(AsyncContextManagerMixin):
         if not connection.inbound.closed:
             connection.inbound.close()
         if not connection.outbound.closed:
-            connection.end_outbound()
+            connection.end_outbound(by_user=False)
         if connection.deadlines.close_at == inf and stage is not Stage.ENDED:
             connection.close_by(current_time() + connection.options.close_timeout)
         if stage.writes and (

@@ -35,10 +35,12 @@ class Tasks:
         group.start_soon(self._reader.run)
         group.start_soon(self._writer.run)
 
-    def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def spawn(
+        self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any
+    ) -> None:
         """Start another task of the session, which ends when the block is left."""
         assert self._group is not None, "the block was not entered"
-        self._group.start_soon(function)
+        self._group.start_soon(function, *args)
 
     def forget(self) -> None:
         """Drop what the tasks were started in: all of them have ended."""

@@ -851,7 +851,7 @@ async def test_native_cancellation_ends_the_task_of_the_passage(
         await ws.accept()
         ws.send_nowait("a")
         await anyio.wait_all_tasks_blocked()
-        [task] = [task for task in asyncio.all_tasks() if "_drive" in repr(task)]
+        [task] = [task for task in asyncio.all_tasks() if "_drive" in task.get_name()]
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()

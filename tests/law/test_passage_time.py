@@ -43,7 +43,7 @@ async def test_a_wrapper_that_is_stuck_holds_the_end_up_for_a_while(
     except Boom:
         assert how == "raise"
     took = anyio.current_time() - begin
-    assert took == pytest.approx(6 if how == "close" else 3)
+    assert took == pytest.approx(3)
     assert gate.begun == ["a"]
     assert channel.messages == []
 
@@ -68,7 +68,7 @@ async def test_a_close_goes_on_where_a_sender_waits_for_ever() -> None:
             await anyio.wait_all_tasks_blocked()
             begin = anyio.current_time()
             await ws.close(4000)
-            assert anyio.current_time() - begin <= 10
+            assert anyio.current_time() - begin == pytest.approx(10)
 
     await run(app_of(handler, closure, send_buffer=1), channel)
     assert raised == [4000] * 3
