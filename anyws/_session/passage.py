@@ -118,7 +118,7 @@ class Passage:
         self._current: Place | None = None  # the one whose turn it is
         self._due = Wakeup()  # of the task that drives the messages
         self._scope: CancelScope | None = None  # of that task, once it was started
-        self._emptied: Signal | None = None
+        self._emptied: Signal | None = None  # of the blocks that wait for that
 
     # Sending
 
@@ -294,6 +294,7 @@ class Passage:
             return
         if self._emptied is not None:
             self._emptied.set()
+            self._emptied = None
         if self._connection.ending.info is not None:
             self._connection.outbound.close()
             self._due.wake()
@@ -346,7 +347,7 @@ class Passage:
         """
         with move_on_after(self._connection.options.close_timeout, shield=True):
             while self.messages or self._driving:
-                self._emptied = Signal()
+                self._emptied = self._emptied or Signal()
                 await self._emptied.wait()
 
     def close(self, *, by_user: bool) -> None:

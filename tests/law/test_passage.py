@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 import anyio
@@ -20,10 +21,13 @@ from starlette.websockets import WebSocket as StarletteWebSocket
 from starlette.websockets import WebSocketDisconnect
 
 import anyws
+from anyws._server.guard import host
 from anyws._server.wrapping import is_wrapped, sender_of
+from anyws._session.scope import put_session
 from anyws.testing import connect
 
 from ..support.channels import SCOPE, Channel
+from ..support.wired import SERVED, WiredChannel, session_of
 from ..support.wrappings import (
     KINDS,
     Boom,
@@ -57,8 +61,16 @@ def app_of(handler: Handler, wrap: Wrap, **options: Any) -> ASGIApp:
 
 
 async def run(app: ASGIApp, channel: Channel) -> None:
-    """Run an application on a channel."""
-    await app(dict(SCOPE), channel.receive, channel.send)
+    """Run an application on a channel; where the frames are ours, as an engine does."""
+    scope: Scope = dict(SCOPE)
+    if isinstance(channel, WiredChannel):
+        session = session_of(channel)
+        put_session(scope, session)
+        sender, receiver = session.sender, session.receiver
+        await host(session, partial(app, scope, receiver.receive, sender.send))
+    else:
+        guarded_app = anyws.WebSocketMiddleware(app)
+        await guarded_app(scope, channel.receive, channel.send)
 
 
 async def mixed(ws: anyws.WebSocket) -> None:
@@ -89,6 +101,37 @@ async def guarded(websocket: FastAPIWebSocket) -> AsyncIterator[anyws.WebSocket]
     outer = websocket
     async with anyws.WebSocket(outer.scope, outer.receive, outer.send) as ws:
         yield ws
+
+
+@pytest.mark.parametrize("make", SERVED)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stalls", [False, True])
+async def test_the_same_over_frames_of_our_own(
+    kind: str, make: type[Channel], stalls: bool
+) -> None:
+    """Whether the peer reads at once, or only when the block has been left."""
+    channel, (wrap, made) = make(), KINDS[kind]
+
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        if stalls:
+            channel.stall()
+        ws.send_nowait("a")
+        await ws.send_text("b")
+        ws.send_nowait("c")
+        resume.set()
+
+    async def peer() -> None:
+        await resume.wait()
+        await anyio.wait_all_tasks_blocked()
+        channel.resume()
+
+    resume = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(peer)
+        await run(wrapping(joining(handler), wrap), channel)
+    assert channel.messages == [*made("a"), *made("b"), *made("c")]
+    assert channel.closes == [(1000, "")]
 
 
 def frameworks(handler: Handler) -> dict[str, Callable[[], ASGIApp]]:
