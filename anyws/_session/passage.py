@@ -55,6 +55,7 @@ from .turns import Turns
 from .wakeup import Wakeup
 
 Spawn: TypeAlias = Callable[..., None]
+Left: TypeAlias = tuple[ChannelSend, Event, int]
 
 
 class Place:
@@ -68,8 +69,8 @@ class Place:
 
     __slots__ = ("left", "outer", "turn")
 
-    def __init__(self, left: tuple[ChannelSend, Event, int] | None = None) -> None:
-        self.left = left
+    def __init__(self, left: Left | None = None) -> None:
+        self.left: Left | None = left
         self.turn: Signal | None = None
         self.outer: Place | None = None
 
@@ -243,18 +244,19 @@ class Passage:
         return True
 
     def _drop_oldest(self) -> None:
-        oldest = next(place for place in self._places if place.left is not None)
-        self._forget(oldest)
+        oldest, left = next(
+            (place, place.left) for place in self._places if place.left is not None
+        )
         self._places.remove(oldest)
+        self._forget(left)
         self._connection.outbound.dropped += 1
         if self._current is None:
             self._next()  # the first in order may be a task now
 
-    def _forget(self, place: Place) -> None:
-        """Count a message no more that is left here."""
-        if place.left is not None:
-            self.messages -= 1
-            self.size -= place.left[2]
+    def _forget(self, left: Left) -> None:
+        """Count a message no more that was left here."""
+        self.messages -= 1
+        self.size -= left[2]
 
     # The turns
 
@@ -308,8 +310,8 @@ class Passage:
                     await self._due.wait()
                     continue
                 place = self._current = self._places.popleft()
-                self._forget(place)
                 assert place.left is not None  # a task would have been given its turn
+                self._forget(place.left)
                 through, event, _ = place.left
                 _taken.set(place)
                 try:
@@ -381,17 +383,15 @@ class Passage:
 
     def _wake_tasks(self) -> None:
         """Wake the tasks that wait for a turn, to raise."""
-        waiting = [place for place in self._places if place.turn is not None]
-        for place in waiting:
-            self._places.remove(place)
-            if place.turn is not None:
-                place.turn.set()
+        turns = [place.turn for place in self._places if place.turn is not None]
+        self._places = deque(place for place in self._places if place.turn is None)
+        for turn in turns:
+            turn.set()
 
     def _drop_all(self) -> None:
         """Drop the messages that are left here."""
-        for place in [place for place in self._places if place.left is not None]:
-            self._places.remove(place)
-            self._forget(place)
+        self._places = deque(place for place in self._places if place.left is None)
+        self.messages = self.size = 0
 
 
 class Entrance:

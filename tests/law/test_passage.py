@@ -393,6 +393,31 @@ async def test_a_send_that_is_cancelled_before_its_turn_is_not_sent() -> None:
     assert gate.begun == channel.messages == ["a", "b", "c"]
 
 
+async def test_a_send_that_asyncio_cancels_as_the_connection_ends(
+    anyio_backend_name: str,
+) -> None:
+    """It was woken to raise, and is cancelled before it runs."""
+    if anyio_backend_name != "asyncio":
+        pytest.skip("native asyncio cancellation")
+    channel, gate = Channel(), Gate()
+
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        ws.send_nowait("a")
+        await anyio.wait_all_tasks_blocked()
+        task = asyncio.ensure_future(ws.send_text("never"))
+        await anyio.wait_all_tasks_blocked()
+        ws._guarded("").close_by_rule(4001, "", by=anyio.current_time() + 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gate.open()
+
+    await run(app_of(handler, gate.wrap), channel)
+    assert channel.messages == ["a"]
+    assert channel.closes == [(4001, "")]
+
+
 @pytest.mark.parametrize("how", ["before", "with its turn"])
 async def test_a_send_that_asyncio_cancels_before_its_turn_is_not_sent(
     how: str, anyio_backend_name: str
