@@ -833,6 +833,25 @@ async def test_it_leaves_the_block_that_joins(inside: str) -> None:
     assert channel.closes == [(1011, "")]
 
 
+async def test_it_leaves_the_host_if_another_exception_has_left_the_block() -> None:
+    """If that is handled in between, this one is still to be told of."""
+    channel, error = Channel(), Boom()
+
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        ws.send_nowait("b")
+        await ws.wait_closed()
+        raise ValueError("handled")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with pytest.raises(ValueError, match="handled"):
+            await joining(handler)(scope, receive, raising(error)(send))
+
+    with pytest.raises(Boom) as caught:
+        await run(app, channel)
+    assert caught.value is error
+
+
 async def test_a_websocket_exception_has_its_own_code() -> None:
     """As if it had left the block; and no log hears of it."""
     channel = Channel()
