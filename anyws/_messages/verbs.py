@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 from starlette.websockets import WebSocketDisconnect
 
-from .._session.passage import Entrance
+from .._session.entrance import Entrance
 from .._session.session import Session
 from .._values.closing import CloseInfo
 from .._values.errors import ConnectionClosed, MessageDecodeError

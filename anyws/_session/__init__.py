@@ -89,7 +89,7 @@ Which file to change:
     what a server does wrong with a receive     reader
     what a server does wrong with a send        writer
     what a receive or a send of the user does   receiver, sender
-    what happens where `send` is wrapped        passage
+    what happens where `send` is wrapped        passage, entrance
     options given after the session began       settings
     another way to drive a connection           a driver beside tasks
 """

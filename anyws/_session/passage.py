@@ -37,7 +37,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final, TypeAlias
 
@@ -392,26 +392,3 @@ class Passage:
         """Drop the messages that are left here."""
         self._places = deque(place for place in self._places if place.left is None)
         self.messages = self.size = 0
-
-
-class Entrance:
-    """Where the messages of one object go in whose `send` is wrapped.
-
-    Args:
-        passage: That of the connection.
-        through: The wrapped `send`.
-    """
-
-    __slots__ = ("_passage", "_through")
-
-    def __init__(self, passage: Passage, through: ChannelSend) -> None:
-        self._passage = passage
-        self._through = through
-
-    def send(self, event: Event) -> Awaitable[None]:
-        """Send, when awaited, a message or a close; see `Passage.send`."""
-        return self._passage.send(self._through, event)
-
-    def send_nowait(self, event: Event) -> None:
-        """Leave a message in the passage; see `Passage.send_nowait`."""
-        self._passage.send_nowait(self._through, event)

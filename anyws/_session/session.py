@@ -34,9 +34,10 @@ from .._values.statistics import Statistics
 from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
 from .ending import Cause, Phase
+from .entrance import Entrance
 from .intake import Intake
 from .keepalive import Keepalive
-from .passage import Entrance, Passage
+from .passage import Passage
 from .receiver import Receiver
 from .sender import Sender
 from .settings import Settings

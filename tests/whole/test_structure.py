@@ -46,6 +46,7 @@ WINGS: Final = {
         "receiver",
         "sender",
         "passage",
+        "entrance",
         "settings",
         "session",
         "scope",
