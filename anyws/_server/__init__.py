@@ -46,6 +46,9 @@ Invariants:
 * An exception that only says that this connection has ended, or a
   `WebSocketException`, stops at the guard (`is_answered`). All others go on to the
   server's log, once.
+* A message never goes round a middleware that wraps `send`. If an object that joins has
+  another `send` than the session's own, its messages take the session's passage
+  (`_session/passage.py`). `wrapping.py` knows two wrappers of Starlette that need none.
 * `WebSocket` checks an event before it changes a state: a refused event leaves both
   states as they were.
 
@@ -60,9 +63,10 @@ Who owns which state:
 * `ServerHandshake` is one request, already checked; it has no state that changes.
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
-`drain`; `endpoint` also imports `websocket`. `handshake` and `websocket` import no file
-of the wing. Below are `_session` (the law), `_messages` (the verbs that both ends
-have), `_values` (events, states, headers) and, for the handshake alone, `_frames`.
+`drain`; `endpoint` also imports `websocket`, which imports `wrapping`. `handshake` and
+`wrapping` import no file of the wing. Below are `_session` (the law), `_messages` (the
+verbs that both ends have), `_values` (events, states, headers) and, for the handshake
+alone, `_frames`.
 Above are the engine, which calls `host`, `Drain` and `ServerHandshake`, and
 `anyws.testing`, which calls `host` and `Drain`.
 
@@ -73,6 +77,7 @@ Which file to change:
 * what happens to open connections when a server stops: drain.py
 * which exceptions reach the server: guard.py
 * what a plain HTTP request or the lifespan protocol gets from an endpoint: endpoint.py
+* which wrappers of `send` are looked through: wrapping.py
 * a method of Starlette's class, or one that only the server's end has: websocket.py
 * a method of both ends: `_messages/verbs.py`
 * how a connection is read, written or ended: not here, but in `_session`

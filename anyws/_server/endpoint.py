@@ -60,10 +60,11 @@ class Endpoint(Guard):
         try:
             await self.handler(websocket)
         except BaseException as exc:
-            session.end(exc)
+            await session.leave_joined(exc)
             if not is_answered(session, exc):
                 raise
-        session.end(None)
+        else:
+            await session.leave_joined(None)
 
     async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the lifespan protocol or a plain request."""

@@ -39,10 +39,12 @@ from .._values.states import (
     DISCONNECT,
     DISCONNECTED,
     RECEIVE,
+    SEND,
     Role,
     event_of,
     next_state,
 )
+from .wrapping import is_wrapped
 
 MessageT = TypeVar("MessageT")
 
@@ -128,6 +130,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         """Join the session whose `receive` and `send` this object was given."""
         session.adopt(self._options)
         self._session = session
+        if is_wrapped(self._send, session):
+            self._entrance = session.entrance(self._send)
 
     # The states: the session's, once there is a session
 
@@ -222,8 +226,12 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         if session is None:
             await self._send_plain(message)
             return
+        entrance = self._entrance
         try:
-            await self._send(message)
+            if entrance is not None and message["type"] in (SEND, CLOSE):
+                await entrance.send(message)
+            else:
+                await self._send(message)
         except (WebSocketDisconnect, WebSocketDisconnected) as exc:
             # A middleware between has wrapped `send` with a `WebSocket` of Starlette's
             # own, whose exception says less than the session's.

@@ -8,7 +8,8 @@ r"""The law: one guarded connection over any channel of ASGI events.
 A *channel* is a pair of ASGI's `receive` and `send`: a server's, or a `DirectChannel`,
 whose frames are ours. Only the reader task and the writer task call the channel's own
 `receive` and `send`, so a cancelled call of the user's code cannot cut them short (laws
-1 and 2).
+1 and 2). Where a middleware wraps the `send` of an object, its messages pass that one
+after another before they come to the Sender: `passage` says how (law 7).
 
 Who drives. The connection does not move events; a `Driver` does, and `Connection` calls
 it by that protocol alone. `Tasks` is the driver: a reader task and a writer task in
@@ -48,6 +49,8 @@ Invariants:
 - `ending.info` is `None` as long as the connection is open. The call that ends the
   connection sets `info`, sounds the alarm if the phase has one, and closes `outbound`,
   before any other task runs (law 3).
+- Once the connection is closed from this end, the outbound queue takes nothing but what
+  `send_nowait` has left in the passage before; then it is closed, too.
 - Behind the last item of the inbound queue comes its end, so what was received first
   stays readable (law 3).
 - While the connection is open only messages are dropped: the handshake, fragments and
@@ -60,7 +63,8 @@ Invariants:
   6).
 
 Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Reader,
-writer, intake, receiver and sender import `connection`, which imports none of them. The
+writer, intake, receiver, sender and passage import `connection`, which imports none of
+them. The
 wing imports `_values` alone and knows no frames. The wings above it use `session`,
 `scope` (where a session stands in an ASGI scope), the protocols in `channel`, and
 `wakeup`. `stopwatch` chooses the clock for round trips.
@@ -85,6 +89,7 @@ Which file to change:
     what a server does wrong with a receive     reader
     what a server does wrong with a send        writer
     what a receive or a send of the user does   receiver, sender
+    what happens where `send` is wrapped        passage, entrance
     options given after the session began       settings
     another way to drive a connection           a driver beside tasks
 """

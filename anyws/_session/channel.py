@@ -29,6 +29,23 @@ class Driver(Protocol):
         """End the writing: there is no peer to write to."""
 
 
+class Unqueued(Protocol):
+    """The messages that are still to pass a wrapped `send`. `Passage` holds them."""
+
+    @property
+    def admits(self) -> bool:
+        """Whether the running code sends what was left before the connection ended."""
+
+    def close(self, *, by_user: bool) -> None:
+        """Close the outbound queue, behind these messages."""
+
+    def discard(self) -> None:
+        """Drop the messages."""
+
+    def stop(self) -> None:
+        """Send no more of them."""
+
+
 class Inbox(Protocol):
     """Where a channel of our own puts what it reads. `Intake` is one."""
 

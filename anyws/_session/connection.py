@@ -20,7 +20,7 @@ from .._values.errors import ConnectionClosed, MessageTooBig
 from .._values.events import INFO, Event, info_of
 from .._values.options import DEFAULTS, Options
 from .._values.states import CLOSE, CONNECTED, Role, next_state
-from .channel import DirectChannel, Driver
+from .channel import DirectChannel, Driver, Unqueued
 from .deadlines import LULL, Deadlines
 from .ending import Cause, Ending
 from .keepalive import KEEPALIVE, Keepalive
@@ -78,6 +78,8 @@ class Connection:
         options: The settings.
         inbound: Messages that were received and not yet read by the user's code.
         outbound: Events that the user's code has sent and the channel not yet taken.
+        passage: Messages that are still to pass a wrapped `send` before they get there;
+            `None` if none ever was.
         opening: The "websocket.connect", until the user's code receives it.
         client_state: The client's state, by the events that the channel has delivered.
         application_state: The application's state, by what the user's code has sent or
@@ -117,6 +119,7 @@ class Connection:
         "opening",
         "options",
         "outbound",
+        "passage",
         "read_done",
         "receive_event",
         "receiving",
@@ -147,6 +150,7 @@ class Connection:
         self.outbound: MessageQueue = MessageQueue(
             options.send_buffer, options.send_buffer_bytes
         )
+        self.passage: Unqueued | None = None
         self.opening: Event | None = None
         self.client_state: WebSocketState = client_state
         self.application_state: WebSocketState = application_state
@@ -187,13 +191,26 @@ class Connection:
             self.application_state = state
         self.ending.end(cause, CloseInfo(int(code), reason, "local"), error)
         self.inbound.close()
-        self.outbound.close()
+        self.end_outbound(by_user=cause is Cause.USER)
         self.deadlines.close_by(current_time() + self.options.close_timeout)
         self.driver.rearm()
         if self.frames is not None:
             self.wake_all()
             self.frames.interrupt()
             self.frames.read_on()  # unread messages stand before the peer's answer
+
+    def end_outbound(self, *, by_user: bool) -> None:
+        """Let no more messages in, behind those that are still to pass a `send`."""
+        if self.passage is None:
+            self.outbound.close()
+        else:
+            self.passage.close(by_user=by_user)
+
+    def _discard_outbound(self) -> None:
+        """Drop all that was to be sent."""
+        self.outbound.discard()
+        if self.passage is not None:
+            self.passage.discard()
 
     def close_by_rule(
         self, code: int, reason: str, error: type[ConnectionClosed] | None = None
@@ -211,7 +228,7 @@ class Connection:
         defect = self.stage.reads and not isinstance(failure, _GONE)
         self.ending.fail(failure, info, defect=defect)
         self.wake_all()
-        self.outbound.discard()
+        self._discard_outbound()
         self.deadlines.quiet_limit = _LAST_WORDS
         if not self.stranded:
             self.hear_out()
@@ -226,7 +243,7 @@ class Connection:
         ending.explain(info, error)
         if ending.phase.ours and INFO in event:
             ending.learn_whether_clean(info.clean)
-        self.outbound.discard()
+        self._discard_outbound()
         if self.frames is not None:
             self.wake_all()
 
@@ -246,6 +263,8 @@ class Connection:
         self.stage = TRANSITIONS[self.stage][Step.WRITTEN]
         if self.outbound.held or not self.outbound.closed:
             self.outbound.discard()
+        if self.passage is not None:
+            self.passage.stop()
         if self.written_done is not None:
             self.written_done.set()
         if self.stage is Stage.LINGERING:

@@ -139,7 +139,7 @@ class MessageQueue:
             self.dropped += 1
         elif rule == "drop_oldest":
             while not self.put_nowait(event, size):
-                self._drop_oldest()
+                self.drop_oldest()
         else:
             return False
         return True
@@ -169,7 +169,7 @@ class MessageQueue:
         self._send, self._receive = create_memory_object_stream[Item](inf)
         return self._send
 
-    def _drop_oldest(self) -> None:
+    def drop_oldest(self) -> None:
         """Drop the oldest message."""
         self.dropped += 1
         if not self.event_first:
@@ -190,6 +190,18 @@ class MessageQueue:
         if item[2] is None:
             self.messages += 1
             self.size += item[1]
+
+    def has_room(self, size: int, *, messages: int, held: int) -> bool:
+        """Whether a message has room behind others that are to be put in before it.
+
+        Args:
+            size: Bytes of payload of the message.
+            messages, held: How many the others are, and their bytes of payload.
+        """
+        messages += self.messages
+        return messages == 0 or (
+            messages < self._max_messages and self.size + held + size <= self._max_bytes
+        )
 
     @property
     def full(self) -> bool:

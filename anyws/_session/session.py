@@ -34,8 +34,10 @@ from .._values.statistics import Statistics
 from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
 from .ending import Cause, Phase
+from .entrance import Entrance
 from .intake import Intake
 from .keepalive import Keepalive
+from .passage import Passage
 from .receiver import Receiver
 from .sender import Sender
 from .settings import Settings
@@ -68,6 +70,7 @@ class Session(AsyncContextManagerMixin):
     """
 
     __slots__ = (
+        "_passage",
         "_settings",
         "_tasks",
         "_turns",
@@ -100,6 +103,7 @@ class Session(AsyncContextManagerMixin):
         if direct is not None:
             direct.inbox = intake
         self._turns = Turns(connection)
+        self._passage: Passage | None = None
         self.receiver: Receiver = Receiver(connection, self._turns)
         self.sender: Sender = Sender(connection, self._turns, subprotocols or ())
 
@@ -199,6 +203,7 @@ class Session(AsyncContextManagerMixin):
             if outcome is None:
                 raise
         finally:
+            self._tasks.forget()
             connection.opening = None
             connection.inbound.discard()
             connection.outbound.discard()
@@ -207,13 +212,14 @@ class Session(AsyncContextManagerMixin):
                 connection.ending.end(Cause.REJECTION, info)
                 connection.wake_all()
         try:
-            defect = connection.ending.defect
+            fault = connection.ending.take_fault()
+            defect = fault or connection.ending.defect
             if defect is not None and (outcome is None or self.explains(outcome)):
                 raise defect
             if outcome is not None:
                 raise outcome
         finally:
-            outcome = defect = None  # its traceback holds this frame
+            outcome = defect = fault = None  # its traceback holds this frame
 
     @asynccontextmanager
     async def joined(self, guest: GuestT) -> AsyncIterator[GuestT]:
@@ -221,9 +227,29 @@ class Session(AsyncContextManagerMixin):
         try:
             yield guest
         except BaseException as exc:
-            self.end(exc)
+            await self.leave_joined(exc)
             raise
-        self.end(None)
+        await self.leave_joined(None)
+
+    async def leave_joined(self, outcome: BaseException | None) -> None:
+        """Close as the outcome of a block that has joined asks; send what it has left.
+
+        The middlewares that the messages are to pass may end with the block.
+
+        Raises:
+            BaseException: What a wrapped `send` has raised while no task waited for it,
+                unless the block is left by another exception.
+        Cancellation:
+            Shielded for at most `close_timeout`.
+        """
+        self.end(outcome)
+        if self._passage is None:
+            return
+        await self._passage.emptied()
+        if outcome is None or self.explains(outcome):
+            fault = self.connection.ending.take_fault()
+            if fault is not None:
+                raise fault
 
     def adopt(self, options: Options | None) -> None:
         """Have the fields that these options name override those of the connection."""
@@ -256,7 +282,7 @@ class Session(AsyncContextManagerMixin):
         if not connection.inbound.closed:
             connection.inbound.close()
         if not connection.outbound.closed:
-            connection.outbound.close()
+            connection.end_outbound(by_user=False)
         if connection.deadlines.close_at == inf and stage is not Stage.ENDED:
             connection.close_by(current_time() + connection.options.close_timeout)
         if stage.writes and (
@@ -319,6 +345,14 @@ class Session(AsyncContextManagerMixin):
             TypeError, ValueError: The event must not be sent, and was not.
         """
         self.sender.send_nowait(event)
+
+    def entrance(self, through: ChannelSend) -> Entrance:
+        """Return where an object's messages go in whose `send` is wrapped."""
+        if self._passage is None:
+            self._passage = self.connection.passage = Passage(
+                self.connection, self.sender, self._turns, self._tasks.spawn
+            )
+        return Entrance(self._passage, through)
 
     # Beyond the channel
 
@@ -386,7 +420,7 @@ class Session(AsyncContextManagerMixin):
 
     def statistics(self) -> Statistics:
         """Return the counters as they stand now."""
-        connection = self.connection
+        connection, passage = self.connection, self._passage
         return Statistics(
             messages_received=connection.counters.messages_received,
             bytes_received=connection.counters.bytes_received,
@@ -394,8 +428,10 @@ class Session(AsyncContextManagerMixin):
             bytes_sent=connection.counters.bytes_sent,
             receive_queued=connection.inbound.messages,
             receive_queued_bytes=connection.inbound.size,
-            send_queued=connection.outbound.messages,
-            send_queued_bytes=connection.outbound.size,
+            send_queued=connection.outbound.messages
+            + (0 if passage is None else passage.messages),
+            send_queued_bytes=connection.outbound.size
+            + (0 if passage is None else passage.size),
             receive_dropped=connection.inbound.dropped,
             send_dropped=connection.outbound.dropped,
             latency=connection.keepalive.latency,

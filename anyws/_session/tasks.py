@@ -6,7 +6,9 @@ scopes of their own, in the task group of the block that hosts the session.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from math import inf
+from typing import Any
 
 from anyio.abc import TaskGroup
 
@@ -19,17 +21,30 @@ from .writer import Writer
 class Tasks:
     """The reader task and the writer task of a connection."""
 
-    __slots__ = ("_connection", "_reader", "_writer")
+    __slots__ = ("_connection", "_group", "_reader", "_writer")
 
     def __init__(self, connection: Connection, intake: Intake) -> None:
         self._connection = connection
         self._reader = Reader(connection, intake)
         self._writer = Writer(connection, self._reader)
+        self._group: TaskGroup | None = None
 
     def start(self, group: TaskGroup) -> None:
         """Start both tasks."""
+        self._group = group
         group.start_soon(self._reader.run)
         group.start_soon(self._writer.run)
+
+    def spawn(
+        self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any
+    ) -> None:
+        """Start another task of the session, which ends when the block is left."""
+        assert self._group is not None, "the block was not entered"
+        self._group.start_soon(function, *args)
+
+    def forget(self) -> None:
+        """Drop what the tasks were started in: all of them have ended."""
+        self._group = None
 
     def rearm(self) -> None:
         """Sleep anew: a deadline of the connection has changed."""

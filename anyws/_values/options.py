@@ -39,7 +39,8 @@ class Options:
             oldest unread message is dropped and counted. `"close"`: the connection is
             closed with 1008.
         send_buffer: How many sent messages are kept until the server or the transport
-            takes them (default 16). At the limit, `send_overflow` decides.
+            takes them (default 16). Messages of `send_nowait` that are still to pass a
+            middleware count, too. At the limit, `send_overflow` decides.
         send_buffer_bytes: How many bytes of payload the messages in the send buffer
             hold together (default 1 MiB); a single larger message passes alone. At the
             limit, `send_overflow` decides.

@@ -991,6 +991,23 @@ async def one_receiver_at_a_time(asgi: Asgi, ws: anyws.WebSocket) -> None:
     asgi.note("then", await ws.receive_text())
 
 
+@law(7, end_of, [RETURNED], [["end", ["1!", "2!", "3!"], 1000, ""]])
+async def no_message_goes_round_a_middleware(asgi: Asgi, ws: anyws.WebSocket) -> None:
+    """It has them all, in the order of the calls, however long it takes for each."""
+    await ws.accept()
+
+    async def wrapped(event: Any) -> None:
+        if event["type"] == "websocket.send":
+            await anyio.sleep(WAITS / 10 / int(event["text"]))
+            event = {**event, "text": event["text"] + "!"}
+        await ws.send(event)
+
+    async with anyws.WebSocket(ws.scope, ws.receive, wrapped) as inside:
+        inside.send_nowait("1")
+        await inside.send_text("2")
+        inside.send_nowait("3")
+
+
 @law(8, end_of, [RETURNED], [["end", [], 1000, ""]])
 async def returning_closes_with_1000(asgi: Asgi, ws: anyws.WebSocket) -> None:
     """That is what the peer sees."""
