@@ -26,11 +26,14 @@
 A connection has one session. The *host* is the outermost block that has the session:
 the first guard that the scope passes, the engine, or the `async with` of a `WebSocket`
 that finds no session in its scope. The host starts the session's tasks and waits for
-their end. Each block further in *joins* the session and starts no task. The connection
-ends when the first of these is left: the host's block, the `async with` of a
-`WebSocket`, or the handler of an endpoint. The exception or the return that leaves it
-decides the close code. A middleware that joins only calls its application, and ends
-nothing.
+their end. Each block further in *joins* the session and starts no task.
+
+Who hosts the session decides how the connection ends, and decides last (law 8). An
+`async with` or an endpoint that only joins closes with 1000 when it returns. It leaves
+an exception to what stands outside: an application's exception handler may close with a
+code of its own, and what no code has closed the host closes, by the return or the
+exception that leaves the host's block. A middleware that joins only calls its
+application, and ends nothing.
 
 Invariants:
 

@@ -61,7 +61,10 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
     1000 after a return, 1011 after an exception, 1012 after a cancellation. The block
     does not accept the connection; call `accept()` in it. It suppresses no exception
     and cannot be entered twice. Under `WebSocketMiddleware` it joins the session that
-    is already there; the options that are named here override those of that session.
+    is already there; the options that are named here override those of that session. A
+    block that joins closes with 1000 after a return, and leaves an exception to what
+    stands outside: an exception handler of the application may close with a code of its
+    own, and if nothing has, the middleware closes as said above.
 
     Leaving the block waits for the closing handshake, at most `close_timeout`. If the
     server is stuck in a send that cannot be cancelled (stock Hypercorn on trio with a

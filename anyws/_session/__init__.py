@@ -80,7 +80,8 @@ Which file to change:
     another deadline                            deadlines, then reader
     when a ping is sent, and when the peer      keepalive, then connection
     counts as dead                              (`start_beating`, `beat`)
-    what is still to be done after the block    stage, session (`_leave`)
+    what is still to be done after the block    stage, leaving
+    who decides the end, and when               leaving, session (`hosting`, `joined`)
     what a channel of our own can be asked      channel
     what a server does wrong with a receive     reader
     what a server does wrong with a send        writer

@@ -10,44 +10,38 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Container
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
-from typing import Final, NoReturn, Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 from anyio import (
     AsyncContextManagerMixin,
     CancelScope,
     create_task_group,
-    current_time,
     get_cancelled_exc_class,
 )
 from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
-from starlette.exceptions import WebSocketException
 from starlette.websockets import WebSocketState
 
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
 from .._values.events import Event
 from .._values.options import Options
-from .._values.outcomes import ending_of, is_cancellation
+from .._values.outcomes import is_cancellation
 from .._values.states import CONNECTED, CONNECTING
 from .._values.statistics import Statistics
 from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
-from .ending import Cause, Phase
+from .ending import Phase
 from .intake import Intake
 from .keepalive import Keepalive
+from .leaving import clear, end, leave
 from .receiver import Receiver
 from .sender import Sender
 from .settings import Settings
-from .stage import Stage
 from .tasks import Tasks
 from .turns import Turns
 
 GuestT = TypeVar("GuestT")
-
-# Seconds that a cancelled host waits for the peer's answer to the closing frame: a
-# server that is shutting down has already stopped reading.
-_CANCELLED_LINGER: Final = 1.0
 
 
 class Session(AsyncContextManagerMixin):
@@ -190,22 +184,16 @@ class Session(AsyncContextManagerMixin):
                 try:
                     yield guest
                 except cancelled as exc:
-                    self._leave(exc)
+                    leave(connection, exc)
                     raise
                 except BaseException as exc:
                     outcome = exc  # the task group would raise it in a group (law 10)
-                self._leave(outcome)
+                leave(connection, outcome)
         except cancelled:
             if outcome is None:
                 raise
         finally:
-            connection.opening = None
-            connection.inbound.discard()
-            connection.outbound.discard()
-            if connection.ending.info is None:  # rejected
-                info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local")
-                connection.ending.end(Cause.REJECTION, info)
-                connection.wake_all()
+            clear(connection)
         try:
             defect = connection.ending.defect
             if defect is not None and (outcome is None or self.explains(outcome)):
@@ -217,11 +205,11 @@ class Session(AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def joined(self, guest: GuestT) -> AsyncIterator[GuestT]:
-        """Close the connection by what leaves the block; its host waits for the end."""
+        """Close on return; leave an exception to what stands outside the block."""
         try:
             yield guest
         except BaseException as exc:
-            self.end(exc)
+            self.left_joined(exc)
             raise
         self.end(None)
 
@@ -243,28 +231,10 @@ class Session(AsyncContextManagerMixin):
         if self.info is not None:
             self.connection.close_by(by)
 
-    def _leave(self, outcome: BaseException | None) -> None:
-        """Close by what left the user's code; then the driver sends what is queued."""
-        connection = self.connection
-        if connection.ending.info is None:
-            self.end(outcome)
-        if outcome is not None and is_cancellation(outcome, get_cancelled_exc_class()):
-            connection.deadlines.linger = min(
-                _CANCELLED_LINGER, connection.deadlines.linger
-            )
-        stage = connection.stage
-        if not connection.inbound.closed:
-            connection.inbound.close()
-        if not connection.outbound.closed:
-            connection.outbound.close()
-        if connection.deadlines.close_at == inf and stage is not Stage.ENDED:
-            connection.close_by(current_time() + connection.options.close_timeout)
-        if stage.writes and (
-            connection.ending.failure is not None
-            or not (stage.reads or connection.answering)
-        ):
-            connection.driver.stop_writing()  # there is no peer to write to
-        connection.code_has_left()
+    def left_joined(self, outcome: BaseException) -> None:
+        """Take note that an exception has left a block that only joined."""
+        if is_cancellation(outcome, get_cancelled_exc_class()):
+            self.connection.interrupted = True
 
     def end(self, outcome: BaseException | None) -> None:
         """Close as the outcome of the user's code asks, unless it has ended before.
@@ -272,14 +242,7 @@ class Session(AsyncContextManagerMixin):
         Before an accept, a return and a `WebSocketException` reject the client. After
         any other exception nothing is sent, and the server answers with its 500.
         """
-        connection = self.connection
-        if connection.ending.info is not None:
-            return
-        rejects = outcome is None or isinstance(outcome, WebSocketException)
-        if connection.application_state is CONNECTED or (
-            connection.application_state is CONNECTING and rejects
-        ):
-            connection.close(*ending_of(outcome, get_cancelled_exc_class()))
+        end(self.connection, outcome)
 
     # The channel again
 

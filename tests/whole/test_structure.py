@@ -46,6 +46,7 @@ WINGS: Final = {
         "receiver",
         "sender",
         "settings",
+        "leaving",
         "session",
         "scope",
     ),
