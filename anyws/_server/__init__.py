@@ -37,12 +37,15 @@ application, and ends nothing.
 
 Invariants:
 
-* A session hosted by a guard or by the engine stands in the scope, and other code finds
-  it only there, in one of two places: `scope["anyws.session"]`, which is looked up
-  first, and `scope["extensions"]["anyws.session"]` (`_session/scope.py` says why). The
-  guard changes the scope in place, since outer middleware reads in it what inner
-  routers have written, and takes the session out when it ends. A `WebSocket` that hosts
-  its own session does not put it into the scope.
+* A session stands in the scope, and other code finds it there, in one of two places:
+  `scope["anyws.session"]`, which is looked up first, and
+  `scope["extensions"]["anyws.session"]` (`_session/scope.py` says why). The guard
+  changes the scope in place, since outer middleware reads in it what inner routers have
+  written, and takes the session out when it ends. A `WebSocket` that hosts its own
+  session leaves it there: a block that comes later finds that the connection has ended.
+* A session that a `WebSocket` hosts has a channel that other code knows too: the object
+  of FastAPI's from which the `WebSocket` was made, a second object of ours. Those read
+  and write by the session from then on (`origin.py`, `Session.starts_at`).
 * The `receive` and `send` that a guard hands on are the session's. So the law also
   holds for an application that uses another WebSocket class, in all that the class does
   by these two functions.
@@ -63,8 +66,8 @@ Who owns which state:
 * `ServerHandshake` is one request, already checked; it has no state that changes.
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
-`drain`; `endpoint` also imports `websocket`. `handshake` and `websocket` import no file
-of the wing. Below are `_session` (the law), `_messages` (the verbs that both ends
+`drain`; `endpoint` also imports `websocket`, which imports `origin`. `handshake` imports
+no file of the wing. Below are `_session` (the law), `_messages` (the verbs that both ends
 have), `_values` (events, states, headers) and, for the handshake alone, `_frames`.
 Above are the engine, which calls `host`, `Drain` and `ServerHandshake`, and
 `anyws.testing`, which calls `host` and `Drain`.
@@ -76,6 +79,7 @@ Which file to change:
 * what happens to open connections when a server stops: drain.py
 * which exceptions reach the server: guard.py
 * what a plain HTTP request or the lifespan protocol gets from an endpoint: endpoint.py
+* which objects of one connection share its session: origin.py
 * a method of Starlette's class, or one that only the server's end has: websocket.py
 * a method of both ends: `_messages/verbs.py`
 * how a connection is read, written or ended: not here, but in `_session`

@@ -10,9 +10,9 @@ no more than a return closes as for the cancellation.
 from __future__ import annotations
 
 from math import inf
-from typing import Final
+from typing import Final, NoReturn
 
-from anyio import current_time, get_cancelled_exc_class
+from anyio import ClosedResourceError, current_time, get_cancelled_exc_class
 from starlette.exceptions import WebSocketException
 
 from .._values.closing import CloseCode, CloseInfo
@@ -69,7 +69,11 @@ def leave(connection: Connection, outcome: BaseException | None) -> None:
 
 
 def clear(connection: Connection) -> None:
-    """Drop what is left in the queues, once nothing drives the connection any more."""
+    """Drop the queues and the channel, once nothing drives the connection any more.
+
+    A server's channel may hold the scope, in which the session stands.
+    """
+    connection.receive_event = connection.send_event = _over
     connection.opening = None
     connection.inbound.discard()
     connection.outbound.discard()
@@ -77,3 +81,7 @@ def clear(connection: Connection) -> None:
         info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local")
         connection.ending.end(Cause.REJECTION, info)
         connection.wake_all()
+
+
+async def _over(*_: object) -> NoReturn:
+    raise ClosedResourceError

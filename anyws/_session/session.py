@@ -38,6 +38,7 @@ from .leaving import clear, end, leave
 from .receiver import Receiver
 from .sender import Sender
 from .settings import Settings
+from .stage import Stage
 from .tasks import Tasks
 from .turns import Turns
 
@@ -212,6 +213,20 @@ class Session(AsyncContextManagerMixin):
             self.left_joined(exc)
             raise
         self.end(None)
+
+    def starts_at(self, function: object) -> bool:
+        """Whether a `receive` or `send` is the session's own or that of its channel.
+
+        Then nothing lies between, and whatever was given that function is to use the
+        session's: the channel has no other reader, and no other writer.
+        """
+        connection = self.connection
+        return connection.stage is Stage.OVER or function in (
+            self.receive,
+            self.send,
+            connection.receive_event,
+            connection.send_event,
+        )
 
     def adopt(self, options: Options | None) -> None:
         """Have the fields that these options name override those of the connection."""

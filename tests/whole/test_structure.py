@@ -57,6 +57,7 @@ WINGS: Final = {
         "drain",
         "guard",
         "middleware",
+        "origin",
         "websocket",
         "endpoint",
     ),
