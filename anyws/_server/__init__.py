@@ -33,7 +33,9 @@ Who hosts the session decides how the connection ends, and decides last (law 8).
 an exception to what stands outside: an application's exception handler may close with a
 code of its own, and what no code has closed the host closes, by the return or the
 exception that leaves the host's block. A middleware that joins only calls its
-application, and ends nothing.
+application, and ends nothing. FastAPI calls exception handlers after it has left the
+block of a dependency, so a block that hosts its session there leaves the connection to
+the handlers, too, and closes it behind them (`handlers.py`).
 
 Invariants:
 
@@ -66,11 +68,11 @@ Who owns which state:
 * `ServerHandshake` is one request, already checked; it has no state that changes.
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
-`drain`; `endpoint` also imports `websocket`, which imports `origin`. `handshake` imports
-no file of the wing. Below are `_session` (the law), `_messages` (the verbs that both ends
-have), `_values` (events, states, headers) and, for the handshake alone, `_frames`.
-Above are the engine, which calls `host`, `Drain` and `ServerHandshake`, and
-`anyws.testing`, which calls `host` and `Drain`.
+`drain`; `endpoint` also imports `websocket`, which imports `origin` and `handlers`.
+`handshake` imports no file of the wing. Below are `_session` (the law), `_messages`
+(the verbs that both ends have), `_values` (events, states, headers) and, for the
+handshake alone, `_frames`. Above are the engine, which calls `host`, `Drain` and
+`ServerHandshake`, and `anyws.testing`, which calls `host` and `Drain`.
 
 Which file to change:
 
@@ -79,6 +81,7 @@ Which file to change:
 * what happens to open connections when a server stops: drain.py
 * which exceptions reach the server: guard.py
 * what a plain HTTP request or the lifespan protocol gets from an endpoint: endpoint.py
+* when an exception handler of FastAPI chooses the code: handlers.py
 * which objects of one connection share its session: origin.py
 * a method of Starlette's class, or one that only the server's end has: websocket.py
 * a method of both ends: `_messages/verbs.py`

@@ -43,6 +43,7 @@ from .._values.states import (
     event_of,
     next_state,
 )
+from .handlers import handing_over
 from .origin import Origin
 
 MessageT = TypeVar("MessageT")
@@ -66,6 +67,12 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
     block that joins closes with 1000 after a return, and leaves an exception to what
     stands outside: an exception handler of the application may close with a code of its
     own, and if nothing has, the middleware closes as said above.
+
+    In a FastAPI application that is so without the middleware, too: an exception leaves
+    the block with the connection open, the handlers may send and close, and after them
+    the connection is closed: with 1000 if the exception was handled, else by the
+    exception. Before `accept()` nothing is sent. The first block on a connection hosts
+    it; further ones, and the `WebSocket` of FastAPI's that it was made from, share it.
 
     Leaving the block waits for the closing handshake, at most `close_timeout`. If the
     server is stuck in a send that cannot be cancelled (stock Hypercorn on trio with a
@@ -121,7 +128,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             session.adopt(self._options)
         else:
             session = self._made_from(origin)
-            block = session.hosting(self)
+            block = session.hosting(self, handing_over(self.scope, session))
         if session.starts_at(origin.send):
             for other in others:
                 other._session = session

@@ -7,10 +7,10 @@ picture.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Container
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
-from typing import NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from anyio import (
     AsyncContextManagerMixin,
@@ -33,6 +33,7 @@ from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
 from .ending import Phase
 from .intake import Intake
+from .interlude import Interlude
 from .keepalive import Keepalive
 from .leaving import clear, end, leave
 from .receiver import Receiver
@@ -42,6 +43,7 @@ from .stage import Stage
 from .tasks import Tasks
 from .turns import Turns
 
+T = TypeVar("T")
 GuestT = TypeVar("GuestT")
 
 
@@ -63,6 +65,7 @@ class Session(AsyncContextManagerMixin):
     """
 
     __slots__ = (
+        "_interlude",
         "_settings",
         "_tasks",
         "_turns",
@@ -94,6 +97,7 @@ class Session(AsyncContextManagerMixin):
         connection.driver = self._tasks = Tasks(connection, intake)
         if direct is not None:
             direct.inbox = intake
+        self._interlude: Interlude | None = None
         self._turns = Turns(connection)
         self.receiver: Receiver = Receiver(connection, self._turns)
         self.sender: Sender = Sender(connection, self._turns, subprotocols or ())
@@ -173,8 +177,17 @@ class Session(AsyncContextManagerMixin):
         return self.hosting(self)
 
     @asynccontextmanager
-    async def hosting(self, guest: GuestT) -> AsyncIterator[GuestT]:
-        """Run the two tasks; close the connection by what leaves the block."""
+    async def hosting(
+        self, guest: GuestT, hand_over: Callable[[Exception], None] | None = None
+    ) -> AsyncIterator[GuestT]:
+        """Run the two tasks; close the connection by what leaves the block.
+
+        Args:
+            guest: What the block is given.
+            hand_over: Called with an `Exception` that leaves the block, which then
+                writes the queue out and closes nothing: the interlude begins, and ends
+                with a call of `conclude` or `abandon`.
+        """
         cancelled = get_cancelled_exc_class()
         outcome: BaseException | None = None
         connection = self.connection
@@ -189,20 +202,53 @@ class Session(AsyncContextManagerMixin):
                     raise
                 except BaseException as exc:
                     outcome = exc  # the task group would raise it in a group (law 10)
-                leave(connection, outcome)
+                if hand_over is not None and isinstance(outcome, Exception):
+                    self._interlude = Interlude(self._tasks)
+                    hand_over(outcome)
+                    self._tasks.pause()
+                else:
+                    leave(connection, outcome)
         except cancelled:
             if outcome is None:
                 raise
         finally:
-            clear(connection)
+            if self._interlude is None:
+                clear(connection)
         try:
-            defect = connection.ending.defect
+            defect = None if self._interlude else connection.ending.defect
             if defect is not None and (outcome is None or self.explains(outcome)):
                 raise defect
             if outcome is not None:
                 raise outcome
         finally:
             outcome = defect = None  # its traceback holds this frame
+
+    async def conclude(self, outcome: BaseException | None) -> bool:
+        """End the interlude, and close the connection unless it has ended.
+
+        Args:
+            outcome: The exception that goes on; `None`: it was handled.
+
+        Returns:
+            Whether the outcome says no more than that this connection has ended.
+        """
+        if self._interlude is not None:
+            self.end(outcome)
+            await self._interlude.wait_idle()
+            self._interlude = None
+        try:
+            async with self.hosting(self):
+                if outcome is not None:
+                    raise outcome
+        except BaseException as exc:
+            if exc is not outcome:
+                raise
+        return outcome is not None and self.explains(outcome)
+
+    def abandon(self) -> None:
+        """End the interlude; what stands outside answers the peer, by the channel."""
+        self._interlude = None
+        clear(self.connection)
 
     @asynccontextmanager
     async def joined(self, guest: GuestT) -> AsyncIterator[GuestT]:
@@ -271,7 +317,7 @@ class Session(AsyncContextManagerMixin):
             Safe: a cancelled call loses no event; the next call returns it.
         Source: ASGI "websocket.receive".
         """
-        return self.receiver.receive()
+        return self._driven(self.receiver.receive)
 
     def send(self, event: Event) -> Awaitable[None]:
         """Queue, when awaited, a message; send another event and wait for that.
@@ -285,7 +331,12 @@ class Session(AsyncContextManagerMixin):
             nothing and changed no state; after that the event is sent whole.
         Source: ASGI "websocket.send", ".accept", ".close", ".http.response.*".
         """
-        return self.sender.send(event)
+        return self._driven(self.sender.send, event)
+
+    def _driven(self, call: Callable[..., Awaitable[T]], *args: Any) -> Awaitable[T]:
+        if self._interlude is None:
+            return call(*args)
+        return self._interlude.during(call, *args)
 
     def send_nowait(self, event: Event) -> None:
         """Queue a message now.
@@ -336,7 +387,7 @@ class Session(AsyncContextManagerMixin):
         connection = self.connection
         if connection.stage.reads and not connection.stranded:
             connection.read_done = connection.read_done or Signal()
-            await connection.read_done.wait()
+            await self._driven(connection.read_done.wait)
         else:
             await checkpoint()
         return connection.ending.info or CloseInfo(CloseCode.ABNORMAL_CLOSURE)
