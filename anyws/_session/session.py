@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
-from typing import Any, NoReturn, Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 from anyio import (
     AsyncContextManagerMixin,
@@ -43,7 +43,6 @@ from .stage import Stage
 from .tasks import Tasks
 from .turns import Turns
 
-T = TypeVar("T")
 GuestT = TypeVar("GuestT")
 
 
@@ -317,7 +316,9 @@ class Session(AsyncContextManagerMixin):
             Safe: a cancelled call loses no event; the next call returns it.
         Source: ASGI "websocket.receive".
         """
-        return self._driven(self.receiver.receive)
+        if self._interlude is not None:
+            return self._interlude.during(self.receiver.receive)
+        return self.receiver.receive()
 
     def send(self, event: Event) -> Awaitable[None]:
         """Queue, when awaited, a message; send another event and wait for that.
@@ -331,12 +332,9 @@ class Session(AsyncContextManagerMixin):
             nothing and changed no state; after that the event is sent whole.
         Source: ASGI "websocket.send", ".accept", ".close", ".http.response.*".
         """
-        return self._driven(self.sender.send, event)
-
-    def _driven(self, call: Callable[..., Awaitable[T]], *args: Any) -> Awaitable[T]:
-        if self._interlude is None:
-            return call(*args)
-        return self._interlude.during(call, *args)
+        if self._interlude is not None:
+            return self._interlude.during(self.sender.send, event)
+        return self.sender.send(event)
 
     def send_nowait(self, event: Event) -> None:
         """Queue a message now.
@@ -387,7 +385,10 @@ class Session(AsyncContextManagerMixin):
         connection = self.connection
         if connection.stage.reads and not connection.stranded:
             connection.read_done = connection.read_done or Signal()
-            await self._driven(connection.read_done.wait)
+            if self._interlude is not None:
+                await self._interlude.during(connection.read_done.wait)
+            else:
+                await connection.read_done.wait()
         else:
             await checkpoint()
         return connection.ending.info or CloseInfo(CloseCode.ABNORMAL_CLOSURE)
