@@ -29,5 +29,6 @@ if _find_spec("fastapi") is None:
     )
 
 from ._guarded import Guarded, guarded
+from ._router import APIRouter
 
-__all__ = ["Guarded", "guarded"]
+__all__ = ["APIRouter", "Guarded", "guarded"]

@@ -97,7 +97,7 @@ PACKAGES: Final = {
         "__init__",
         "__main__",
     ),
-    "fastapi": ("_guarded", "__init__"),
+    "fastapi": ("_guarded", "_router", "__init__"),
     "testing": (
         "_errors",
         "_server.network",
