@@ -69,6 +69,12 @@ wing imports `_values` alone and knows no frames. The wings above it use `sessio
 `scope` (where a session stands in an ASGI scope), the protocols in `channel`, and
 `wakeup`. `stopwatch` chooses the clock for round trips.
 
+A block that an exception has left may hand the connection over to an application's
+exception handlers (FastAPI calls them later, law 8). Then the two tasks end when the
+queue is written out, while the stage and the ending stay as they are. In this
+`Interlude` each call starts the tasks again and pauses them behind itself, until
+`Session.conclude` runs them for the last time.
+
 Which file to change:
 
     an overflow rule                            _values.options (its name),
@@ -84,7 +90,9 @@ Which file to change:
     another deadline                            deadlines, then reader
     when a ping is sent, and when the peer      keepalive, then connection
     counts as dead                              (`start_beating`, `beat`)
-    what is still to be done after the block    stage, session (`_leave`)
+    what is still to be done after the block    stage, leaving
+    who decides the end, and when               leaving, session (`hosting`, `joined`)
+    what a call does between block and end      interlude, tasks (`pause`)
     what a channel of our own can be asked      channel
     what a server does wrong with a receive     reader
     what a server does wrong with a send        writer

@@ -92,6 +92,7 @@ class Connection:
         held: The message that the reader task has received from a foreign channel and
             that has no room in `inbound` yet.
         receiving: Whether a task is receiving.
+        interrupted: Whether a block that had only joined the session was cancelled.
         bursting: Whether a message was written within its `send` since the scheduler
             last had a turn. The next messages are queued, to go out in one write.
         in_hand: How many messages the writer task has taken from `outbound` and not yet
@@ -115,6 +116,7 @@ class Connection:
         "held",
         "in_hand",
         "inbound",
+        "interrupted",
         "keepalive",
         "opening",
         "options",
@@ -164,6 +166,7 @@ class Connection:
         self.counters: Counters = Counters()
         self.held: Event | None = None
         self.receiving: bool = False
+        self.interrupted: bool = False
         self.bursting: bool = False
         self.in_hand: int = 0
         self.streaming: Signal | None = None

@@ -1,7 +1,9 @@
 """The driver of a connection: a reader task and a writer task.
 
 ASGI's `receive` and `send` wait, so a task waits in each. Both tasks run in shielded
-scopes of their own, in the task group of the block that hosts the session.
+scopes of their own, in the task group of the block that hosts the session. They can be
+paused: then they end, the connection does not, and another task group may start them
+again.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any
 
+from anyio import current_time
 from anyio.abc import TaskGroup
 
 from .connection import Connection
@@ -30,10 +33,22 @@ class Tasks:
         self._group: TaskGroup | None = None
 
     def start(self, group: TaskGroup) -> None:
-        """Start both tasks."""
+        """Start both tasks, or those of them that were paused."""
         self._group = group
-        group.start_soon(self._reader.run)
-        group.start_soon(self._writer.run)
+        stage = self._connection.stage
+        if self._reader.paused:
+            self._reader.resume()
+            self._writer.resume()
+            self.rearm()
+        if stage.reads:
+            group.start_soon(self._reader.run)
+        if stage.writes:
+            group.start_soon(self._writer.run)
+
+    def pause(self) -> None:
+        """Have both tasks end, the writer task once the queue is written out."""
+        self._reader.pause()
+        self._writer.pause(current_time() + self._connection.options.close_timeout)
 
     def spawn(
         self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any

@@ -33,10 +33,11 @@ class Writer:
         scope: The scope of the pending send.
     """
 
-    __slots__ = ("_connection", "_reader", "scope")
+    __slots__ = ("_connection", "_paused", "_reader", "scope")
 
     def __init__(self, connection: Connection, reader: Reader) -> None:
         self.scope = CancelScope(shield=True)
+        self._paused = False
         self._connection = connection
         self._reader = reader
 
@@ -50,6 +51,8 @@ class Writer:
             try:
                 while woken or outbound.held or not outbound.closed:
                     if not outbound.held and not woken:
+                        if self._paused:
+                            return
                         await outbound.filled.wait()
                         if frames is None:
                             continue
@@ -71,6 +74,21 @@ class Writer:
             except Exception as exc:
                 connection.lose(exc)
         connection.writing_is_over()
+
+    def pause(self, by: float) -> None:
+        """End the task once the queue is written out, and at that time at the latest.
+
+        Writing goes on in a later run, unless what was queued took too long: then a
+        message may be torn, and writing is over.
+        """
+        self._paused = True
+        self.scope.deadline = by
+        self._connection.outbound.filled.wake()
+
+    def resume(self) -> None:
+        """Let the next run go on with the writing."""
+        self._paused = False
+        self.scope = CancelScope(shield=True)
 
     async def _hand_over_event(self) -> None:
         connection = self._connection

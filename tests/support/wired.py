@@ -296,7 +296,7 @@ class WiredWebSocket(anyws.WebSocket):
 
     def __asynccontextmanager__(self) -> AbstractAsyncContextManager[Self]:
         """Guard the connection."""
-        if self._session is not None or self._plain_info is not None:
+        if self._entered or self._plain_info is not None:
             return super().__asynccontextmanager__()  # which refuses
         session = Session(
             self._receive,
@@ -309,7 +309,7 @@ class WiredWebSocket(anyws.WebSocket):
         )
         session.subprotocol = self.subprotocol
         self._receive, self._send = session.receive, session.send
-        self._session = session
+        self._join(session)
         return session.hosting(self)
 
 

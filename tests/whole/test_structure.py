@@ -42,12 +42,14 @@ WINGS: Final = {
         "reader",
         "writer",
         "tasks",
+        "interlude",
         "turns",
         "receiver",
         "sender",
         "passage",
         "entrance",
         "settings",
+        "leaving",
         "session",
         "scope",
     ),
@@ -59,6 +61,8 @@ WINGS: Final = {
         "guard",
         "middleware",
         "wrapping",
+        "origin",
+        "handlers",
         "websocket",
         "endpoint",
     ),
@@ -96,6 +100,7 @@ PACKAGES: Final = {
         "__init__",
         "__main__",
     ),
+    "fastapi": ("_guarded", "_router", "__init__"),
     "testing": (
         "_errors",
         "_server.network",
@@ -244,7 +249,9 @@ def test_the_public_names() -> None:
     # pytest adds some names with "@" to packages that have a plugin of its.
     public = {name for name in vars(anyws) if not name.startswith(("_", "@"))}
     # A submodule is there once somebody has imported it.
-    assert public - {"annotations", "hypercorn", "testing"} == set(anyws.__all__)
+    assert public - {"annotations", "fastapi", "hypercorn", "testing"} == set(
+        anyws.__all__
+    )
 
 
 @pytest.mark.parametrize("package", [anyws, anyws.testing])
