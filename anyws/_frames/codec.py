@@ -51,6 +51,8 @@ _WHOLE_BINARY: Final = 0x82
 _WHOLE_PONG: Final = 0x8A
 _SHORT_BYTES: Final = 125
 
+_CONTROL: Final = 0x8  # the bit of the opcode that control frames have
+
 _MASK_BYTES: Final = 4
 _MASKS_AT_ONCE: Final = 32
 
@@ -78,6 +80,8 @@ class _Core(Protocol):
     Attributes:
         assembler: Makes messages of the frames.
         between_frames: Whether all bytes received belong to whole frames.
+        first_byte: The first byte of the frame that is under way, if one is.
+        advanced: Whether a frame of a message was received; its reader clears it.
     """
 
     def __init__(
@@ -87,6 +91,8 @@ class _Core(Protocol):
         self.extensions = list(extensions)
         self.assembler = Assembler(max_message_bytes)
         self.between_frames = True
+        self.first_byte = 0
+        self.advanced = False
         self.limit(max_message_bytes)
 
     def limit(self, max_message_bytes: int) -> None:
@@ -115,7 +121,11 @@ class _Core(Protocol):
             self.current_size = None
         super().recv_frame(frame)
         self.events.clear()
-        self.between_frames = not self.reader.buffer
+        rest = self.reader.buffer
+        self.between_frames = not rest
+        if rest:
+            self.first_byte = rest[0]
+        self.advanced = self.advanced or not opcode & _CONTROL
         try:
             self.assembler.add(frame)
         except UnicodeDecodeError as exc:
@@ -243,7 +253,8 @@ class Codec:
                     return events
         core = self._protocol
         if data:
-            core.between_frames = False
+            if core.between_frames:
+                core.between_frames, core.first_byte = False, data[0]
             core.assembler.events = events
             core.receive_data(data)
             core.assembler.events = []
@@ -280,6 +291,17 @@ class Codec:
                 break
             at = end
         return data[at:]
+
+    def message_advanced(self) -> bool:
+        """Whether bytes of a message came since the last call, and it was not whole.
+
+        It may have been whole: that is told by `receive`. Pings and pongs do not count.
+        """
+        core = self._core
+        if core is None:
+            return False
+        advanced, core.advanced = core.advanced, False
+        return advanced or not (core.between_frames or core.first_byte & _CONTROL)
 
     @property
     def under_way(self) -> bool:

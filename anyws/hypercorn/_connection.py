@@ -133,8 +133,12 @@ class EngineConnection(ABC):
         self._room.wake()
 
     @abstractmethod
-    async def send_all(self, data: bytes) -> None:
-        """Write all bytes; raise OSError if the connection is closed or broken."""
+    async def send_all(self, data: bytes) -> bool:
+        """Write all bytes; return whether any had to wait for the peer.
+
+        Raises:
+            OSError: The connection is closed or broken.
+        """
 
     @abstractmethod
     def send_nowait(self, data: bytes) -> int:

@@ -10,6 +10,7 @@ import trio
 from hypercorn.trio import run as stock
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
+from .._frames.transport import waited_since
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 
@@ -51,8 +52,8 @@ class EngineTCPServer(EngineConnection, TCPServer):
                 continue  # it was a spurious wakeup
         return b""  # closed by another task
 
-    async def send_all(self, data: bytes) -> None:
-        """Write all bytes.
+    async def send_all(self, data: bytes) -> bool:
+        """Write all bytes; return whether any had to wait for the peer.
 
         Raises:
             OSError: The connection is closed or broken.
@@ -60,13 +61,18 @@ class EngineTCPServer(EngineConnection, TCPServer):
             Some, all or none of the bytes are written; the connection is then aborted.
         """
         try:
-            if rest := memoryview(data)[self.send_nowait(data) :]:
-                await self.stream.send_all(rest)
+            rest = memoryview(data)[self.send_nowait(data) :]
+            if not rest:
+                return False
+            began = trio.current_time()
+            await self.stream.send_all(rest)
         except _BROKEN_STREAM as exc:
             raise ConnectionResetError("the connection is gone") from exc
         except BaseException:
             self.abort()
             raise
+        # The kernel has refused the rest; TLS does not tell.
+        return self._socket is not None or waited_since(began)
 
     def send_nowait(self, data: bytes) -> int:
         """Write as many bytes as the kernel takes at once; return how many."""

@@ -28,12 +28,20 @@ class Stallable(Protocol):
     on_resume: Callable[[], None] | None
 
 
+class Progressing(Protocol):
+    """A stream that is told that its peer is alive."""
+
+    def take_room(self) -> None:
+        """Note that the peer has made room for bytes of this stream."""
+
+
 @dataclass(slots=True)
 class Account:
     """The record of a stream, kept until both ends have ended the stream."""
 
     held_bytes: int = 0  # received, and not returned to the peer's window
     peer_ended: bool = False
+    window_closed: bool = False  # when its bytes were last looked at
     deadline: float | None = None  # for the peer to end the stream
 
 
