@@ -24,8 +24,9 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import thread_time
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from anyio import (
     BrokenResourceError,
@@ -45,8 +46,9 @@ from .._values.outcomes import leaves_of
 # `_READ_BUFFER_BYTES` in `event_loop.py`.
 _READ_BYTES: Final = 2**16
 
-# The largest write, in bytes. So a large message moves in many steps, each of which
-# shows that the peer is alive.
+# The largest write, in bytes, and how many bytes the kernel is to hold that it has not
+# sent yet. So a large message moves in many steps, each of which shows that the peer is
+# alive; and a ping waits behind so many bytes, where it would wait behind megabytes.
 PIECE_BYTES: Final = 64 * 1024
 
 # Seconds after which a write is taken to have waited for the peer, on a stream that
@@ -372,6 +374,22 @@ def waited_since(began: float) -> bool:
     a moment can hide a peer that is gone until the kernel is full, and not longer.
     """
     return current_time() - began >= _WAITED_SECONDS
+
+
+def keep_little_unsent(plain: Any) -> None:
+    """Have the kernel refuse bytes while it holds `PIECE_BYTES` that are not sent.
+
+    So a ping is not far behind, and a peer that does not read is noticed. Nothing
+    happens on a socket that is not TCP, and on a system without this option (Linux and
+    macOS have it).
+
+    Args:
+        plain: The socket, or what an event loop shows of it; `None`: there is none.
+    """
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and plain is not None:
+        with suppress(OSError):  # also of a connection that is gone already
+            plain.setsockopt(socket.IPPROTO_TCP, option, PIECE_BYTES)
 
 
 def reason_of(exc: BaseException) -> str:

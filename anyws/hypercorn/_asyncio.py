@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from hypercorn.asyncio import run as stock
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
@@ -19,6 +19,11 @@ class EngineTCPServer(EngineConnection, TCPServer):
     """One connection of the asyncio and uvloop workers."""
 
     _inlet: Inlet | None = None
+
+    @property
+    def plain_socket(self) -> Any:
+        """The socket, below TLS too, as the event loop shows it."""
+        return self.writer.get_extra_info("socket")
 
     async def receive(self) -> bytes:
         """Wait for bytes to read; empty at the end, also at one by an error.

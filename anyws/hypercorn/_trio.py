@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import trio
 from hypercorn.trio import run as stock
@@ -30,6 +31,11 @@ class EngineTCPServer(EngineConnection, TCPServer):
         """
         plain = os.name == "posix" and isinstance(self.stream, trio.SocketStream)
         return self.stream.socket if plain else None
+
+    @property
+    def plain_socket(self) -> Any:
+        """The socket, below TLS too, as trio shows it."""
+        return getattr(self.stream, "transport_stream", self.stream).socket
 
     async def receive(self) -> bytes:
         """Wait for bytes to read; empty at the end, also at one by an error."""
@@ -95,8 +101,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
 
     def abort(self) -> None:
         """End the connection now; tasks that wait to send or receive wake."""
-        stream = getattr(self.stream, "transport_stream", self.stream)
-        stream.socket.close()
+        self.plain_socket.close()
 
     async def _close(self) -> None:
         with trio.move_on_after(self.close_timeout):
