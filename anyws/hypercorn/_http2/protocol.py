@@ -20,15 +20,9 @@ from priority.priority import DeadlockError, MissingStreamError
 
 from ..._frames.transport import waited_since
 from ..._session.wakeup import Wakeup
+from .._stream import EngineStream
 from .allowance import Allowance
-from .streams import (
-    Account,
-    EngineStreamBuffer,
-    HypercornEvent,
-    Progressing,
-    Stallable,
-    refusal,
-)
+from .streams import Account, EngineStreamBuffer, HypercornEvent, Stallable, refusal
 
 # Seconds that the peer may take to end a stream that the server has ended, and to read
 # the bytes that are left to be sent.
@@ -220,8 +214,8 @@ class EngineH2Protocol(H2Protocol):
 
     def _take_room(self, stream_id: int) -> None:
         stream = self.streams.get(stream_id)
-        if isinstance(stream, WSStream):
-            cast("Progressing", stream).take_room()
+        if isinstance(stream, EngineStream):
+            stream.take_room()
 
     async def _flush(self) -> None:
         """Wake the sending task, which is not cancelled when the caller is."""

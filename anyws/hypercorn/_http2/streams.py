@@ -28,13 +28,6 @@ class Stallable(Protocol):
     on_resume: Callable[[], None] | None
 
 
-class Progressing(Protocol):
-    """A stream that is told that its peer is alive."""
-
-    def take_room(self) -> None:
-        """Note that the peer has made room for bytes of this stream."""
-
-
 @dataclass(slots=True)
 class Account:
     """The record of a stream, kept until both ends have ended the stream."""
