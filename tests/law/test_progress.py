@@ -252,6 +252,20 @@ async def test_an_application_that_computes_keeps_its_peer(
             tasks.cancel_scope.cancel()
 
 
+async def test_the_end_of_a_pause_gives_the_whole_time(channel: Peer) -> None:
+    """Although nothing is read then: all had been read in one go."""
+    channel.answers_pings = False
+    async with channel.websocket(**PINGS, receive_buffer=1) as ws:
+        await ws.accept()
+        channel.read(peers_frame(channel, BINARY, b"x") * 1000)
+        await anyio.sleep(62)
+        elapsed = Elapsed()
+        for _ in range(1000):
+            await ws.receive_bytes()
+        assert (await ws.wait_closed()).code == 1011
+        assert elapsed() == 5
+
+
 async def test_a_write_that_waits_ends_a_pause_of_ours(channel: Peer) -> None:
     """From then on the peer can show that it is alive, by reading."""
     channel.answers_pings = False
@@ -317,10 +331,12 @@ async def test_pings_are_silence(channel: Peer, pieces: int, within: bool) -> No
     async with channel.websocket(**NO_PINGS, idle_timeout=5) as ws:
         await ws.accept()
         elapsed = Elapsed()
+        pings = peers_frame(channel, PING, bytes(100)) * 10
         if within:
-            channel.read(peers_frame(channel, BINARY, b"part", fin=False))
+            part = peers_frame(channel, BINARY, b"part", fin=False)
+            channel.read(part + pings[:3])
+            pings = pings[3:]
         async with anyio.create_task_group() as tasks:
-            pings = peers_frame(channel, PING, bytes(100)) * 10
             tasks.start_soon(trickle, channel, pings, 10 * pieces, 1 / pieces)
             with pytest.raises(anyws.ConnectionClosed, match="1001"):
                 await ws.receive_message()
@@ -340,17 +356,18 @@ async def test_a_long_message_that_moves_is_no_silence(channel: Peer) -> None:
 
 
 async def test_pongs_that_had_to_wait_are_silence(channel: Peer) -> None:
-    """They are read, and say nothing of a message."""
+    """They are read, and say nothing of a message; one before them has moved at 1."""
     channel.pace = 1
     async with channel.websocket(**NO_PINGS, idle_timeout=5) as ws:
         await ws.accept()
         elapsed = Elapsed()
+        await ws.send_text("moves")
         async with anyio.create_task_group() as tasks:
             pings = peers_frame(channel, PING, bytes(100)) * 10
             tasks.start_soon(trickle, channel, pings, 10, 1)
             with pytest.raises(anyws.ConnectionClosed, match="1001"):
                 await ws.receive_message()
-            assert elapsed() == 5
+            assert elapsed() == 6
             tasks.cancel_scope.cancel()
 
 
