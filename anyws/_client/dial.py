@@ -27,7 +27,12 @@ from websockets.proxy import Proxy, prepare_connect_request
 from websockets.streams import StreamReader
 from websockets.uri import WebSocketURI
 
-from .._frames.transport import SocketTransport, StreamTransport, reason_of
+from .._frames.transport import (
+    SocketTransport,
+    StreamTransport,
+    keep_little_unsent,
+    reason_of,
+)
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .handshake import USER_AGENT, starlette_headers
 from .response import read_response
@@ -173,7 +178,11 @@ class Dialling:
 
 
 def transport_of(stream: ByteStream) -> StreamTransport:
-    """Return the transport that costs the least over a stream."""
+    """Return the transport that costs the least over a stream.
+
+    The socket below the stream, if there is one, is told to keep little unsent.
+    """
+    keep_little_unsent(stream.extra(SocketAttribute.raw_socket, None))
     if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
         plain = stream.extra(SocketAttribute.raw_socket)
         if isinstance(plain, socket.socket):

@@ -48,6 +48,9 @@ Invariants:
   that the application does not read (the second mark of the session's queue). At a
   bound for early bytes, for answers or for unread messages, reading pauses, and TCP
   holds up the peer. A message above its bound closes the connection.
+* What shows that the peer is alive is told (`Inbox.progressed`): each read, and each
+  piece of at most `PIECE_BYTES` that the kernel refused at first, and then took. What
+  the kernel takes at once shows nothing, as it holds megabytes for a peer that is gone.
 * One connection works for some milliseconds at a time. `Codec.receive` deals with a
   bounded number of frames, one step, and leaves the rest to the next one; a `Turn` has
   steps taken for two milliseconds, and lets other connections go on then. The channel
@@ -72,7 +75,8 @@ Which file to change:
 * how frames become messages, limits of messages, text: `assembler.py`
 * what a frame means, close codes of violations: `codec.py`
 * when reading pauses, what is written when, parts of messages: `frame_channel.py`
-* another kind of stream, an error that a socket may raise: `transport.py`
+* another kind of stream, an error that a socket may raise, how a stream tells that a
+  write had to wait: `transport.py`
 * how asyncio or uvloop hand over what they read: `event_loop.py`
 * how much is read at a time: `_READ_BYTES` in `transport.py`, where a task reads;
   `_READ_BUFFER_BYTES` in `event_loop.py`, where the event loop does; Hypercorn's

@@ -64,6 +64,8 @@ _LENGTH_BYTES: Final = {126: 2, 127: 8}
 _STEP_BYTES: Final = 16 * 1024
 CORE_STEP_BYTES: Final = 4096
 
+_CONTROL: Final = 0x8  # the bit of the opcode that control frames have
+
 _MASK_BYTES: Final = 4
 _MASKS_AT_ONCE: Final = 32
 
@@ -91,6 +93,8 @@ class _Core(Protocol):
     Attributes:
         assembler: Makes messages of the frames.
         between_frames: Whether all bytes received belong to whole frames.
+        first_byte: The first byte of the frame that is under way, if one is.
+        advanced: Whether a frame of a message was received; its reader clears it.
     """
 
     def __init__(
@@ -100,6 +104,8 @@ class _Core(Protocol):
         self.extensions = list(extensions)
         self.assembler = Assembler(max_message_bytes)
         self.between_frames = True
+        self.first_byte = 0
+        self.advanced = False
         self.limit(max_message_bytes)
 
     def limit(self, max_message_bytes: int) -> None:
@@ -128,7 +134,11 @@ class _Core(Protocol):
             self.current_size = None
         super().recv_frame(frame)
         self.events.clear()
-        self.between_frames = not self.reader.buffer
+        rest = self.reader.buffer
+        self.between_frames = not rest
+        if rest:
+            self.first_byte = rest[0]
+        self.advanced = self.advanced or not opcode & _CONTROL
         try:
             self.assembler.add(frame)
         except UnicodeDecodeError as exc:
@@ -321,7 +331,8 @@ class Codec:
     def _read_by_core(self, data: bytes, events: list[Event]) -> None:
         """Parse all of the bytes by the core."""
         core = self._protocol
-        core.between_frames = False
+        if core.between_frames:
+            core.between_frames, core.first_byte = False, data[0]
         core.assembler.events = events
         core.receive_data(data)
         core.assembler.events = []
@@ -340,6 +351,26 @@ class Codec:
         for answer in self._protocol.data_to_send():
             self._out.append(answer)
             self.answers_size += len(answer)
+
+    def message_advanced(self) -> bool:
+        """Whether bytes of a message came since the last call, and it was not whole.
+
+        It may have been whole: that is told by `receive`. Pings and pongs do not count.
+        """
+        core = self._core
+        if core is None:
+            return self._message_incomplete
+        advanced, core.advanced = core.advanced, False
+        return (
+            advanced
+            or self._message_incomplete
+            or not (core.between_frames or core.first_byte & _CONTROL)
+        )
+
+    @property
+    def _message_incomplete(self) -> bool:
+        """Whether the frame that is kept is a message, and no ping or pong."""
+        return self._incomplete is not None and self._incomplete[0] in _MESSAGES
 
     @property
     def under_way(self) -> bool:

@@ -45,11 +45,12 @@ class Inlet(asyncio.BufferedProtocol):
     Attributes:
         ended: A future that is done when no more bytes will be handed over; it has the
             exception that the recipient has raised.
+        writing_waits: Whether the transport has bytes that the kernel has refused.
     """
 
     __slots__ = (
         *("_buffer", "_context", "_next_turn", "_paused", "_recipient", "_replaced"),
-        *("_timeout", "_timer", "_transport", "_turn", "ended"),
+        *("_timeout", "_timer", "_transport", "_turn", "ended", "writing_waits"),
     )
 
     def __init__(
@@ -70,6 +71,10 @@ class Inlet(asyncio.BufferedProtocol):
         self._turn = Turn(recipient)
         self._next_turn: asyncio.TimerHandle | None = None
         self._paused = paused
+        self.writing_waits = False
+        # The transport tells of each byte that the kernel refuses, and when it has
+        # taken all. (With 0 in place of 1, asyncio's TLS tells without a reason.)
+        self._transport.set_write_buffer_limits(high=1, low=0)
         self._replaced = cast("asyncio.Protocol", transport.get_protocol())
         self.ended = asyncio.get_running_loop().create_future()
         self.ended.add_done_callback(self._tell_the_end, context=self._context)
@@ -158,10 +163,12 @@ class Inlet(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Make `StreamWriter.drain` wait."""
+        self.writing_waits = True
         self._replaced.pause_writing()
 
     def resume_writing(self) -> None:
         """Make `StreamWriter.drain` return."""
+        self.writing_waits = False
         self._replaced.resume_writing()
 
 
@@ -200,14 +207,24 @@ class LoopTransport(StreamTransport):
         session could not tell that the peer has stalled. So the socket is written
         directly.
         """
+        return 0 if self._cut_short else self._write_nowait(data)
+
+    def _write_nowait(self, data: bytes) -> int:
         transport = self._transport
-        closing = self._cut_short or transport.is_closing()
-        if closing or transport.get_write_buffer_size():
+        if transport.is_closing() or transport.get_write_buffer_size():
             return 0
         try:
             return os.write(self._fileno, data)
         except OSError:  # the socket is full, or broken: then `send_all` will raise
             return 0
+
+    async def _send(self, data: bytes) -> bool:
+        """Write what the kernel takes, and have AnyIO's stream wait with the rest."""
+        if not self.sends_at_once:
+            return await super()._send(data)
+        rest = data[self._write_nowait(data) :]
+        await self._stream.send(rest)  # a checkpoint, if there is none
+        return bool(rest)
 
     def read_to(self, recipient: Recipient) -> bool:
         """Replace AnyIO's protocol; hand over the bytes that it has read.

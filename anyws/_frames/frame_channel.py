@@ -23,7 +23,7 @@ from .._values.closing import CloseCode, CloseInfo
 from .._values.events import FRAGMENT, INFO, Event, size_of
 from .._values.states import CLOSE, DISCONNECT
 from .codec import Codec
-from .transport import Outlet
+from .transport import PIECE_BYTES, Outlet
 
 # Reading pauses above so many bytes received before the handshake is complete, and
 # above so many bytes of pongs that the peer does not read.
@@ -60,6 +60,7 @@ class FrameChannel:
         "_events",
         "_flushed",
         "_flushing",
+        "_of_message",
         "_reader_waits",
         "_unparsed",
         "_unwritten",
@@ -88,6 +89,7 @@ class FrameChannel:
         self._eof = False  # whether the stream ends behind `_unparsed`
         self._flushed: Signal | None = None  # another task waits to flush
         self._unwritten = b""  # framed bytes that the outlet has not had yet
+        self._of_message = False  # whether a message is among the bytes to be written
 
     # For the reader of the transport
 
@@ -121,6 +123,9 @@ class FrameChannel:
         else:
             self.paused = not self._parse(self._codec, data) and self._full
         self._reader_waits = self.paused
+        codec = self._codec
+        if codec is not None:
+            self.inbox.progressed(of_message=codec.message_advanced())
 
     @property
     def unfinished(self) -> bool:
@@ -207,6 +212,8 @@ class FrameChannel:
             if codec.info is not None:
                 self._end(codec.info)
         if self.paused and not self._full:
+            if self.pausing:
+                self.inbox.progressed(of_message=False)  # a pause of ours is over
             self.paused = self._reader_waits = False
             self._resume_reading()
 
@@ -244,6 +251,8 @@ class FrameChannel:
             send = self._codec.send
             for event in events:
                 send(event)
+            if events:
+                self._of_message = True
         await self.flush()
 
     def send_nowait(self, event: Event) -> bool:
@@ -266,8 +275,22 @@ class FrameChannel:
         written = outlet.send_nowait(data)
         if written < len(data):
             self._unwritten = data[written:]
+            self._of_message = True
             self.inbox.wake_writer()
         return True
+
+    @property
+    def pausing(self) -> bool:
+        """Whether reading has stopped, and no write waits for the peer."""
+        return self.paused and not self._flushing
+
+    def take_room(self) -> None:
+        """Note that the peer has made room for bytes that the outlet holds.
+
+        For an outlet whose `send_all` cannot tell of it, as a stream of HTTP/2.
+        """
+        if self._codec is not None:
+            self.inbox.progressed(of_message=self._flushing and self._of_message)
 
     async def flush(self) -> None:
         """Write all that is framed, after a write of another task that is under way.
@@ -280,11 +303,13 @@ class FrameChannel:
             await self._flushed.wait()
         if self._codec is None:
             return
+        if self.pausing:
+            self.inbox.progressed(of_message=False)  # a pause of ours is over
         self._flushing = True
         try:
             while data := self._unwritten + self._codec.take():
-                self._unwritten = b""
-                await self.outlet.send_all(data)
+                await self._write(data)
+                self._of_message = False
                 if self.paused:
                     self._parse_kept()  # there is room for answers again
         finally:
@@ -292,6 +317,22 @@ class FrameChannel:
             if self._flushed is not None:
                 self._flushed.set()
                 self._flushed = None
+
+    async def _write(self, data: bytes) -> None:
+        """Write in pieces, and tell the session of each that had to wait.
+
+        What is left when a piece fails or is cancelled stays unwritten: an outlet that
+        writes a whole piece by itself all the same has the rest later.
+        """
+        at = 0
+        try:
+            while at < len(data):
+                piece = data[at : at + PIECE_BYTES]
+                at += len(piece)
+                if await self.outlet.send_all(piece):
+                    self.inbox.progressed(of_message=self._of_message)
+        finally:
+            self._unwritten = data[at:]
 
     def read_in_receiving_task(self) -> Awaitable[None] | None:
         """Return `None`: a receiving task does not read the transport."""

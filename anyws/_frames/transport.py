@@ -24,13 +24,15 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from anyio import (
     BrokenResourceError,
     ClosedResourceError,
     EndOfStream,
+    current_time,
     move_on_after,
     notify_closing,
     wait_readable,
@@ -43,6 +45,15 @@ from .._values.outcomes import leaves_of
 # The largest read of a task. The event loop's own reads are larger: see
 # `_READ_BUFFER_BYTES` in `event_loop.py`.
 _READ_BYTES: Final = 2**16
+
+# The largest write, in bytes, and how many bytes the kernel is to hold that it has not
+# sent yet. So a large message moves in many steps, each of which shows that the peer is
+# alive; and a ping waits behind so many bytes, where it would wait behind megabytes.
+PIECE_BYTES: Final = 64 * 1024
+
+# Seconds after which a write is taken to have waited for the peer, on a stream that
+# does not tell.
+_WAITED_SECONDS: Final = 0.03
 
 # Seconds that closing a stream may take: TLS has a closing handshake of its own.
 _CLOSE_SECONDS: Final = 0.1
@@ -131,8 +142,15 @@ class Outlet(Protocol):
 
     sends_at_once: bool
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, data: bytes) -> bool:
         """Write all of the data; wait as long as the peer does not read.
+
+        Args:
+            data: At most `PIECE_BYTES`, so that each step is told of.
+
+        Returns:
+            Whether the kernel refused some of the data at first, and has taken it since
+            then: so the peer is alive. What the kernel takes at once shows nothing.
 
         Raises:
             OSError: The connection is broken, or an earlier write was cut short.
@@ -229,8 +247,11 @@ class StreamTransport:
     def resume(self) -> None:
         """Do nothing: a task calls `receive` when there is room."""
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, data: bytes) -> bool:
         """Write all of the data; wait as long as the peer does not read.
+
+        Returns:
+            Whether the data had to wait for the peer.
 
         Raises:
             OSError: The connection is broken, or an earlier write was cut short.
@@ -241,13 +262,17 @@ class StreamTransport:
             raise ConnectionResetError("a write was cut short")
         self._cut_short = True
         try:
-            await self._send(data)
+            waited = await self._send(data)
         except (BrokenResourceError, ClosedResourceError) as exc:
             raise ConnectionResetError("the connection is gone") from exc
         self._cut_short = False
+        return waited
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes) -> bool:
+        """Write to the stream, which may be TLS, and does not tell what has waited."""
+        began = current_time()
         await self._stream.send(data)
+        return waited_since(began)
 
     def send_nowait(self, data: bytes) -> int:
         """Return 0: AnyIO's streams cannot write without waiting."""
@@ -304,13 +329,15 @@ class SocketTransport(StreamTransport):
         """Wake a task that waits in `receive`, which then raises `Interrupted`."""
         notify_closing(self._socket)
 
-    async def _send(self, data: bytes) -> None:
-        rest = memoryview(data)
+    async def _send(self, data: bytes) -> bool:
+        rest, waited = memoryview(data), False
         while rest:
             try:
                 rest = rest[os.write(self._socket.fileno(), rest) :]
             except BlockingIOError:
                 await self._wait_writable()
+                waited = True
+        return waited
 
     async def _wait_writable(self) -> None:
         try:
@@ -337,6 +364,31 @@ class SocketTransport(StreamTransport):
         """Close the socket."""
         self._closing = True
         await super().aclose()
+
+
+def waited_since(began: float) -> bool:
+    """Guess whether a write that began then has waited, on a stream that does not tell.
+
+    A guess may be wrong when the event loop was held up. What the kernel takes in such
+    a moment can hide a peer that is gone until the kernel is full, and not longer.
+    """
+    return current_time() - began >= _WAITED_SECONDS
+
+
+def keep_little_unsent(plain: Any) -> None:
+    """Have the kernel refuse bytes while it holds `PIECE_BYTES` that are not sent.
+
+    So a ping is not far behind, and a peer that does not read is noticed. Nothing
+    happens on a socket that is not TCP, and on a system without this option (Linux and
+    macOS have it).
+
+    Args:
+        plain: The socket, or what an event loop shows of it; `None`: there is none.
+    """
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and plain is not None:
+        with suppress(OSError):  # also of a connection that is gone already
+            plain.setsockopt(socket.IPPROTO_TCP, option, PIECE_BYTES)
 
 
 def reason_of(exc: BaseException) -> str:

@@ -37,6 +37,11 @@ has two marks. At the first one (`full`) the overflow rule decides. If the rule 
 wait, a foreign channel is not asked for more; a channel of our own reads on to the
 second mark (`crowded`), so that pings and the peer's close are seen (laws 5, 6 and 13).
 
+Progress is life (law 13). A channel of our own calls `Inbox.progressed` when bytes were
+read, when bytes that had to wait were taken by the peer, and when a pause of ours is
+over. That is the only place where the session hears of it; `keepalive` and `deadlines`
+decide what follows.
+
 Two fields of the record exist for speed alone. A message that is alone is framed and
 written within `send`, which saves a hand-over to the writer task. After such a write
 `bursting` is true, and until the next turn of the event loop messages are queued, to go
@@ -90,6 +95,8 @@ Which file to change:
     another deadline                            deadlines, then reader
     when a ping is sent, and when the peer      keepalive, then connection
     counts as dead                              (`start_beating`, `beat`)
+    what shows that the peer is alive           the channel that calls
+                                                `Inbox.progressed`; intake
     what is still to be done after the block    stage, leaving
     who decides the end, and when               leaving, session (`hosting`, `joined`)
     what a call does between block and end      interlude, tasks (`pause`)

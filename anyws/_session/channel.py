@@ -66,6 +66,16 @@ class Inbox(Protocol):
     def pong(self, payload: bytes) -> None:
         """Take note of a pong."""
 
+    def progressed(self, *, of_message: bool) -> None:
+        """Take note of progress, which is what shows that the peer is alive.
+
+        Progress is: bytes were read, or bytes that had to wait were taken by the peer.
+        The end of a pause of ours counts as progress, too.
+
+        Args:
+            of_message: Whether bytes of a message were among them.
+        """
+
     def wake_writer(self) -> None:
         """Have the writer task call `send_messages`: the channel has its own frames."""
 
@@ -79,6 +89,8 @@ class DirectChannel(Protocol):
     Attributes:
         inbox: Where its messages go; set by the session that uses the channel.
         paused: Whether reading has stopped because `inbox` was full.
+        pausing: Whether it is our doing alone that nothing is heard from the peer:
+            reading has stopped, and no write waits for the peer.
         answers_late: Whether `send` writes an accept in a later turn than the one it
             is called in, so that the application can go on first.
     """
@@ -95,6 +107,10 @@ class DirectChannel(Protocol):
 
     async def send_messages(self, events: list[Event]) -> None:
         """Write messages in one go, and the pings and pongs that wait to be written."""
+
+    @property
+    def pausing(self) -> bool:
+        """Whether reading has stopped, and no write waits for the peer."""
 
     def send_nowait(self, event: Event) -> bool:
         """Write a message without waiting; false: it was not written, and must wait."""

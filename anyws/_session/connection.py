@@ -21,9 +21,9 @@ from .._values.events import INFO, Event, info_of
 from .._values.options import DEFAULTS, Options
 from .._values.states import CLOSE, CONNECTED, Role, next_state
 from .channel import DirectChannel, Driver, Unqueued
-from .deadlines import LULL, Deadlines
+from .deadlines import Deadlines
 from .ending import Cause, Ending
-from .keepalive import KEEPALIVE, Keepalive
+from .keepalive import KEEPALIVE, Beat, Keepalive
 from .queue import MessageQueue
 from .stage import TRANSITIONS, Stage, Step
 from .stopwatch import stopwatch
@@ -354,17 +354,17 @@ class Connection:
             self.keepalive.rest(self.options.ping_interval)
             self.driver.rearm()
 
-    def beat(self) -> None:
-        """Send a ping, or find that the last one was not answered."""
+    def beat(self, now: float) -> None:
+        """Send a ping if one is due; close if the last one was not answered."""
         frames, keepalive = self.frames, self.keepalive
         timeout = self.options.ping_timeout
         if frames is None or self.ending.info is not None:
             keepalive.cancel()
-        elif not keepalive.awaited:
-            keepalive.sent(timeout)
-            frames.ping(KEEPALIVE)
-            self.outbound.filled.wake()
-        elif frames.paused:  # the session has stopped the reading: no pong can be seen
-            keepalive.postpone(timeout)
-        elif keepalive.late(LULL):
-            self.close_by_rule(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+            return
+        match keepalive.judge(now, timeout, pausing=frames.pausing):
+            case Beat.DUE:
+                keepalive.sent(timeout)
+                frames.ping(KEEPALIVE)
+                self.outbound.filled.wake()
+            case Beat.LOST:
+                self.close_by_rule(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")

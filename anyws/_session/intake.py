@@ -10,6 +10,8 @@ seen, and only then stops reading.
 
 from __future__ import annotations
 
+from math import inf
+
 from anyio import current_time
 
 from .._values.closing import CloseCode
@@ -114,6 +116,14 @@ class Intake:
         """Take note of a pong."""
         if self._connection.keepalive.answered(payload):
             self._connection.start_beating()
+
+    def progressed(self, *, of_message: bool) -> None:
+        """Take note of progress, as far as a deadline waits for it."""
+        connection = self._connection
+        if connection.keepalive.awaited:
+            connection.keepalive.progressed()
+        if of_message and connection.deadlines.idle_at != inf:
+            connection.await_message()
 
     def wake_writer(self) -> None:
         """Have the writer task write the channel's own frames: pongs and pings."""

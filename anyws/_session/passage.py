@@ -342,15 +342,18 @@ class Passage:
     # The end
 
     async def emptied(self) -> None:
-        """Wait until no message is left here, at most `close_timeout`.
+        """Wait until no message is left here; drop what is left after `close_timeout`.
 
         Cancellation:
             Shielded for that time.
         """
-        with move_on_after(self._connection.options.close_timeout, shield=True):
+        seconds = self._connection.options.close_timeout
+        with move_on_after(seconds, shield=True) as patience:
             while self.messages or self._driving:
                 self._emptied = self._emptied or Signal()
                 await self._emptied.wait()
+        if patience.cancelled_caught:
+            self._give_up()
 
     def close(self, *, by_user: bool) -> None:
         """Close the outbound queue behind the messages that are left here."""

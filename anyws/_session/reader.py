@@ -112,8 +112,7 @@ class Reader:
         connection, now = self._connection, current_time()
         if connection.stage is Stage.LINGERING and not connection.answer_awaited:
             return True
-        if now >= connection.keepalive.beat_at:
-            connection.beat()
+        connection.beat(now)
         match connection.deadlines.judge(now):
             case Verdict.UNHEARD:
                 return True

@@ -58,9 +58,14 @@ class Options:
             `None`: no limit). After that the connection counts as broken: 1006,
             initiator `"network"`.
         idle_timeout: Seconds that may pass without a message from the peer (default
-            `None`: no limit). After that the connection is closed with 1001. Time in
-            which a full receive buffer stops the reading does not count. On Granian, a
-            message that arrives at the very moment of the time-out is lost.
+            `None`: no limit). After that the connection is closed with 1001. Where
+            anyws reads the frames itself, bytes of a message that is under way begin
+            the time anew: those that come of one, and those of ours that had to wait
+            until the peer read on. Pings and pongs do not. Under other servers whole
+            messages of the peer alone count, so the time has to be longer than the
+            slowest message takes. Time in which a full receive buffer stops the reading
+            does not count. On Granian, a message that arrives at the very moment of the
+            time-out is lost.
         close_timeout: Seconds for the end of a connection (default 5.0): for what is
             still queued, the closing frame and the peer's answer together. If the peer
             goes on sending messages instead of answering, they are read and discarded
@@ -71,8 +76,12 @@ class Options:
             pings. This option and the next hold where anyws writes the frames itself.
             ASGI has no pings: other servers send them by settings of their own.
         ping_timeout: Seconds that the peer may take to answer a ping (default 20.0);
-            `None`: no limit. After that the connection is closed with 1011. Time in
-            which a full receive buffer stops the reading does not count.
+            `None`: no limit. After that the connection is closed with 1011. The time
+            begins anew with each progress: bytes come from the peer, or bytes that had
+            to wait are taken by it, 64 KiB at a time. So a long message, in either
+            direction, may be slow. Time in which a full receive buffer stops the
+            reading does not count, unless a write waits for the peer meanwhile: a peer
+            that sends and never reads is closed.
     """
 
     # Not an option, and the first field: see `_named_by`.

@@ -170,10 +170,20 @@ class EngineStream(WSStream):
 
     # The transport of a stream that shares its connection
 
-    async def send_all(self, data: bytes) -> None:
-        """Write through Hypercorn; raise OSError if the connection is broken."""
+    async def send_all(self, data: bytes) -> bool:
+        """Write through Hypercorn; raise OSError if the connection is broken.
+
+        Returns false: bytes wait here for the turn of their stream too, which tells
+        nothing of the peer. The protocol object calls `take_room`.
+        """
         if not self.closed:
             await self.send(Data(self.stream_id, data))
+        return False
+
+    def take_room(self) -> None:
+        """Note that the peer has made room for bytes of this stream."""
+        if not self.closed:
+            self.channel.take_room()
 
     def send_nowait(self, data: bytes) -> int:
         """Write nothing: Hypercorn can only write by awaiting."""

@@ -7,7 +7,9 @@ import pytest
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 
 import anyws
+from anyws._frames.transport import PIECE_BYTES
 
+from ..support.channels import Event
 from ..support.wired import BINARY, CLOSE, TEXT, WiredChannel, close_payload, frame
 from ..support.wired import closing as closing_frame
 
@@ -119,3 +121,33 @@ async def test_early_bytes_need_no_reader(channel: WiredChannel, taken: bool) ->
             assert not channel.wire.paused
             assert ws.statistics().receive_queued == count
         assert [await ws.receive_text() for _ in range(count)] == ["x"] * count
+
+
+class KeepingChannel(WiredChannel):
+    """One whose transport writes by itself what it was given, as asyncio's does."""
+
+    async def write(self, data: bytes) -> bool:
+        """Write; then wait, as if for room."""
+        self._written(data)
+        await self._open_gate.wait()
+        return True
+
+
+async def test_a_write_that_is_cancelled_between_two_pieces_tears_nothing() -> None:
+    """The rest of the message is written before the next one."""
+    channel = KeepingChannel()
+    large = bytes(5 * PIECE_BYTES)
+    async with channel.websocket() as ws:
+        await ws.accept()
+        channel.stall()
+        async with anyio.create_task_group() as tasks:
+            event: Event = {"type": "websocket.send", "bytes": large}
+            tasks.start_soon(channel.wire.send_messages, [event])
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+        assert [len(data) for data in channel.writes] == [PIECE_BYTES]
+        channel.resume()
+        await ws.send_text("next")
+        await anyio.wait_all_tasks_blocked()
+        assert channel.messages == [large, "next"]
+        assert max(map(len, channel.writes)) == PIECE_BYTES

@@ -285,6 +285,28 @@ async def test_writing_waits_for_the_peer(contexts: Contexts) -> None:
             pair.leave()
 
 
+async def test_writing_tells_what_had_to_wait(contexts: Contexts) -> None:
+    """What is taken at once is not told of; what was refused and then taken is."""
+    async with connected(contexts) as pair:
+        waited = list[bool]()
+        sent = asyncio.Event()
+
+        async def send() -> None:
+            for _ in range(BIG // PART):
+                waited.append(await pair.connection.send_all(bytes(PART)))
+            sent.set()
+
+        async with pair.pumping(Taken()), anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            await anyio.wait_all_tasks_blocked()
+            taken = len(waited)
+            assert not any(waited)
+            assert len(await pair.reader.readexactly(BIG)) == BIG
+            await sent.wait()
+            assert waited[taken]
+            pair.leave()
+
+
 async def test_writing_to_who_has_gone_fails(contexts: Contexts) -> None:
     """Who waits to write does not wait any longer, and the next to write is told."""
     async with connected(contexts) as pair:

@@ -125,6 +125,7 @@ class WiredChannel(Channel):
         extensions: What the opening handshake agrees on.
         answers_pings: Whether the peer answers a ping.
         pings: When a ping was written.
+        pace: Seconds that a write waits for the peer to read.
         reads: What the transport has read, and its reader not taken yet.
         writes: What was written whole.
         ends: How many times the channel told that the peer is gone.
@@ -141,6 +142,7 @@ class WiredChannel(Channel):
         self.limit = LARGE
         self.answers_pings = True
         self.pings: list[float] = []
+        self.pace = 0.0
         self._pinged = anyio.Event()
         self.extensions: list[Extension] = []
         self.reads = deque[bytes]()
@@ -187,10 +189,13 @@ class WiredChannel(Channel):
         self.resumes += 1
         self.read()
 
-    async def write(self, data: bytes) -> None:
-        """Write, once the test lets it."""
+    async def write(self, data: bytes) -> bool:
+        """Write, once the test lets it; tell whether it had to wait."""
+        waits = self.pace > 0 or not self._open_gate.is_set()
+        await anyio.sleep(self.pace)
         await self._pass_gate({"type": "bytes", "bytes": data})
         self._written(data)
+        return waits
 
     def write_nowait(self, data: bytes) -> int:
         """Write nothing."""
@@ -256,9 +261,9 @@ class WiredOutlet:
         self.sends_at_once = channel.sends_at_once
         self._channel = channel
 
-    async def send_all(self, data: bytes) -> None:
-        """Write."""
-        await self._channel.write(data)
+    async def send_all(self, data: bytes) -> bool:
+        """Write; tell whether it had to wait."""
+        return await self._channel.write(data)
 
     def send_nowait(self, data: bytes) -> int:
         """Write what can be written now."""
@@ -321,6 +326,9 @@ class DialledChannel(Channel):
 
     Attributes:
         reads: What the stream has for the client, and the client not taken yet.
+        answers_pings: Whether the server answers a ping.
+        pings: When a ping was written.
+        pace: Seconds that a write waits for the server to read.
         ended: Whether the client has ended its half of the stream.
         stream_closed: Whether it has closed the stream.
     """
@@ -332,6 +340,9 @@ class DialledChannel(Channel):
     def __init__(self, *events: Event) -> None:
         super().__init__()
         self.reads = deque[bytes | Exception]()
+        self.answers_pings = True
+        self.pings: list[float] = []
+        self.pace = 0.0
         self.ended = self.stream_closed = False
         self._server = Codec(Side.SERVER, max_message_bytes=LARGE)
         self._left = False  # either end has closed
@@ -367,7 +378,9 @@ class DialledChannel(Channel):
             self.sent.append({"type": "websocket.send", kind: event[kind]})
         info, answer = self._server.info, self._server.take()
         if info is None and answer:  # to a ping
-            self.read(answer)
+            self.pings.append(anyio.current_time())
+            if self.answers_pings:
+                self.read(answer)
         elif info is not None and not self._left:
             self._left = True
             end = {"type": "websocket.close", "code": info.code, "reason": info.reason}
@@ -414,6 +427,7 @@ class MemoryStream(ByteStream):
 
     async def send(self, item: bytes) -> None:
         """Write."""
+        await anyio.sleep(self._channel.pace)
         await self._channel._pass_gate({"type": "bytes", "bytes": item})
         self._channel.written(item)
 
