@@ -15,7 +15,7 @@ quarter of the core's time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import cache
 from secrets import token_bytes
 from typing import Final, cast
@@ -24,6 +24,7 @@ from websockets.extensions import Extension
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, State
 from websockets.protocol import Side as Side
+from websockets.streams import StreamReader
 
 try:
     from websockets.speedups import apply_mask
@@ -64,6 +65,21 @@ _FRAGMENTS: Final = {
 }
 
 
+class _Reader(StreamReader):
+    """The core's reader, which tells how many bytes the core waits for.
+
+    Attributes:
+        wanted: Bytes that the next step of the core needs.
+    """
+
+    wanted: int = 0
+
+    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
+        """Read bytes, in the manner of the core's coroutines."""
+        self.wanted = n
+        return super().read_exact(n)
+
+
 class _Core(Protocol):
     """The core of `websockets`, which hands each frame to the assembler at once.
 
@@ -84,6 +100,9 @@ class _Core(Protocol):
         self, side: Side, max_message_bytes: int, extensions: Sequence[Extension]
     ) -> None:
         super().__init__(side, logger=_LOGGER)
+        self.reader = self._reader = _Reader()
+        self.parser = self.parse()
+        next(self.parser)
         self.extensions = list(extensions)
         self.assembler = Assembler(max_message_bytes)
         self.between_frames = True
@@ -105,6 +124,13 @@ class _Core(Protocol):
     def is_at_message_start(self) -> bool:
         """Whether no frame and no message is under way."""
         return self.between_frames and not self.assembler.fragments
+
+    @property
+    def missing(self) -> int:
+        """Bytes that complete the frame under way, or the header of it."""
+        if self.between_frames:
+            return 0
+        return max(0, self._reader.wanted - len(self._reader.buffer))
 
     def recv_frame(self, frame: Frame) -> None:
         """Check the place of a frame, answer it, and add it to its message."""
@@ -192,7 +218,8 @@ class Codec:
         self._masks = side is Side.CLIENT
         self._compressed = bool(extensions)
         self._randomness = b""  # masks not yet used
-        self._out: list[bytes] = []  # frames that `take` has not yet returned
+        # Frames that `take` has not yet returned.
+        self._out: list[bytes | bytearray] = []
         self.answers_size = 0
         self._max_message_bytes = max_message_bytes
         self.info: CloseInfo | None = None
@@ -248,10 +275,16 @@ class Codec:
             core.receive_data(data)
             core.assembler.events = []
             self._check_end()
-        for answer in core.data_to_send():
-            self._out.append(answer)
-            self.answers_size += len(answer)
+        if answers := b"".join(core.data_to_send()):
+            self._answer(answers)
         return events
+
+    def _answer(self, frames: bytes) -> None:
+        """Keep frames that answer the peer; in one object, as each takes 48 bytes."""
+        if not self._out or isinstance(self._out[-1], bytes):
+            self._out.append(bytearray())
+        self._out[-1] += frames
+        self.answers_size += len(frames)
 
     def _read_small(self, data: bytes, events: list[Event]) -> bytes:
         """Parse the small messages and pongs at the start; return what is left."""
@@ -280,6 +313,19 @@ class Codec:
                 break
             at = end
         return data[at:]
+
+    @property
+    def least_frame_bytes(self) -> int:
+        """Bytes of an empty frame of the peer (RFC 6455 section 5.2)."""
+        return 2 if self._masks else 2 + _MASK_BYTES
+
+    @property
+    def missing(self) -> int:
+        """Bytes that complete the frame under way, or its header; 0 between frames.
+
+        To receive just so many completes one message at the most.
+        """
+        return 0 if self._core is None else self._core.missing
 
     @property
     def under_way(self) -> bool:

@@ -25,9 +25,12 @@ from .._values.states import CLOSE, DISCONNECT
 from .codec import Codec
 from .transport import Outlet
 
-# Bytes that are parsed at a time under compression: all messages in them are queued
-# before the marks of the queue are looked at, and each may inflate a thousandfold.
-SLICE_BYTES: Final = 4096
+# What is parsed at a time, but for a longer frame, which comes whole: all messages in
+# it are queued before the marks of the queue are looked at. So many empty messages take
+# less memory than the queue's read-ahead may. Under compression a byte may inflate to a
+# thousand.
+SLICE_FRAMES: Final = 2048
+SLICE_BYTES: Final = 1024
 
 # Reading pauses above so many bytes received before the handshake is complete, and
 # above so many bytes of pongs that the peer does not read.
@@ -118,7 +121,12 @@ class FrameChannel:
         """Parse bytes that were read, or keep them; set `paused`."""
         if self._ended is None:
             return
-        if self._codec is None or self._compressed or self.paused:
+        if (
+            self._codec is None
+            or self._compressed
+            or self.paused
+            or len(data) > SLICE_FRAMES * self._codec.least_frame_bytes
+        ):
             self._unparsed += data
             self._parse_kept()
             self.paused = self._full
@@ -192,7 +200,8 @@ class FrameChannel:
         """
         codec = self._codec
         while codec is not None and self._unparsed and not self._full:
-            size = SLICE_BYTES if self._compressed else len(self._unparsed)
+            plain = SLICE_FRAMES * codec.least_frame_bytes
+            size = codec.missing or (SLICE_BYTES if self._compressed else plain)
             data, self._unparsed = self._unparsed[:size], self._unparsed[size:]
             self._parse(codec, data)
         if codec is not None and self._eof and not self._unparsed:
@@ -228,16 +237,21 @@ class FrameChannel:
             await self.flush()  # pongs for pings that came before the accept
 
     async def send_messages(self, events: list[Event]) -> None:
-        """Frame the messages, and write all that is framed in one go.
+        """Frame the messages and clear the list; write all that is framed in one go.
 
         Raises:
             OSError: The connection is broken.
         """
+        self._frame(events)
+        await self.flush()
+
+    def _frame(self, events: list[Event]) -> None:
+        """Frame messages, and keep none of them while their frames wait."""
         if self._codec is not None:
             send = self._codec.send
             for event in events:
                 send(event)
-        await self.flush()
+        events.clear()
 
     def send_nowait(self, event: Event) -> bool:
         """Frame a message and write what the outlet takes at once.
@@ -259,7 +273,7 @@ class FrameChannel:
         written = outlet.send_nowait(data)
         if written < len(data):
             self._unwritten = data[written:]
-            self.inbox.wake_writer()
+            self.inbox.wake_writer(len(self._unwritten))
         return True
 
     async def flush(self) -> None:

@@ -49,8 +49,12 @@ class Inbox(Protocol):
     def pong(self, payload: bytes) -> None:
         """Take note of a pong."""
 
-    def wake_writer(self) -> None:
-        """Have the writer task call `send_messages`: the channel has its own frames."""
+    def wake_writer(self, unwritten: int = 0) -> None:
+        """Have the writer task call `send_messages`: the channel has frames to write.
+
+        Args:
+            unwritten: Bytes of a message that `send_nowait` has not written.
+        """
 
     def wake_receiver(self) -> None:
         """Have the receiving task call `part`, if it waits."""
@@ -77,7 +81,10 @@ class DirectChannel(Protocol):
         """Send an event that is no message."""
 
     async def send_messages(self, events: list[Event]) -> None:
-        """Write messages in one go, and the pings and pongs that wait to be written."""
+        """Write messages in one go, and the pings and pongs that wait to be written.
+
+        The list is cleared once all are framed, so that none is kept twice.
+        """
 
     def send_nowait(self, event: Event) -> bool:
         """Write a message without waiting; false: it was not written, and must wait."""

@@ -115,9 +115,11 @@ class Intake:
         if self._connection.keepalive.answered(payload):
             self._connection.start_beating()
 
-    def wake_writer(self) -> None:
-        """Have the writer task write the channel's own frames: pongs and pings."""
-        self._connection.outbound.filled.wake()
+    def wake_writer(self, unwritten: int = 0) -> None:
+        """Have the writer task write the channel's own frames, or the rest of one."""
+        outbound = self._connection.outbound
+        outbound.unwritten += unwritten
+        outbound.filled.wake()
 
     def wake_receiver(self) -> None:
         """Have the receiving task look at the message under way."""

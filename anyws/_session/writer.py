@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 from .._values.states import ACCEPT
 from .channel import DirectChannel
 from .connection import Connection
-from .queue import Item
+from .queue import Item, memory_of
 from .reader import Reader
 
 # How many messages that are queued in one turn of the scheduler make a burst. Messages
@@ -24,6 +24,10 @@ from .reader import Reader
 _BURST: Final = 8
 _WRITE_MESSAGES: Final = 64
 _WRITE_BYTES: Final = 16 * 1024
+
+# Bytes of memory of the messages that one write takes, unless it is a single message.
+# While the write waits they count in the queue's bound, and their frames beside it.
+_PIECE_BYTES: Final = 64 * 1024
 
 
 class Writer:
@@ -96,13 +100,19 @@ class Writer:
         If there are none, the channel writes its own frames: pongs and pings.
         """
         connection = self._connection
-        items = connection.outbound.take_messages()
+        outbound, counters = connection.outbound, connection.counters
+        items = outbound.take_messages(_PIECE_BYTES)
         connection.bursting = False
         if len(items) >= _BURST:
             await self._gather(items)
-        await frames.send_messages([item[0] for item in items])
-        connection.counters.messages_sent += len(items)
-        connection.counters.bytes_sent += sum([item[1] for item in items])
+        events = [item[0] for item in items]
+        count, size = len(items), sum([item[1] for item in items])
+        outbound.unwritten += sum([memory_of(item[0], item[1]) for item in items])
+        items.clear()  # the frames are kept while the write waits, and no messages
+        await frames.send_messages(events)
+        outbound.written()
+        counters.messages_sent += count
+        counters.bytes_sent += size
 
     async def _gather(self, items: list[Item]) -> None:
         """Add the messages of the next turns: a write costs more than the turns do."""
