@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -265,6 +266,17 @@ async def test_an_address_in_use_is_named(taken: str) -> None:
     assert caught.value.errno == errno.EADDRINUSE
 
 
+NO_ADDRESSES = ["127.0.0.1:70000", "127.0.0.1:-1", "fd://one", "unix:" + "x" * 200]
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
+async def test_what_is_no_address_is_named(address: str) -> None:
+    """The same words, where Python's own error is no OSError or has no number."""
+    words = re.escape(f"cannot listen on {address}: ") + ".* those of bind"
+    with pytest.raises((OSError, ValueError), match=words):
+        await serve(echo, bind=address)
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -290,6 +302,23 @@ def test_an_address_in_use_is_one_line(
     assert f"cannot listen on {taken}: " in line
     assert line.endswith(words)
     assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_port_that_is_none_is_one_line() -> None:
+    """As an address in use is."""
+    command = ["-m", "anyws.hypercorn", "--bind", "127.0.0.1:70000", "echo:app"]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=Path(__file__).parents[2] / "examples",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    [line] = done.stderr.splitlines()
+    assert line.startswith("cannot listen on 127.0.0.1:70000: ")
+    assert line.endswith("those of --bind)")
+    assert done.returncode == 1
 
 
 # What is not installed.
