@@ -26,8 +26,10 @@ from typing import Any, Final, Protocol
 
 from anyio import Event as Signal
 from anyio import (
+    TaskInfo,
     create_task_group,
     get_cancelled_exc_class,
+    get_current_task,
     open_signal_receiver,
 )
 from hypercorn.config import Config
@@ -155,19 +157,32 @@ async def contain(served: Awaitable[None], config: Config) -> None:
         KeyboardInterrupt: It ends the server.
         BaseException: A cancellation.
     """
-    through = (get_cancelled_exc_class(), KeyboardInterrupt, GeneratorExit)
+    task, through = get_current_task(), (get_cancelled_exc_class(), KeyboardInterrupt)
     try:
         await served
-    except (Exception, *through):
+    except Exception:
         raise
-    except BaseExceptionGroup as group:
-        ends, others = group.split(through)
+    except BaseException as exc:
+        if isinstance(exc, through):
+            raise
+        if isinstance(exc, GeneratorExit) and not _is_current(task):
+            raise  # not the application's: the coroutine is closed from outside
+        ends: BaseException | None = None
+        others: BaseException | None = exc
+        if isinstance(exc, BaseExceptionGroup):
+            ends, others = exc.split(through)
         if others is not None:
             await config.log.exception("Error in ASGI Framework")
         if ends is not None:
             raise ends from None
-    except BaseException:
-        await config.log.exception("Error in ASGI Framework")
+
+
+def _is_current(task: TaskInfo) -> bool:
+    """Whether a task is the one that runs now."""
+    try:
+        return get_current_task() == task
+    except Exception:  # no loop, or no task
+        return False
 
 
 class Backend:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -29,6 +30,7 @@ from anyws.hypercorn import engine, load, run, serve
 from anyws.hypercorn.__main__ import main
 from anyws.hypercorn._engine import uninstall
 from anyws.hypercorn._logging import ExhaustionFilter
+from anyws.hypercorn._worker import contain
 from anyws.testing import HypercornServer
 
 from ..support import servers
@@ -63,6 +65,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         async with anyio.create_task_group() as tg:
             tg.start_soon(anyio.sleep_forever)
             raise Stop
+    if what.endswith("generator"):
+        raise GeneratorExit
     raise SystemExit(3) if what.endswith("exit") else Stop
 
 
@@ -101,7 +105,8 @@ def server(worker_name: str) -> Iterator[HypercornServer]:
 
 
 @pytest.mark.parametrize(
-    ("what", "code"), [("exit", 1001), ("stop", 1011), ("group", 1011)]
+    ("what", "code"),
+    [("exit", 1001), ("stop", 1011), ("group", 1011), ("generator", 1011)],
 )
 def test_an_exit_ends_its_own_websocket(
     server: HypercornServer, caplog: pytest.LogCaptureFixture, what: str, code: int
@@ -120,7 +125,7 @@ def test_an_exit_ends_its_own_websocket(
         assert another.recv(timeout=5) == "again"
 
 
-@pytest.mark.parametrize("what", ["early-exit", "early-stop"])
+@pytest.mark.parametrize("what", ["early-exit", "early-stop", "early-generator"])
 def test_an_exit_before_accepting_is_a_500(server: HypercornServer, what: str) -> None:
     """As with any other exception."""
     with connect(f"{server.url}/echo") as other:
@@ -131,7 +136,7 @@ def test_an_exit_before_accepting_is_a_500(server: HypercornServer, what: str) -
 
 
 @pytest.mark.parametrize("version", ["1.1", "2"])
-@pytest.mark.parametrize("what", ["exit", "group"])
+@pytest.mark.parametrize("what", ["exit", "group", "generator"])
 def test_an_exit_ends_its_own_request(
     server: HypercornServer,
     caplog: pytest.LogCaptureFixture,
@@ -152,6 +157,23 @@ def test_an_exit_ends_its_own_request(
         assert other.recv(timeout=5) == "still here"
     errors = [r for r in caplog.records if r.name == LOGGER and r.exc_info]
     assert len(errors) == 1
+
+
+async def test_a_coroutine_that_is_closed_ends() -> None:
+    """A loop that ends abruptly closes it: that is no exception of an application."""
+
+    class Paused:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    served = contain(Paused(), Config())
+    served.send(None)
+
+    def close() -> None:
+        served.close()
+
+    await anyio.to_thread.run_sync(close)
+    assert inspect.getcoroutinestate(served) == inspect.CORO_CLOSED
 
 
 @pytest.mark.parametrize("log", ["-", None])
