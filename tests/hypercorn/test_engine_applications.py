@@ -270,6 +270,24 @@ async def test_a_handler_is_served_as_an_endpoint() -> None:
         tg.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("takes", [0, 1], ids=["at once", "behind the startup"])
+async def test_an_application_may_return_from_its_lifespan(takes: int) -> None:
+    """One that knows no lifespan is served all the same, and ends."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await echo(scope, receive, send)
+        elif takes:
+            await receive()
+
+    async with anyio.create_task_group() as tg:
+        [url] = await tg.start(partial(serve, app, bind="127.0.0.1:0"))
+        async with anyws.connect(url.replace("http", "ws")) as client:
+            await client.send_text("hello")
+            assert await client.receive_text() == "hello"
+        tg.cancel_scope.cancel()
+
+
 # An address that is in use.
 
 
