@@ -16,7 +16,7 @@ are left to the core, and so is every frame under compression.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import cache
 from secrets import token_bytes
 from typing import Final, cast
@@ -25,6 +25,7 @@ from websockets.extensions import Extension
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, State
 from websockets.protocol import Side as Side
+from websockets.streams import StreamReader
 
 try:
     from websockets.speedups import apply_mask
@@ -58,11 +59,12 @@ _SHORT_BYTES: Final = 125
 _PLAIN: Final = (*_MESSAGES, _WHOLE_PING, _WHOLE_PONG)
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
 
-# Bytes that one call of `receive` deals with: other connections wait meanwhile. Those
-# that the core parses are fewer, as it takes some milliseconds for so many empty
-# fragments; and under compression each may inflate a thousandfold.
-_STEP_BYTES: Final = 16 * 1024
-CORE_STEP_BYTES: Final = 4096
+# What one call of `receive` deals with, but for a larger frame, which it takes whole:
+# other connections wait meanwhile, and all messages in it are queued before the bounds
+# of the queue are looked at. For the core it is less, as so many empty fragments take
+# some milliseconds, and under compression each byte may inflate to a thousand.
+STEP_FRAMES: Final = 2048
+CORE_STEP_BYTES: Final = 1024
 
 _CONTROL: Final = 0x8  # the bit of the opcode that control frames have
 
@@ -77,6 +79,21 @@ _FRAGMENTS: Final = {
     "binary": Protocol.send_binary,
     None: Protocol.send_continuation,
 }
+
+
+class _Reader(StreamReader):
+    """The core's reader, which tells how many bytes the core waits for.
+
+    Attributes:
+        wanted: Bytes that the next step of the core needs.
+    """
+
+    wanted: int = 0
+
+    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
+        """Read bytes, in the manner of the core's coroutines."""
+        self.wanted = n
+        return super().read_exact(n)
 
 
 class _Core(Protocol):
@@ -101,6 +118,9 @@ class _Core(Protocol):
         self, side: Side, max_message_bytes: int, extensions: Sequence[Extension]
     ) -> None:
         super().__init__(side, logger=_LOGGER)
+        self.reader = self._reader = _Reader()
+        self.parser = self.parse()
+        next(self.parser)
         self.extensions = list(extensions)
         self.assembler = Assembler(max_message_bytes)
         self.between_frames = True
@@ -124,6 +144,13 @@ class _Core(Protocol):
     def is_at_message_start(self) -> bool:
         """Whether no frame and no message is under way."""
         return self.between_frames and not self.assembler.fragments
+
+    @property
+    def missing(self) -> int:
+        """Bytes that complete the frame under way, or the header of it."""
+        if self.between_frames:
+            return 0
+        return max(0, self._reader.wanted - len(self._reader.buffer))
 
     def recv_frame(self, frame: Frame) -> None:
         """Check the place of a frame, answer it, and add it to its message."""
@@ -219,7 +246,8 @@ class Codec:
         self._masks = side is Side.CLIENT
         self._compressed = bool(extensions)
         self._randomness = b""  # masks not yet used
-        self._out: list[bytes] = []  # frames that `take` has not yet returned
+        # Frames that `take` has not yet returned.
+        self._out: list[bytes | bytearray] = []
         self.answers_size = 0
         self._max_message_bytes = max_message_bytes
         self._incomplete: bytearray | None = None  # a frame that the core does not get
@@ -277,8 +305,9 @@ class Codec:
                 self._violate(exc)
                 return events
         if data:
-            self.rest = data[CORE_STEP_BYTES:]
-            self._read_by_core(data[:CORE_STEP_BYTES], events)
+            size = CORE_STEP_BYTES if core is None else core.missing or CORE_STEP_BYTES
+            self.rest = data[size:]
+            self._read_by_core(data[:size], events)
         return events
 
     def _read_plain(self, data: bytes, events: list[Event]) -> bytes:
@@ -290,7 +319,8 @@ class Codec:
         masked = not self._masks
         mask_bit, start = (0x80, 2 + _MASK_BYTES) if masked else (0, 2)
         at, available, largest = 0, len(data), self._max_message_bytes
-        stop = min(available - start, _STEP_BYTES - 1)
+        step = STEP_FRAMES * start
+        stop = min(available - start, step - 1)
         while at <= stop:
             first, size, begin = data[at], data[at + 1] - mask_bit, at + start
             if not 0 <= size <= _SHORT_BYTES:
@@ -317,13 +347,13 @@ class Codec:
             elif first == _WHOLE_BINARY:
                 events.append({"type": RECEIVE, "bytes": payload, "text": None})
             elif first == _WHOLE_PING:
-                self.answers_size += self._add(Opcode.PONG, payload)
+                self._answer(self._framed(Opcode.PONG, payload))
             elif first == _WHOLE_PONG:
                 self.pongs.append(payload)
             else:
                 break
             at = end
-        if at >= _STEP_BYTES:
+        if at >= step:
             self.rest = data[at:]
             return b""
         return data[at:]
@@ -348,9 +378,15 @@ class Codec:
 
     def _take_answers(self) -> None:
         """Take the frames with which the core answers the peer."""
-        for answer in self._protocol.data_to_send():
-            self._out.append(answer)
-            self.answers_size += len(answer)
+        if answers := b"".join(self._protocol.data_to_send()):
+            self._answer(answers)
+
+    def _answer(self, frames: bytes) -> None:
+        """Keep frames that answer the peer; in one object, as each takes 48 bytes."""
+        if not self._out or isinstance(self._out[-1], bytes):
+            self._out.append(bytearray())
+        self._out[-1] += frames
+        self.answers_size += len(frames)
 
     def message_advanced(self) -> bool:
         """Whether bytes of a message came since the last call, and it was not whole.
@@ -456,7 +492,7 @@ class Codec:
         else:
             opcode, data = _TEXT, text.encode()
         if not self._compressed and len(data) <= _SMALL_BYTES:
-            self._add(opcode, data)
+            self._out.append(self._framed(opcode, data))
             return True
         # The core's `send_text` does the same after checks that hold for fragments
         # only.
@@ -464,12 +500,10 @@ class Codec:
         self._out.append(frame.serialize(mask=self._masks, extensions=self._extensions))
         return True
 
-    def _add(self, opcode: Opcode, data: bytes) -> int:
-        """Frame a small payload; return the size of the frame, but for its mask."""
-        header = _header(opcode, len(data), self._masks)
-        self._out.append(header)
-        self._out.append(self._masked(data) if self._masks else data)
-        return len(header) + len(data)
+    def _framed(self, opcode: Opcode, data: bytes) -> bytes:
+        """Return the frame of a small payload."""
+        payload = self._masked(data) if self._masks else data
+        return _header(opcode, len(data), self._masks) + payload
 
     def _masked(self, data: bytes) -> bytes:
         """Return a new mask, and the payload under it.
@@ -491,7 +525,7 @@ class Codec:
         Source: RFC 6455 section 5.5.2.
         """
         if self.open:
-            self._add(Opcode.PING, payload)
+            self._out.append(self._framed(Opcode.PING, payload))
 
     def take(self) -> bytes:
         """Return the bytes to write, and forget them; empty if there are none."""

@@ -242,18 +242,22 @@ class FrameChannel:
             await self.flush()  # pongs for pings that came before the accept
 
     async def send_messages(self, events: list[Event]) -> None:
-        """Frame the messages, and write all that is framed in one go.
+        """Frame the messages and clear the list; write all that is framed in one go.
 
         Raises:
             OSError: The connection is broken.
         """
-        if self._codec is not None:
+        self._frame(events)
+        await self.flush()
+
+    def _frame(self, events: list[Event]) -> None:
+        """Frame messages, and keep none of them while their frames wait."""
+        if self._codec is not None and events:
             send = self._codec.send
             for event in events:
                 send(event)
-            if events:
-                self._of_message = True
-        await self.flush()
+            self._of_message = True
+        events.clear()
 
     def send_nowait(self, event: Event) -> bool:
         """Frame a message and write what the outlet takes at once.
@@ -276,7 +280,7 @@ class FrameChannel:
         if written < len(data):
             self._unwritten = data[written:]
             self._of_message = True
-            self.inbox.wake_writer()
+            self.inbox.wake_writer(len(self._unwritten))
         return True
 
     @property

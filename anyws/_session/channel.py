@@ -76,8 +76,12 @@ class Inbox(Protocol):
             of_message: Whether bytes of a message were among them.
         """
 
-    def wake_writer(self) -> None:
-        """Have the writer task call `send_messages`: the channel has its own frames."""
+    def wake_writer(self, unwritten: int = 0) -> None:
+        """Have the writer task call `send_messages`: the channel has frames to write.
+
+        Args:
+            unwritten: Bytes of a message that `send_nowait` has not written.
+        """
 
     def wake_receiver(self) -> None:
         """Have the receiving task call `part`, if it waits."""
@@ -106,7 +110,10 @@ class DirectChannel(Protocol):
         """Send an event that is no message."""
 
     async def send_messages(self, events: list[Event]) -> None:
-        """Write messages in one go, and the pings and pongs that wait to be written."""
+        """Write messages in one go, and the pings and pongs that wait to be written.
+
+        The list is cleared once all are framed, so that none is kept twice.
+        """
 
     @property
     def pausing(self) -> bool:

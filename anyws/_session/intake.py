@@ -125,9 +125,11 @@ class Intake:
         if of_message and connection.deadlines.idle_at != inf:
             connection.await_message()
 
-    def wake_writer(self) -> None:
-        """Have the writer task write the channel's own frames: pongs and pings."""
-        self._connection.outbound.filled.wake()
+    def wake_writer(self, unwritten: int = 0) -> None:
+        """Have the writer task write the channel's own frames, or the rest of one."""
+        outbound = self._connection.outbound
+        outbound.unwritten += unwritten
+        outbound.filled.wake()
 
     def wake_receiver(self) -> None:
         """Have the receiving task look at the message under way."""

@@ -25,6 +25,10 @@ _BURST: Final = 8
 _WRITE_MESSAGES: Final = 64
 _WRITE_BYTES: Final = 16 * 1024
 
+# Bytes of memory of the messages that one write takes, unless it is a single message.
+# While the write waits they count in the queue's bound, and their frames beside it.
+_PIECE_BYTES: Final = 64 * 1024
+
 
 class Writer:
     """Hands the queued events to the channel, in order, and then the closing frame.
@@ -114,13 +118,18 @@ class Writer:
         If there are none, the channel writes its own frames: pongs and pings.
         """
         connection = self._connection
-        items = connection.outbound.take_messages()
+        outbound, counters = connection.outbound, connection.counters
+        items = outbound.take_messages(_PIECE_BYTES)
         connection.bursting = False
         if len(items) >= _BURST:
             await self._gather(items)
-        await frames.send_messages([item[0] for item in items])
-        connection.counters.messages_sent += len(items)
-        connection.counters.bytes_sent += sum([item[1] for item in items])
+        events = [item[0] for item in items]
+        count, size = len(items), sum([item[1] for item in items])
+        items.clear()  # the frames are kept while the write waits, and no messages
+        await frames.send_messages(events)
+        outbound.written()
+        counters.messages_sent += count
+        counters.bytes_sent += size
 
     async def _gather(self, items: list[Item]) -> None:
         """Add the messages of the next turns: a write costs more than the turns do."""

@@ -22,6 +22,25 @@ class Options:
     and only by the fields that were named: `Options(max_message_bytes=10)` says nothing
     of the others. `copy`, `pickle` and `dataclasses.replace` keep which were named.
 
+    The bounds in bytes hold for the payload. Where they are 64 KiB or more, they also
+    hold for the memory that messages take: 320 bytes each beside the payload, and up to
+    four bytes for each character of a text with characters outside the basic plane.
+
+    At the worst, a connection whose frames anyws reads and writes itself holds
+
+        unread messages          max(max_message_bytes, 64 KiB) + 1 MiB + M
+        the last bytes parsed    1 MiB
+        a message under way      M
+        messages to send         max(send_buffer_bytes, 64 KiB), or one larger message
+        the write under way      2 * max(64 KiB, N)
+        bytes on their way       0.5 MiB (read and not parsed, pongs, transport)
+
+    where M is the memory of a message of `max_message_bytes`, and N that of the largest
+    message sent. By default that is 52 MiB if the messages sent are small: the sum of
+    three messages of 16 MiB, and 4 MiB. With `max_message_bytes=65536` it is 4 MiB. On
+    other servers, anyws holds `max_message_bytes + M` of unread messages and the
+    messages to send; the rest is the server's.
+
     Attributes:
         receive_buffer: How many received messages are kept until the application reads
             them (default 16). Together they hold at most `max_message_bytes`. At the

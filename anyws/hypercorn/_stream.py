@@ -55,6 +55,9 @@ _HANDSHAKE = ASGIWebsocketState.HANDSHAKE
 _CONNECTED = ASGIWebsocketState.CONNECTED
 _OVER = ASGIWebsocketState.HTTPCLOSED
 
+_BARE_101 = b"HTTP/1.1 101 \r\n"
+_WORDED_101 = b"HTTP/1.1 101 Switching Protocols\r\n"
+
 
 class OwnConnection(Transport, Protocol):
     """A connection that carries one WebSocket and nothing else."""
@@ -294,7 +297,8 @@ class EngineStream(WSStream):
         else:
             with self._transport.withheld() as parts:
                 await self.send(Response(self.stream_id, headers, status))
-            answer = b"".join(parts)
+            # Hypercorn gives h11 no reason phrase, and some clients insist on one.
+            answer = b"".join(parts).replace(_BARE_101, _WORDED_101, 1)
         self.state = _CONNECTED
         options = self.session.options
         codec = Codec(

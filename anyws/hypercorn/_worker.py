@@ -26,8 +26,10 @@ from typing import Any, Final, Protocol
 
 from anyio import Event as Signal
 from anyio import (
+    TaskInfo,
     create_task_group,
     get_cancelled_exc_class,
+    get_current_task,
     open_signal_receiver,
 )
 from hypercorn.config import Config
@@ -137,10 +139,35 @@ def contained(app: Hosted, config: Config) -> Hosted:
     async def hosted(scope: Any, *arguments: Any) -> None:
         if scope["type"] == "http":
             await contain(app(scope, *arguments), config)
+        elif scope["type"] == "lifespan":
+            await _live(app, scope, *arguments)
         else:
             await app(scope, *arguments)
 
     return hosted
+
+
+async def _live(
+    app: Hosted, scope: Any, receive: Any, send: Any, *arguments: Any
+) -> None:
+    """Run an application's lifespan; wait for its end if the application does not.
+
+    An application that knows no lifespan may return at once. Hypercorn's trio worker
+    then sends to a closed channel, and does not start.
+    """
+    is_over = False
+
+    async def receive_event() -> Any:
+        nonlocal is_over
+        event = await receive()
+        is_over = event["type"] == "lifespan.shutdown"
+        return event
+
+    await app(scope, receive_event, send, *arguments)
+    if not is_over:
+        await send({"type": "lifespan.startup.complete"})
+        while not is_over:
+            await receive_event()
 
 
 async def contain(served: Awaitable[None], config: Config) -> None:
@@ -155,19 +182,32 @@ async def contain(served: Awaitable[None], config: Config) -> None:
         KeyboardInterrupt: It ends the server.
         BaseException: A cancellation.
     """
-    through = (get_cancelled_exc_class(), KeyboardInterrupt, GeneratorExit)
+    task, through = get_current_task(), (get_cancelled_exc_class(), KeyboardInterrupt)
     try:
         await served
-    except (Exception, *through):
+    except Exception:
         raise
-    except BaseExceptionGroup as group:
-        ends, others = group.split(through)
+    except BaseException as exc:
+        if isinstance(exc, through):
+            raise
+        if isinstance(exc, GeneratorExit) and not _is_current(task):
+            raise  # not the application's: the coroutine is closed from outside
+        ends: BaseException | None = None
+        others: BaseException | None = exc
+        if isinstance(exc, BaseExceptionGroup):
+            ends, others = exc.split(through)
         if others is not None:
             await config.log.exception("Error in ASGI Framework")
         if ends is not None:
             raise ends from None
-    except BaseException:
-        await config.log.exception("Error in ASGI Framework")
+
+
+def _is_current(task: TaskInfo) -> bool:
+    """Whether a task is the one that runs now."""
+    try:
+        return get_current_task() == task
+    except Exception:  # no loop, or no task
+        return False
 
 
 class Backend:
