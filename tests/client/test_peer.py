@@ -20,7 +20,7 @@ import anyws
 from anyws._frames.codec import Codec, Side
 
 from ..support.ends import GONE, KINDS, RawServer, opened, raw
-from ..support.wired import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_payload
+from ..support.wired import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_payload, parse
 from ..support.wired import closing as any_closing
 from ..support.wired import frame as any_frame
 
@@ -352,7 +352,7 @@ async def read_all(server: RawServer) -> tuple[list[str | bytes], Codec]:
     wire, messages = Codec(Side.SERVER, max_message_bytes=2 * SIZE), list[str | bytes]()
     try:
         while wire.info is None:
-            events = wire.receive(await server.stream.receive())
+            events = parse(wire, await server.stream.receive())
             messages += [event["text"] or event["bytes"] for event in events]
             if answer := wire.take():
                 await server.stream.send(answer)

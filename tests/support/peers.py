@@ -26,6 +26,8 @@ from websockets.utils import accept_key
 
 from anyws._frames.codec import Codec, Side
 
+from .wired import parse
+
 HOST: Final = "127.0.0.1"
 
 BROKEN: Final = (
@@ -98,7 +100,7 @@ class Visit:
         wire = Codec(Side.SERVER, max_message_bytes=2**24)
         try:
             while wire.info is None:
-                for event in wire.receive(await self.stream.receive()):
+                for event in parse(wire, await self.stream.receive()):
                     event["type"] = "websocket.send"
                     wire.send(event)
                 await self.stream.send(wire.take())

@@ -373,7 +373,7 @@ class DialledChannel(Channel):
 
     def written(self, data: bytes) -> None:
         """Take what the client has written."""
-        for event in self._server.receive(data):
+        for event in parse(self._server, data):
             kind = "text" if event["bytes"] is None else "bytes"
             self.sent.append({"type": "websocket.send", kind: event[kind]})
         info, answer = self._server.info, self._server.take()
