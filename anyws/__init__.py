@@ -13,6 +13,7 @@ from ._client.retry import Retry
 from ._client.websocket import ClientWebSocket, HandshakeResponse
 from ._messages.object_stream import MessageStream
 from ._messages.parts import ReceiveStream, SendStream
+from ._messages.typed import TypedMessages
 from ._server.drain import Drain
 from ._server.endpoint import endpoint
 from ._server.middleware import WebSocketMiddleware
@@ -25,10 +26,12 @@ from ._values.errors import (
     MessageDecodeError,
     MessageTooBig,
     MessageTypeError,
+    MessageValidationError,
     ProtocolError,
     WebSocketError,
 )
 from ._values.errors import name_as_public as _name_as_public
+from ._values.message_codec import Codec
 from ._values.options import Options
 from ._values.statistics import Statistics
 
@@ -36,6 +39,7 @@ __all__ = (
     "ClientWebSocket",
     "CloseCode",
     "CloseInfo",
+    "Codec",
     "ConnectionClosed",
     "Connector",
     "Drain",
@@ -46,12 +50,14 @@ __all__ = (
     "MessageStream",
     "MessageTooBig",
     "MessageTypeError",
+    "MessageValidationError",
     "Options",
     "ProtocolError",
     "ReceiveStream",
     "Retry",
     "SendStream",
     "Statistics",
+    "TypedMessages",
     "WebSocket",
     "WebSocketDisconnect",
     "WebSocketDisconnected",

@@ -21,6 +21,7 @@ The files; each may import only those above it:
 
     closing      close codes, close reasons, and `CloseInfo`: how a connection ended
     errors       the tree of errors; its docstring lists them
+    message_codec  the protocol `Codec`, and what the errors of codecs become
     options      `Options`: the settings of one connection, and what values they take
     statistics   `Statistics`: the counters of one connection
     states       the table (role, state, event) -> state of a WebSocket over ASGI

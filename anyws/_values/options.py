@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from typing import Any, Final, Literal, TypeAlias
 
+from .message_codec import Codec, check_codec
+
 ReceiveOverflow: TypeAlias = Literal["wait", "drop_oldest", "close"]
 SendOverflow: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "close"]
 
@@ -72,6 +74,10 @@ class Options:
         ping_timeout: Seconds that the peer may take to answer a ping (default 20.0);
             `None`: no limit. After that the connection is closed with 1011. Time in
             which a full receive buffer stops the reading does not count.
+        json: What `send_json`, `receive_json` and `iter_json` encode and decode with, a
+            `Codec` (default `None`: the module `json` of Python). What it encodes may
+            be `str` or `bytes`; the `mode` of the call decides how that is sent. Holds
+            in plain mode, too, if the `WebSocket` was given these options.
     """
 
     # Not an option, and the first field: see `_named_by`.
@@ -87,6 +93,7 @@ class Options:
     close_timeout: float = 5.0
     ping_interval: float | None = 20.0
     ping_timeout: float | None = 20.0
+    json: Codec[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
@@ -122,6 +129,8 @@ class Options:
                     f"{name} must be one of {', '.join(map(repr, rules))}, "
                     f"not {getattr(self, name)!r}"
                 )
+        if self.json is not None:
+            check_codec(self.json, "json")
 
 
 _INIT: Final = Options.__init__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -17,6 +18,22 @@ from anyws._values.options import names_pings, overridden
 
 Options = anyws.Options
 
+
+class PythonsJson:
+    """A codec that is equal to its copies."""
+
+    encode = staticmethod(json.dumps)
+    decode = staticmethod(json.loads)
+
+    def __eq__(self, other: object) -> bool:
+        """Have no state."""
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        """Be hashed by the class."""
+        return hash(type(self))
+
+
 # For each field its default and another value.
 VALUES: dict[str, tuple[Any, Any]] = {
     "receive_buffer": (16, 1),
@@ -30,6 +47,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "close_timeout": (5.0, 1),
     "ping_interval": (20.0, None),
     "ping_timeout": (20.0, None),
+    "json": (None, PythonsJson()),
 }
 named = st.dictionaries(st.sampled_from(sorted(VALUES)), st.booleans()).map(
     lambda chosen: {name: VALUES[name][other] for name, other in chosen.items()}
@@ -131,3 +149,10 @@ def test_unknown_and_positional_values_are_refused() -> None:
 def test_whether_pings_are_asked_for(given: dict[str, Any], names: bool) -> None:
     """By a field that was named; the default asks for nothing."""
     assert names_pings(Options(**given)) is names
+
+
+@pytest.mark.parametrize("codec", [json, PythonsJson, "json", 1], ids=type)
+def test_a_codec_is_checked_by_its_methods(codec: Any) -> None:
+    """A class or a module of other names is none."""
+    with pytest.raises(TypeError, match="json must be an object with the methods"):
+        Options(json=codec)

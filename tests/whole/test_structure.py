@@ -21,6 +21,7 @@ WINGS: Final = {
     "_values": (
         "closing",
         "errors",
+        "message_codec",
         "options",
         "statistics",
         "states",
@@ -49,7 +50,14 @@ WINGS: Final = {
         "session",
         "scope",
     ),
-    "_messages": ("disconnect_scope", "object_stream", "verbs", "parts"),
+    "_messages": (
+        "disconnect_scope",
+        "object_stream",
+        "json_types",
+        "typed",
+        "verbs",
+        "parts",
+    ),
     "_frames": ("assembler", "codec", "transport", "frame_channel", "event_loop"),
     "_server": (
         "handshake",
