@@ -11,6 +11,7 @@ from starlette.websockets import (
 from ._client.connect import Connector, connect
 from ._client.retry import Retry
 from ._client.websocket import ClientWebSocket, HandshakeResponse
+from ._messages.interrupt_scope import InterruptScope
 from ._messages.object_stream import MessageStream
 from ._messages.parts import ReceiveStream, SendStream
 from ._messages.typed import TypedMessages
@@ -46,6 +47,7 @@ __all__ = (
     "HandshakeError",
     "HandshakeRejected",
     "HandshakeResponse",
+    "InterruptScope",
     "MessageDecodeError",
     "MessageStream",
     "MessageTooBig",

@@ -11,8 +11,8 @@ messages. They are written once, here, and know of neither end.
           |              v                  v                       |
           |    object_stream          disconnect_scope              |
           |    MessageStream          cancel_on_disconnect()        |
-          |    typed                        |                       |
-          |    TypedMessages                |                       |
+          |    typed                  interrupt_scope               |
+          |    TypedMessages          cancel_on()                   |
           |      ^ a codec (json_types)     |                       |
           |              |                  |                       |
           v              v                  v                       v
@@ -44,6 +44,8 @@ Invariants (the numbers of the laws are those in CONTRIBUTING.md):
   between its fragments; while one is being received, no other task receives (law 7).
   A message that was begun and cannot be finished closes the connection with 1011, as
   fragments cannot be taken back (RFC 6455 section 5.4).
+- `cancel_on()` cancels a scope of its own block, too. Its predicate is called where the
+  message is read, in `_session.intake`, and an exception of it goes to the block.
 - `cancel_on_disconnect()` cancels a scope of its own block, and no other scope. A block
   that it has cancelled raises the `ConnectionClosed` that says how the connection
   ended, unless the user's code has raised another exception in the block.
@@ -57,4 +59,5 @@ Which file to change:
     how the error of a library says where                _values.message_codec
     messages that are too large to be held               parts
     what happens to a block when the connection ends     disconnect_scope
+    what happens to a block when a message comes         interrupt_scope
 """

@@ -11,6 +11,7 @@ from .._values.closing import CloseInfo, checked_code, fitted_reason
 from .._values.errors import ConnectionClosed, MessageDecodeError
 from .._values.events import Binary
 from .._values.message_codec import Codec, decoded
+from .interrupt_scope import InterruptScope
 
 InT = TypeVar("InT")
 OutT = TypeVar("OutT")
@@ -24,6 +25,9 @@ class Messenger(Protocol):
     """The part of a connection that the view uses."""
 
     _session: Session | None
+
+    def _guarded(self, name: str) -> Session:
+        """Return the session; raise RuntimeError in plain mode."""
 
     async def receive_message(self) -> str | bytes:
         """Receive the next message."""
@@ -141,6 +145,22 @@ class TypedMessages(Generic[InT, OutT]):
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         self._messenger.send_nowait(self.codec.encode(value))
+
+    def cancel_on(self, predicate: Callable[[InT], bool]) -> InterruptScope[InT]:
+        """Cancel the block when a message comes that the predicate takes, decoded.
+
+        As `cancel_on` of the connection, which describes it. A message that is invalid
+        is not taken: a receive meets it. What is not taken is decoded a second time
+        when it is received.
+
+        Raises:
+            RuntimeError: This is plain mode.
+            TypeError: The predicate is no function, or an async one.
+        Cancellation:
+            Not a checkpoint.
+        """
+        session, codec = self._messenger._guarded("cancel_on"), self.codec
+        return InterruptScope(session, predicate, lambda data: decoded(codec, data))
 
     def __aiter__(self) -> Self:
         """Iterate over the messages, decoded, until the connection ends."""

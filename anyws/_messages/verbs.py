@@ -19,6 +19,7 @@ from .._values.options import Options
 from .._values.states import SEND
 from .._values.statistics import Statistics
 from .disconnect_scope import DisconnectScope
+from .interrupt_scope import InterruptScope
 from .json_types import JsonTypes
 from .object_stream import MessageStream
 from .typed import OnInvalid, TypedMessages
@@ -455,6 +456,44 @@ class Messaging(ABC):
             Not a checkpoint.
         """
         return DisconnectScope(self._guarded("cancel_on_disconnect"))
+
+    def cancel_on(
+        self, predicate: Callable[[str | bytes], bool]
+    ) -> InterruptScope[str | bytes]:
+        """Cancel the block when a message comes that the predicate takes.
+
+            with ws.cancel_on(lambda message: message == "stop") as scope:
+                async for token in answer:
+                    await ws.send_text(token)
+            if scope.interrupted:
+                ...  # scope.message is the one that was taken
+
+        Needs the guarded mode. The predicate is asked for each whole message as it
+        arrives, and on entry for those that wait to be received. The first one that it
+        takes cancels the block, is `scope.message`, and reaches no receiver. It is
+        asked before `receive_buffer` and the overflow rule, but not for a message over
+        `max_message_bytes`. The other messages stay in order; a task may receive them
+        inside. Where blocks are nested, or stand in several tasks, the one that was
+        entered last is asked first.
+
+        With `receive_overflow="wait"` a full receive buffer stops the reading, and then
+        no predicate sees a message: receive inside the block, or choose `"drop_oldest"`
+        or `"close"`. Where anyws reads the frames itself, that is so only behind the
+        read-ahead of 256 messages and 1 MiB (`Options.receive_buffer`). The end of the
+        connection is not looked at: `cancel_on_disconnect()` is for that.
+
+        Args:
+            predicate: Called with `str` for a text message, `bytes` for a binary one,
+                in whatever task has read it. It must not block. An exception of it
+                cancels the block and is raised by leaving it; the message stays.
+        Raises:
+            RuntimeError: This is plain mode.
+            TypeError: The predicate is no function, or an async one.
+        Cancellation:
+            Not a checkpoint.
+        """
+        session = self._guarded("cancel_on")
+        return InterruptScope(session, predicate, lambda message: message)
 
     def statistics(self) -> Statistics:
         """Return the counters as they stand now; in plain mode a RuntimeError."""

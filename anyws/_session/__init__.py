@@ -57,7 +57,7 @@ Invariants:
 - Each call of the user's code is a checkpoint, and every 32nd call that did not wait
   yields to the scheduler (`Turns`; law 4).
 - The session cancels no scope of the user's code but those in `ending.watchers` (law
-  6).
+  6). What stands in `interrupts` may cancel its own, when it is asked for a message.
 
 Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Reader,
 writer, intake, receiver and sender import `connection`, which imports none of them. The

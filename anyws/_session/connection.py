@@ -87,6 +87,8 @@ class Connection:
         ending: How and why the connection has ended, if it has.
         deadlines, keepalive: What is due, and when.
         counters: How many messages and bytes have passed.
+        interrupts: What is asked for each message before it enters the queue, the last
+            one first; each says whether it takes the message (`cancel_on`).
         held: The message that the reader task has received from a foreign channel and
             that has no room in `inbound` yet.
         receiving: Whether a task is receiving.
@@ -113,6 +115,7 @@ class Connection:
         "held",
         "in_hand",
         "inbound",
+        "interrupts",
         "keepalive",
         "opening",
         "options",
@@ -158,6 +161,7 @@ class Connection:
         )
         self.keepalive: Keepalive = Keepalive(current_time, stopwatch())
         self.counters: Counters = Counters()
+        self.interrupts: tuple[Callable[[Event], bool], ...] = ()
         self.held: Event | None = None
         self.receiving: bool = False
         self.bursting: bool = False

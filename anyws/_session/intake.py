@@ -37,7 +37,11 @@ class Intake:
         elif size > limit and event is not connection.held:
             reason = f"over {limit} bytes"
             connection.close_by_rule(CloseCode.MESSAGE_TOO_BIG, reason, MessageTooBig)
-        elif inbound.put_nowait(event, size) or self._overflow(event, size):
+        elif (
+            (connection.interrupts and self._interrupted(event))
+            or inbound.put_nowait(event, size)
+            or self._overflow(event, size)
+        ):
             connection.counters.messages_received += 1
             connection.counters.bytes_received += size
             if connection.deadlines.quiet_limit is not None:
@@ -45,6 +49,16 @@ class Intake:
         else:
             return False
         return True
+
+    def _interrupted(self, event: Event) -> bool:
+        """Whether one of the interrupts takes a message, which no receiver then sees.
+
+        A message that is held was asked about when it came; a part is no message.
+        """
+        connection = self._connection
+        if event is connection.held or MORE in event:
+            return False
+        return any(takes(event) for takes in reversed(connection.interrupts))
 
     def _discard(self) -> None:
         """Drop a message that will not be read; stay as long as the peer floods.

@@ -52,7 +52,7 @@ class Receiver:
                 while inbound.blocked:
                     await self._filled()
             event, _, _ = inbound.take_nowait()
-            self._make_room()
+            self.make_room()
             return event
         except (EndOfStream, ClosedResourceError):
             return self._disconnect()
@@ -75,7 +75,7 @@ class Receiver:
         self.delivered_state = CONNECTED
         return event
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
         """Let reading go on, and the idle time count, if there is room again."""
         connection = self._connection
         frames, deadlines = connection.frames, connection.deadlines
@@ -153,7 +153,7 @@ class Receiver:
         """Take a message or a part of one; count the parts of a message as one."""
         event, _, _ = self._connection.inbound.take_nowait()
         self._connection.counters.messages_received -= event.get(MORE, False)
-        self._make_room()
+        self.make_room()
         return event
 
     def skip_parts(self, frames: DirectChannel) -> None:

@@ -7,7 +7,7 @@ picture.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Container
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
 from typing import Final, NoReturn, Self, TypeVar
@@ -26,7 +26,7 @@ from starlette.websockets import WebSocketState
 
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
-from .._values.events import Event
+from .._values.events import Event, size_of
 from .._values.options import Options
 from .._values.outcomes import ending_of, is_cancellation
 from .._values.states import CONNECTED, CONNECTING
@@ -383,6 +383,34 @@ class Session(AsyncContextManagerMixin):
         """Forget a scope; return whether the connection has ended meanwhile."""
         self.connection.ending.watchers.remove(scope)
         return self.connection.ending.alarmed
+
+    def interrupt(self, takes: Callable[[Event], bool]) -> None:
+        """Ask for each whole message whether it is taken, also for those that wait.
+
+        A message that is taken counts as received and reaches no receiver. The last one
+        to come is asked first.
+        """
+        connection = self.connection
+        connection.interrupts += (takes,)
+        held = connection.held
+        if connection.inbound.take_first(takes) is not None:
+            self.receiver.make_room()
+        elif held is not None and takes(held):
+            connection.counters.messages_received += 1
+            connection.counters.bytes_received += size_of(held)
+            connection.held = None
+            connection.inbound.room.wake()  # the reader task goes on
+            if connection.ending.failure is not None:
+                connection.hear_out()
+            else:
+                connection.await_message()
+
+    def interrupt_no_more(self, takes: Callable[[Event], bool]) -> None:
+        """Ask it no more."""
+        connection = self.connection
+        connection.interrupts = tuple(
+            other for other in connection.interrupts if other != takes
+        )
 
     def statistics(self) -> Statistics:
         """Return the counters as they stand now."""

@@ -52,6 +52,7 @@ WINGS: Final = {
     ),
     "_messages": (
         "disconnect_scope",
+        "interrupt_scope",
         "object_stream",
         "json_types",
         "typed",

@@ -200,6 +200,12 @@ async def typed(server: anyws.WebSocket, client: anyws.ClientWebSocket) -> None:
     assert_type(client.typed(codec=codec).codec, anyws.Codec[int, str])
     anyws.Options(json=Upper())
     anyws.Options(json=Upper)  # type: ignore[arg-type]  # a class
+    with messages.cancel_on(lambda message: isinstance(message, Stop)) as scope:
+        assert_type(scope, anyws.InterruptScope[Ask | Stop])
+        assert_type(scope.message, Ask | Stop | None)
+    with server.cancel_on(lambda message: message == "stop") as raw:
+        assert_type(raw.message, str | bytes | None)
+        assert_type(raw.interrupted, bool)
     server.typed(Ask, on_invalid=1007)
     server.typed(Ask, on_invalid=anyws.CloseCode.POLICY_VIOLATION)
     server.typed(Ask, Stop, on_invalid=lambda error: Stop())
