@@ -19,6 +19,7 @@ from ._server.drain import Drain
 from ._server.endpoint import endpoint
 from ._server.middleware import WebSocketMiddleware
 from ._server.websocket import WebSocket
+from ._session.draining import Draining
 from ._values.closing import CloseCode, CloseInfo
 from ._values.errors import (
     ConnectionClosed,
@@ -44,6 +45,7 @@ __all__ = (
     "ConnectionClosed",
     "Connector",
     "Drain",
+    "Draining",
     "HandshakeError",
     "HandshakeRejected",
     "HandshakeResponse",

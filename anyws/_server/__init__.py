@@ -56,6 +56,8 @@ Who owns which state:
 * `Drain` knows the connections of its guards: those that are being served, with the
   cancel scope of each, and those that it has closed, whose closing handshake may still
   be under way.
+  A soft drain tells sessions first (`Session.tell_of_drain`), in the task that has
+  called `Drain.aclose`; there is no other task for it.
 * `Guard` owns nothing of a connection; `options` and `drain` are the same for all.
 * `ServerHandshake` is one request, already checked; it has no state that changes.
 

@@ -86,5 +86,6 @@ Which file to change:
     what a server does wrong with a send        writer
     what a receive or a send of the user does   receiver, sender
     options given after the session began       settings
+    what the user's code hears of a drain       draining, session (`tell_of_drain`)
     another way to drive a connection           a driver beside tasks
 """

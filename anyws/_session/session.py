@@ -33,6 +33,7 @@ from .._values.states import CONNECTED, CONNECTING
 from .._values.statistics import Statistics
 from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
+from .draining import Draining
 from .ending import Cause, Phase
 from .intake import Intake
 from .keepalive import Keepalive
@@ -68,6 +69,8 @@ class Session(AsyncContextManagerMixin):
     """
 
     __slots__ = (
+        "_draining",
+        "_farewell",
         "_settings",
         "_tasks",
         "_turns",
@@ -100,6 +103,8 @@ class Session(AsyncContextManagerMixin):
         if direct is not None:
             direct.inbox = intake
         self._turns = Turns(connection)
+        self._draining: Draining | None = None  # made when somebody asks
+        self._farewell: tuple[int, str] | None = None  # the code and reason of a drain
         self.receiver: Receiver = Receiver(connection, self._turns)
         self.sender: Sender = Sender(connection, self._turns, subprotocols or ())
 
@@ -243,6 +248,25 @@ class Session(AsyncContextManagerMixin):
         if self.info is not None:
             self.connection.close_by(by)
 
+    @property
+    def draining(self) -> Draining:
+        """Whether a drain has told this connection that it will end."""
+        if self._draining is None:
+            self._draining = Draining()
+            if self._farewell is not None:
+                self._draining.begin()
+        return self._draining
+
+    def tell_of_drain(self, code: int, reason: str) -> None:
+        """Tell the user's code that a drain will close the connection.
+
+        If the code returns before that, the connection is closed with this code, as the
+        peer is to connect again.
+        """
+        self._farewell = code, reason
+        if self._draining is not None:
+            self._draining.begin()
+
     def _leave(self, outcome: BaseException | None) -> None:
         """Close by what left the user's code; then the driver sends what is queued."""
         connection = self.connection
@@ -274,6 +298,9 @@ class Session(AsyncContextManagerMixin):
         """
         connection = self.connection
         if connection.ending.info is not None:
+            return
+        if outcome is None and self._farewell is not None and connection.accepted:
+            connection.close(*self._farewell)
             return
         rejects = outcome is None or isinstance(outcome, WebSocketException)
         if connection.application_state is CONNECTED or (
@@ -398,8 +425,7 @@ class Session(AsyncContextManagerMixin):
         elif held is not None and takes(held):
             connection.counters.messages_received += 1
             connection.counters.bytes_received += size_of(held)
-            connection.held = None
-            connection.inbound.room.wake()  # the reader task goes on
+            connection.held = None  # `take_first` has woken the reader task
             if connection.ending.failure is not None:
                 connection.hear_out()
             else:

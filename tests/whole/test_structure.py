@@ -47,6 +47,7 @@ WINGS: Final = {
         "receiver",
         "sender",
         "settings",
+        "draining",
         "session",
         "scope",
     ),

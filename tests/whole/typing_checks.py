@@ -186,6 +186,8 @@ class Upper:
 async def typed(server: anyws.WebSocket, client: anyws.ClientWebSocket) -> None:
     """Types, unions of them and codecs say what is received and what is sent."""
     assert_type(server.typed(Ask), anyws.TypedMessages[Ask, Ask])
+    assert_type(server.draining, anyws.Draining)
+    await server.draining
     messages = client.typed(Ask | Stop, Shared)
     assert_type(messages, anyws.TypedMessages[Ask | Stop, Shared])
     assert_type(await messages.receive(), Ask | Stop)
