@@ -33,6 +33,7 @@ from ._values.errors import (
     WebSocketError,
 )
 from ._values.errors import name_as_public as _name_as_public
+from ._values.limits import ConnectionLimit, Heartbeat
 from ._values.message_codec import Codec
 from ._values.options import Options
 from ._values.statistics import Statistics
@@ -43,12 +44,14 @@ __all__ = (
     "CloseInfo",
     "Codec",
     "ConnectionClosed",
+    "ConnectionLimit",
     "Connector",
     "Drain",
     "Draining",
     "HandshakeError",
     "HandshakeRejected",
     "HandshakeResponse",
+    "Heartbeat",
     "InterruptScope",
     "MessageDecodeError",
     "MessageStream",

@@ -70,6 +70,7 @@ Above are the engine, which calls `host`, `Drain` and `ServerHandshake`, and
 
 Which file to change:
 
+* how a client with too many connections is refused: admission.py
 * a rule for what a client's opening handshake may say: handshake.py
 * a rule for what an application may answer to it: `_values/events.py` and `headers.py`
 * what happens to open connections when a server stops: drain.py

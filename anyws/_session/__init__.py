@@ -25,6 +25,8 @@ Who owns which state. `Connection` is one record, and what several parts write i
     ending      table: how, why, and by whom the connection was ended (laws 3, 8, 10)
     deadlines   pure: which time is up; `judge(now)` gives the verdict (law 5)
     keepalive   pure: which pings are under way, and when to act (law 13)
+    timers      pure: the end of the lifetime, and the heartbeats; `None` without them
+    pace        pure: how fast messages may come; `None` if as fast as they like
     the states of client and application: the table in `_values.states`
 
 A queue is an AnyIO memory stream that is never awaited: `await receive()` loses an item
@@ -78,6 +80,8 @@ Which file to change:
                                                 (1001), connection (`beat`: 1011)
     a phase of the end, or a cause of it        ending
     another deadline                            deadlines, then reader
+    what the options set for a whole            timers and pace (when), connection
+    connection: rate, lifetime, heartbeat       (`limit`, `tick`), intake, receiver
     when a ping is sent, and when the peer      keepalive, then connection
     counts as dead                              (`start_beating`, `beat`)
     what is still to be done after the block    stage, session (`_leave`)

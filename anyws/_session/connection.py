@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from math import inf
+from random import uniform
 from typing import Any, Final, TypeAlias
 
 from anyio import (
@@ -19,14 +20,16 @@ from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed, MessageTooBig
 from .._values.events import INFO, Event, info_of
 from .._values.options import DEFAULTS, Options
-from .._values.states import CLOSE, CONNECTED, Role, next_state
+from .._values.states import CLOSE, CONNECTED, SEND, Role, next_state
 from .channel import DirectChannel, Driver
 from .deadlines import LULL, Deadlines
 from .ending import Cause, Ending
 from .keepalive import KEEPALIVE, Keepalive
+from .pace import Pace
 from .queue import MessageQueue
 from .stage import TRANSITIONS, Stage, Step
 from .stopwatch import stopwatch
+from .timers import Timers
 
 ChannelReceive: TypeAlias = Callable[[], Awaitable[Event]]
 ChannelSend: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -86,6 +89,8 @@ class Connection:
         stage: What is over: the block, the writing, the reading.
         ending: How and why the connection has ended, if it has.
         deadlines, keepalive: What is due, and when.
+        pace: How fast messages may come; `None`: as they like.
+        timers: The lifetime and the heartbeats; `None`: the options name neither.
         counters: How many messages and bytes have passed.
         interrupts: What is asked for each message before it enters the queue, the last
             one first; each says whether it takes the message (`cancel_on`).
@@ -120,12 +125,14 @@ class Connection:
         "opening",
         "options",
         "outbound",
+        "pace",
         "read_done",
         "receive_event",
         "receiving",
         "send_event",
         "stage",
         "streaming",
+        "timers",
         "written_done",
     )
 
@@ -160,6 +167,9 @@ class Connection:
             options.idle_timeout, options.close_timeout
         )
         self.keepalive: Keepalive = Keepalive(current_time, stopwatch())
+        self.pace: Pace | None = None
+        self.timers: Timers | None = None
+        self.limit(options)
         self.counters: Counters = Counters()
         self.interrupts: tuple[Callable[[Event], bool], ...] = ()
         self.held: Event | None = None
@@ -233,6 +243,49 @@ class Connection:
         self.outbound.discard()
         if self.frames is not None:
             self.wake_all()
+
+    # Lifetime, heartbeats and pace
+
+    def limit(self, options: Options) -> None:
+        """Begin anew to keep what options say of pace, lifetime and heartbeats."""
+        rate = options.rate_limit
+        self.pace = None if rate is None else Pace(*rate)
+        timed = options.max_lifetime is not None or options.heartbeat is not None
+        self.timers = Timers() if timed else None
+
+    def start_timers(self) -> None:
+        """Let the lifetime and the interval to the first heartbeat begin."""
+        timers, options = self.timers, self.options
+        if timers is None or not self.accepted or self.ending.info is not None:
+            return
+        now, lifetime = current_time(), options.max_lifetime
+        if timers.expires_at == inf and lifetime is not None:
+            timers.expires_at = now + lifetime * uniform(0.9, 1)
+        if timers.beat_at == inf and options.heartbeat is not None:
+            timers.beat_at = now + options.heartbeat.interval
+        self.driver.rearm()
+
+    def tick(self, now: float) -> None:
+        """Close a connection that is too old; send a heartbeat, or miss the answer."""
+        timers, heartbeat = self.timers, self.options.heartbeat
+        if timers is None:
+            return
+        received = self.counters.bytes_received
+        if self.ending.info is not None:
+            self.timers = None
+        elif now >= timers.expires_at:
+            self.close_by_rule(CloseCode.GOING_AWAY, "maximum lifetime")
+        elif heartbeat is None or now < timers.beat_at:
+            pass
+        elif not timers.awaited:
+            if self.streaming is not None:  # no message between fragments
+                timers.postpone(now)
+            else:
+                size = len(heartbeat.message.encode())
+                self.outbound.put_ahead({"type": SEND, "text": heartbeat.message}, size)
+                timers.sent(now, heartbeat.timeout, received)
+        elif timers.late(now, heartbeat.timeout, received):
+            self.close_by_rule(CloseCode.INTERNAL_ERROR, "heartbeat timeout")
 
     # What moves the stage
 
@@ -332,6 +385,7 @@ class Connection:
 
     def start_beating(self) -> None:
         """Let the interval to the next ping begin."""
+        self.start_timers()
         if self.frames is not None and self.ending.info is None:
             self.keepalive.rest(self.options.ping_interval)
             self.driver.rearm()

@@ -15,7 +15,7 @@ from anyio import current_time
 from .._values.closing import CloseCode
 from .._values.errors import MessageTooBig
 from .._values.events import MORE, Event
-from .._values.states import RESPONSE
+from .._values.states import CONNECTED, RESPONSE, SEND
 from .connection import Connection
 
 
@@ -38,7 +38,9 @@ class Intake:
             reason = f"over {limit} bytes"
             connection.close_by_rule(CloseCode.MESSAGE_TOO_BIG, reason, MessageTooBig)
         elif (
-            (connection.interrupts and self._interrupted(event))
+            (connection.timers is not None and self._beats(event))
+            or (connection.interrupts and self._interrupted(event))
+            or (connection.pace is not None and self._too_fast(event))
             or inbound.put_nowait(event, size)
             or self._overflow(event, size)
         ):
@@ -59,6 +61,54 @@ class Intake:
         if event is connection.held or MORE in event:
             return False
         return any(takes(event) for takes in reversed(connection.interrupts))
+
+    def _beats(self, event: Event) -> bool:
+        """Whether a message is a heartbeat, which is answered, or answers one of ours.
+
+        An answer that has no room, or would come between fragments, is left out: the
+        peer sees by what else is sent that this end lives.
+        """
+        connection, text = self._connection, event.get("text")
+        heartbeat, timers = connection.options.heartbeat, connection.timers
+        if heartbeat is None or timers is None or MORE in event:
+            return False
+        if text == heartbeat.answer:
+            timers.answered(current_time(), heartbeat.interval)
+            connection.driver.rearm()
+        elif text == heartbeat.message:
+            if (
+                connection.streaming is None
+                and connection.application_state is CONNECTED
+            ):
+                answer, size = heartbeat.answer, len(heartbeat.answer.encode())
+                connection.outbound.put_nowait({"type": SEND, "text": answer}, size)
+        else:
+            return False
+        return True
+
+    def _too_fast(self, event: Event) -> bool:
+        """Do with a message beyond the rate what the options say; false: let it in.
+
+        To wait is the receiver's part. Of a message in parts the last one counts.
+        """
+        connection = self._connection
+        pace, rule = connection.pace, connection.options.rate_overflow
+        if pace is None or rule == "wait" or event is connection.held:
+            return False
+        if event.get(MORE):
+            return False
+        now = current_time()
+        if not pace.delay(now):
+            pace.count(now)
+            return False
+        if rule == "close":
+            reason = "messages come too fast"
+            connection.close_by_rule(CloseCode.POLICY_VIOLATION, reason)
+            return True
+        if MORE in event:
+            return False
+        connection.inbound.dropped += 1
+        return True
 
     def _discard(self) -> None:
         """Drop a message that will not be read; stay as long as the peer floods.

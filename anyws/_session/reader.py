@@ -94,6 +94,8 @@ class Reader:
             return True
         if now >= connection.keepalive.beat_at:
             connection.beat()
+        if connection.timers is not None and now >= connection.timers.next:
+            connection.tick(now)
         match connection.deadlines.judge(now):
             case Verdict.UNHEARD:
                 return True

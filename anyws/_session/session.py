@@ -438,6 +438,12 @@ class Session(AsyncContextManagerMixin):
             other for other in connection.interrupts if other != takes
         )
 
+    @property
+    def _latency(self) -> float | None:
+        """The round-trip time of the last ping, or else of the last heartbeat."""
+        timers, latency = self.connection.timers, self.connection.keepalive.latency
+        return timers.latency if latency is None and timers is not None else latency
+
     def statistics(self) -> Statistics:
         """Return the counters as they stand now."""
         connection = self.connection
@@ -452,5 +458,5 @@ class Session(AsyncContextManagerMixin):
             send_queued_bytes=connection.outbound.size,
             receive_dropped=connection.inbound.dropped,
             send_dropped=connection.outbound.dropped,
-            latency=connection.keepalive.latency,
+            latency=self._latency,
         )

@@ -21,6 +21,8 @@ The files; each may import only those above it:
 
     closing      close codes, close reasons, and `CloseInfo`: how a connection ended
     errors       the tree of errors; its docstring lists them
+    limits       `Heartbeat`, `ConnectionLimit`: rules beyond buffers. A limit counts
+                 the connections of each client: the one object here that changes
     message_codec  the protocol `Codec`, and what the errors of codecs become
     options      `Options`: the settings of one connection, and what values they take
     statistics   `Statistics`: the counters of one connection

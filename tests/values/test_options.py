@@ -34,6 +34,18 @@ class PythonsJson:
         return hash(type(self))
 
 
+class EqualLimit(anyws.ConnectionLimit):
+    """A limit that is equal to its copies."""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by the limit."""
+        return isinstance(other, EqualLimit) and other.limit == self.limit
+
+    def __hash__(self) -> int:
+        """Hash by the limit."""
+        return hash(self.limit)
+
+
 # For each field its default and another value.
 VALUES: dict[str, tuple[Any, Any]] = {
     "receive_buffer": (16, 1),
@@ -47,6 +59,11 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "close_timeout": (5.0, 1),
     "ping_interval": (20.0, None),
     "ping_timeout": (20.0, None),
+    "rate_limit": (None, (1, 1.0)),
+    "rate_overflow": ("wait", "drop"),
+    "max_lifetime": (None, 1),
+    "heartbeat": (None, anyws.Heartbeat()),
+    "max_connections_per": (None, EqualLimit(1)),
     "json": (None, PythonsJson()),
 }
 named = st.dictionaries(st.sampled_from(sorted(VALUES)), st.booleans()).map(
@@ -156,3 +173,28 @@ def test_a_codec_is_checked_by_its_methods(codec: Any) -> None:
     """A class or a module of other names is none."""
     with pytest.raises(TypeError, match="json must be an object with the methods"):
         Options(json=codec)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"rate_limit": 5}, TypeError, "rate_limit is"),
+        ({"rate_limit": (1,)}, TypeError, "rate_limit is"),
+        ({"rate_limit": (0, 1)}, ValueError, "rate_limit is"),
+        ({"rate_limit": (1, 0)}, ValueError, "rate_limit is"),
+        ({"rate_limit": (1.5, 1)}, ValueError, "rate_limit is"),
+        ({"rate_overflow": "ignore"}, ValueError, "rate_overflow must be"),
+        ({"max_lifetime": 0}, ValueError, "max_lifetime must be"),
+        ({"heartbeat": 5}, TypeError, "heartbeat must be"),
+        ({"heartbeat": anyws.Heartbeat(interval=0)}, ValueError, "seconds of a"),
+        ({"heartbeat": anyws.Heartbeat(answer="ping")}, ValueError, "two different"),
+        ({"max_connections_per": 5}, TypeError, "max_connections_per must be"),
+    ],
+    ids=str,
+)
+def test_a_policy_is_checked(
+    given: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """Before a connection has it."""
+    with pytest.raises(error, match=words):
+        Options(**given)

@@ -21,6 +21,7 @@ WINGS: Final = {
     "_values": (
         "closing",
         "errors",
+        "limits",
         "message_codec",
         "options",
         "statistics",
@@ -38,6 +39,8 @@ WINGS: Final = {
         "keepalive",
         "stage",
         "stopwatch",
+        "pace",
+        "timers",
         "connection",
         "intake",
         "reader",
@@ -64,6 +67,7 @@ WINGS: Final = {
     "_server": (
         "handshake",
         "drain",
+        "admission",
         "guard",
         "middleware",
         "websocket",
@@ -135,6 +139,8 @@ PURE: Final = (
     "_session.deadlines",
     "_session.stage",
     "_session.keepalive",
+    "_session.pace",
+    "_session.timers",
     "_client.url",
     "_client.response",
     "_client.who_reads",
