@@ -35,6 +35,7 @@ from ._values.errors import (
 from ._values.errors import name_as_public as _name_as_public
 from ._values.limits import ConnectionLimit, Heartbeat
 from ._values.message_codec import Codec
+from ._values.observer import ConnectionSummary, ObservedConnection, Observer
 from ._values.options import Options
 from ._values.statistics import Statistics
 
@@ -45,6 +46,7 @@ __all__ = (
     "Codec",
     "ConnectionClosed",
     "ConnectionLimit",
+    "ConnectionSummary",
     "Connector",
     "Drain",
     "Draining",
@@ -58,6 +60,8 @@ __all__ = (
     "MessageTooBig",
     "MessageTypeError",
     "MessageValidationError",
+    "ObservedConnection",
+    "Observer",
     "Options",
     "ProtocolError",
     "ReceiveStream",

@@ -121,6 +121,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             application_state=self.application_state,
         )
         session.subprotocol = self.subprotocol
+        session.connection.scope = self.scope
         self._receive, self._send = session.receiver.receive, session.sender.send
         self._session = session
         return session.hosting(self)

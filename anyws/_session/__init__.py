@@ -27,6 +27,7 @@ Who owns which state. `Connection` is one record, and what several parts write i
     keepalive   pure: which pings are under way, and when to act (law 13)
     timers      pure: the end of the lifetime, and the heartbeats; `None` without them
     pace        pure: how fast messages may come; `None` if as fast as they like
+    observation what the observer and the log are told; `None` if there is neither
     the states of client and application: the table in `_values.states`
 
 A queue is an AnyIO memory stream that is never awaited: `await receive()` loses an item
@@ -91,5 +92,7 @@ Which file to change:
     what a receive or a send of the user does   receiver, sender
     options given after the session began       settings
     what the user's code hears of a drain       draining, session (`tell_of_drain`)
+    what an observer or the log is told         observation; where it is noticed: intake,
+                                                writer, sender, session
     another way to drive a connection           a driver beside tasks
 """

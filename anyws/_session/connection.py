@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from logging import INFO as INFO_LEVEL
 from math import inf
 from random import uniform
 from typing import Any, Final, TypeAlias
@@ -25,6 +26,7 @@ from .channel import DirectChannel, Driver
 from .deadlines import LULL, Deadlines
 from .ending import Cause, Ending
 from .keepalive import KEEPALIVE, Keepalive
+from .observation import LOGGER, Observation
 from .pace import Pace
 from .queue import MessageQueue
 from .stage import TRANSITIONS, Stage, Step
@@ -89,6 +91,8 @@ class Connection:
         stage: What is over: the block, the writing, the reading.
         ending: How and why the connection has ended, if it has.
         deadlines, keepalive: What is due, and when.
+        observation: What is kept for the observer, and for the log; `None`: nothing.
+        scope: The ASGI scope, until it is known whether the connection is observed.
         pace: How fast messages may come; `None`: as they like.
         timers: The lifetime and the heartbeats; `None`: the options name neither.
         counters: How many messages and bytes have passed.
@@ -108,6 +112,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_begun",
         "accepted",
         "application_state",
         "bursting",
@@ -122,6 +127,7 @@ class Connection:
         "inbound",
         "interrupts",
         "keepalive",
+        "observation",
         "opening",
         "options",
         "outbound",
@@ -129,6 +135,7 @@ class Connection:
         "read_done",
         "receive_event",
         "receiving",
+        "scope",
         "send_event",
         "stage",
         "streaming",
@@ -169,7 +176,10 @@ class Connection:
         self.keepalive: Keepalive = Keepalive(current_time, stopwatch())
         self.pace: Pace | None = None
         self.timers: Timers | None = None
-        self.limit(options)
+        self.limit(options, options)
+        self._begun = False  # the opening handshake is complete
+        self.observation: Observation | None = None
+        self.scope: Mapping[str, Any] | None = None
         self.counters: Counters = Counters()
         self.interrupts: tuple[Callable[[Event], bool], ...] = ()
         self.held: Event | None = None
@@ -246,12 +256,29 @@ class Connection:
 
     # Lifetime, heartbeats and pace
 
-    def limit(self, options: Options) -> None:
-        """Begin anew to keep what options say of pace, lifetime and heartbeats."""
-        rate = options.rate_limit
+    def begin(self) -> None:
+        """Take note, once, that the opening handshake is complete."""
+        if self._begun or not self.accepted:
+            return
+        self._begun = True
+        self.start_timers()
+        observer = self.options.observer
+        if observer is not None or LOGGER.isEnabledFor(INFO_LEVEL):
+            self.observation = Observation(observer, self.scope, current_time())
+        self.scope = None  # it holds the session, which holds this
+
+    def limit(self, options: Options, before: Options) -> None:
+        """Begin anew to keep what options say of pace, lifetime and heartbeats.
+
+        A lifetime that is the same as before goes on.
+        """
+        rate, timers = options.rate_limit, self.timers
         self.pace = None if rate is None else Pace(*rate)
         timed = options.max_lifetime is not None or options.heartbeat is not None
         self.timers = Timers() if timed else None
+        same = options.max_lifetime == before.max_lifetime
+        if same and timers is not None and self.timers is not None:
+            self.timers.expires_at = timers.expires_at
 
     def start_timers(self) -> None:
         """Let the lifetime and the interval to the first heartbeat begin."""
@@ -385,7 +412,7 @@ class Connection:
 
     def start_beating(self) -> None:
         """Let the interval to the next ping begin."""
-        self.start_timers()
+        self.begin()
         if self.frames is not None and self.ending.info is None:
             self.keepalive.rest(self.options.ping_interval)
             self.driver.rearm()

@@ -211,6 +211,7 @@ class Session(AsyncContextManagerMixin):
                 info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local")
                 connection.ending.end(Cause.REJECTION, info)
                 connection.wake_all()
+            self._end_observation()
         try:
             defect = connection.ending.defect
             if defect is not None and (outcome is None or self.explains(outcome)):
@@ -266,6 +267,13 @@ class Session(AsyncContextManagerMixin):
         self._farewell = code, reason
         if self._draining is not None:
             self._draining.begin()
+
+    def _end_observation(self) -> None:
+        connection = self.connection
+        observation, info = connection.observation, connection.ending.info
+        connection.observation = connection.scope = None
+        if observation is not None and info is not None:
+            observation.over(info, self.statistics(), current_time())
 
     def _leave(self, outcome: BaseException | None) -> None:
         """Close by what left the user's code; then the driver sends what is queued."""
@@ -425,6 +433,11 @@ class Session(AsyncContextManagerMixin):
         elif held is not None and takes(held):
             connection.counters.messages_received += 1
             connection.counters.bytes_received += size_of(held)
+            if connection.observation is not None:
+                inbound = connection.inbound
+                connection.observation.passed(
+                    "received", size_of(held), inbound.messages, inbound.dropped
+                )
             connection.held = None  # `take_first` has woken the reader task
             if connection.ending.failure is not None:
                 connection.hear_out()

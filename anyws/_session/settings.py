@@ -53,7 +53,7 @@ class Settings:
             connection.frames.limit(after.max_message_bytes)
             connection.frames.read_on()
         if any(getattr(after, name) != getattr(before, name) for name in _LIMITS):
-            connection.limit(after)
+            connection.limit(after, before)
             connection.start_timers()
         if after.idle_timeout != before.idle_timeout:
             connection.limit_silence(after.idle_timeout)

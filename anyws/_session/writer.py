@@ -89,6 +89,11 @@ class Writer:
         if receipt is None:
             connection.counters.messages_sent += 1
             connection.counters.bytes_sent += size
+            if connection.observation is not None:
+                queue = connection.outbound
+                connection.observation.passed(
+                    "sent", size, queue.messages + 1, queue.dropped
+                )
 
     async def _hand_over_messages(self, frames: DirectChannel) -> None:
         """Hand over the messages that come first, in one go.
@@ -103,6 +108,10 @@ class Writer:
         await frames.send_messages([item[0] for item in items])
         connection.counters.messages_sent += len(items)
         connection.counters.bytes_sent += sum([item[1] for item in items])
+        if connection.observation is not None:
+            drops, queued = connection.outbound.dropped, len(items)
+            for _, size, _ in items:
+                connection.observation.passed("sent", size, queued, drops)
 
     async def _gather(self, items: list[Item]) -> None:
         """Add the messages of the next turns: a write costs more than the turns do."""

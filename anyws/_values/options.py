@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from .limits import ConnectionLimit, Heartbeat
 from .message_codec import Codec, check_codec
+from .observer import Observer, check_observer
 
 ReceiveOverflow: TypeAlias = Literal["wait", "drop_oldest", "close"]
 SendOverflow: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "close"]
@@ -97,6 +98,9 @@ class Options:
             `None`: no limit). A client with more is refused with 429, or with 403 where
             the server has no denial responses. Holds where `anyws.endpoint` or
             `anyws.WebSocketMiddleware` is given these options. See `ConnectionLimit`.
+        observer: What is told of the connection, of its messages and of its end
+            (default `None`). It is the one that the options name when the connection is
+            accepted. See `Observer`.
         json: What `send_json`, `receive_json` and `iter_json` encode and decode with, a
             `Codec` (default `None`: the module `json` of Python). What it encodes may
             be `str` or `bytes`; the `mode` of the call decides how that is sent. Holds
@@ -121,6 +125,7 @@ class Options:
     max_lifetime: float | None = None
     heartbeat: Heartbeat | None = None
     max_connections_per: ConnectionLimit | None = None
+    observer: Observer | None = None
     json: Codec[Any, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -169,6 +174,8 @@ class Options:
                 "max_connections_per must be an anyws.ConnectionLimit, "
                 f"not {type(limit).__name__}"
             )
+        if self.observer is not None:
+            check_observer(self.observer)
         if self.json is not None:
             check_codec(self.json, "json")
 

@@ -286,6 +286,28 @@ class TestInTime:
             await anyio.sleep(1)
             assert ws.close_info is None
 
+    async def test_a_lifetime_goes_on_when_other_rules_change(self) -> None:
+        """Options that come later name no other; nor do they begin one too early."""
+        channel = Channel()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            options = anyws.Options(rate_limit=(1, 1.0))
+            before = anyws.WebSocket(scope, receive, send, options=options)
+            async with before as ws:
+                await anyio.sleep(200)
+                await ws.accept()
+                start = anyio.current_time()
+                await anyio.sleep(50)
+                changed = anyws.Options(heartbeat=BEAT._replace(timeout=1e6))
+                inner = anyws.WebSocket(scope, receive, send, options=changed)
+                async with inner:
+                    await inner.wait_closed()
+                assert 90 <= anyio.current_time() - start <= 100
+
+        guard = anyws.WebSocketMiddleware(app, anyws.Options(max_lifetime=100))
+        await guard(dict(SCOPE), channel.receive, channel.send)
+        assert [code for code, _ in channel.closes] == [1001]
+
     async def test_a_heartbeat_waits_for_the_end_of_a_message(
         self, tmp_path: Path
     ) -> None:

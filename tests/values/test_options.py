@@ -46,6 +46,23 @@ class EqualLimit(anyws.ConnectionLimit):
         return hash(self.limit)
 
 
+class Deaf:
+    """An observer that does nothing, and is equal to its copies."""
+
+    def opened(self, *_: object) -> None:
+        """Do nothing."""
+
+    message = dropped = closed = opened
+
+    def __eq__(self, other: object) -> bool:
+        """Have no state."""
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        """Be hashed by the class."""
+        return hash(type(self))
+
+
 # For each field its default and another value.
 VALUES: dict[str, tuple[Any, Any]] = {
     "receive_buffer": (16, 1),
@@ -64,6 +81,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "max_lifetime": (None, 1),
     "heartbeat": (None, anyws.Heartbeat()),
     "max_connections_per": (None, EqualLimit(1)),
+    "observer": (None, Deaf()),
     "json": (None, PythonsJson()),
 }
 named = st.dictionaries(st.sampled_from(sorted(VALUES)), st.booleans()).map(
@@ -189,6 +207,7 @@ def test_a_codec_is_checked_by_its_methods(codec: Any) -> None:
         ({"heartbeat": anyws.Heartbeat(interval=0)}, ValueError, "seconds of a"),
         ({"heartbeat": anyws.Heartbeat(answer="ping")}, ValueError, "two different"),
         ({"max_connections_per": 5}, TypeError, "max_connections_per must be"),
+        ({"observer": Deaf}, TypeError, "observer must be an object"),
     ],
     ids=str,
 )

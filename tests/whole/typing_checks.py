@@ -183,6 +183,33 @@ class Upper:
         return len(message)
 
 
+class Counting:
+    """An observer."""
+
+    def opened(self, connection: anyws.ObservedConnection) -> None:
+        """Know the connection."""
+        assert_type(connection.path, str | None)
+
+    def message(
+        self, connection: anyws.ObservedConnection, direction: str, size: int
+    ) -> None:
+        """Count."""
+
+    def dropped(
+        self, connection: anyws.ObservedConnection, direction: str, count: int
+    ) -> None:
+        """Count."""
+
+    def closed(
+        self,
+        connection: anyws.ObservedConnection,
+        summary: anyws.ConnectionSummary,
+    ) -> None:
+        """Know the end."""
+        assert_type(summary.info, anyws.CloseInfo)
+        assert_type(summary.statistics, anyws.Statistics)
+
+
 async def typed(server: anyws.WebSocket, client: anyws.ClientWebSocket) -> None:
     """Types, unions of them and codecs say what is received and what is sent."""
     assert_type(server.typed(Ask), anyws.TypedMessages[Ask, Ask])
@@ -208,6 +235,8 @@ async def typed(server: anyws.WebSocket, client: anyws.ClientWebSocket) -> None:
     with server.cancel_on(lambda message: message == "stop") as raw:
         assert_type(raw.message, str | bytes | None)
         assert_type(raw.interrupted, bool)
+    anyws.Options(observer=Counting())
+    anyws.Options(observer=Upper())  # type: ignore[arg-type]  # no observer
     server.typed(Ask, on_invalid=1007)
     server.typed(Ask, on_invalid=anyws.CloseCode.POLICY_VIOLATION)
     server.typed(Ask, Stop, on_invalid=lambda error: Stop())
