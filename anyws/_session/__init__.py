@@ -92,7 +92,7 @@ Which file to change:
     what a receive or a send of the user does   receiver, sender
     options given after the session began       settings
     what the user's code hears of a drain       draining, session (`tell_of_drain`)
-    what an observer or the log is told         observation; where it is noticed: intake,
-                                                writer, sender, session
+    what an observer or the log is told         observation; when: intake, writer,
+                                                sender, session
     another way to drive a connection           a driver beside tasks
 """

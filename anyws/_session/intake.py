@@ -17,7 +17,6 @@ from .._values.errors import MessageTooBig
 from .._values.events import MORE, Event
 from .._values.states import CONNECTED, RESPONSE, SEND
 from .connection import Connection
-from .observation import Observation
 
 
 class Intake:
@@ -47,8 +46,10 @@ class Intake:
         ):
             connection.counters.messages_received += 1
             connection.counters.bytes_received += size
-            if connection.observation is not None:
-                self._observe(connection.observation, event, size)
+            observation = connection.observation
+            if observation is not None and not event.get(MORE):
+                count, drops = inbound.messages, inbound.dropped
+                observation.passed("received", size, count, drops)
             if connection.deadlines.quiet_limit is not None:
                 connection.await_message()
         else:
@@ -64,12 +65,6 @@ class Intake:
         if event is connection.held or MORE in event:
             return False
         return any(takes(event) for takes in reversed(connection.interrupts))
-
-    def _observe(self, observation: Observation, event: Event, size: int) -> None:
-        """Have the observation know of a message, once all its parts are there."""
-        inbound = self._connection.inbound
-        if not event.get(MORE):
-            observation.passed("received", size, inbound.messages, inbound.dropped)
 
     def _beats(self, event: Event) -> bool:
         """Whether a message is a heartbeat, which is answered, or answers one of ours.
@@ -155,8 +150,9 @@ class Intake:
             connection.inbound.put_ahead(event, size)
         connection.counters.messages_received += 1
         connection.counters.bytes_received += size
-        if connection.observation is not None:
-            self._observe(connection.observation, event, size)
+        observation, inbound = connection.observation, connection.inbound
+        if observation is not None and not event.get(MORE):
+            observation.passed("received", size, inbound.messages, inbound.dropped)
         if self._drops:
             connection.await_message()  # reading never pauses
         elif connection.ending.failure is None:
