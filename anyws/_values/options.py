@@ -96,7 +96,8 @@ class Options:
             reach no receiver, and tell `statistics().latency`. See `Heartbeat`.
         max_connections_per: How many connections a client may have at a time (default
             `None`: no limit). A client with more is refused with 429, or with 403 where
-            the server has no denial responses. Holds where `anyws.endpoint` or
+            the server has no denial responses; a connection that an outer application
+            has accepted is neither refused nor counted. Holds where `anyws.endpoint` or
             `anyws.WebSocketMiddleware` is given these options. See `ConnectionLimit`.
         observer: What is told of the connection, of its messages and of its end
             (default `None`). It is the one that the options name when the connection is

@@ -138,6 +138,22 @@ async def test_drops_and_peaks_are_told(channel: Channel) -> None:
     assert observer.counted["received", 1] == 5
 
 
+async def test_drops_are_told_though_no_message_follows() -> None:
+    """The connection breaks before another one is sent."""
+    channel, observer = Channel(), Recorder()
+    async with channel.websocket(
+        observer=observer, send_buffer=1, send_overflow="drop_newest"
+    ) as ws:
+        await ws.accept()
+        channel.stall()
+        for _ in range(5):
+            ws.send_nowait("x")
+            await anyio.wait_all_tasks_blocked()
+        channel.error = OSError()
+        channel.resume()
+    assert observer.calls[:-1] == [("opened",), ("dropped", "sent", 3)]
+
+
 async def test_a_message_that_interrupts_is_told_of() -> None:
     """It was received, if by no receiver; also if it was held."""
     channel, observer = Channel(), Recorder()

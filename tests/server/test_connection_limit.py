@@ -157,3 +157,21 @@ def test_what_is_no_limit_is_refused() -> None:
         Limit(1, per=wrong)
     with pytest.raises(ValueError, match="localhost"):
         Limit(1, trusted_proxies=["localhost"])
+
+
+async def test_a_connection_that_was_accepted_is_not_refused() -> None:
+    """An outer application has done so; it is too late for an answer."""
+    app = guarded("endpoint", Limit(1))
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        async with anyws.WebSocket(scope, receive, send) as ws:
+            await ws.accept()
+            await anyws.endpoint(options=app.options)(still_there)(scope, receive, send)
+
+    async def still_there(ws: anyws.WebSocket) -> None:
+        await ws.send_text("still there")
+
+    scope = {"client": ("10.0.0.1", 1)}
+    async with connect(app, scope=scope):
+        async with connect(anyws.WebSocketMiddleware(outer), scope=scope) as peer:
+            assert await peer.receive_text() == "still there"
