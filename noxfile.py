@@ -41,7 +41,7 @@ TYPING = nox.project.dependency_groups(PYPROJECT, "typing")
 SERVERS = nox.project.dependency_groups(PYPROJECT, "servers")
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 # With every extra.
-PACKAGE = ".[fastapi,hypercorn,socks,trio,uvloop]"
+PACKAGE = ".[fastapi,hypercorn,msgspec,socks,trio,uvloop]"
 
 
 def put_pyenv_first() -> None:

@@ -11,12 +11,15 @@ from starlette.websockets import (
 from ._client.connect import Connector, connect
 from ._client.retry import Retry
 from ._client.websocket import ClientWebSocket, HandshakeResponse
+from ._messages.interrupt_scope import InterruptScope
 from ._messages.object_stream import MessageStream
 from ._messages.parts import ReceiveStream, SendStream
+from ._messages.typed import TypedMessages
 from ._server.drain import Drain
 from ._server.endpoint import endpoint
 from ._server.middleware import WebSocketMiddleware
 from ._server.websocket import WebSocket
+from ._session.draining import Draining
 from ._values.closing import CloseCode, CloseInfo
 from ._values.errors import (
     ConnectionClosed,
@@ -25,10 +28,14 @@ from ._values.errors import (
     MessageDecodeError,
     MessageTooBig,
     MessageTypeError,
+    MessageValidationError,
     ProtocolError,
     WebSocketError,
 )
 from ._values.errors import name_as_public as _name_as_public
+from ._values.limits import ConnectionLimit, Heartbeat
+from ._values.message_codec import Codec
+from ._values.observer import ConnectionSummary, ObservedConnection, Observer
 from ._values.options import Options
 from ._values.statistics import Statistics
 
@@ -36,22 +43,32 @@ __all__ = (
     "ClientWebSocket",
     "CloseCode",
     "CloseInfo",
+    "Codec",
     "ConnectionClosed",
+    "ConnectionLimit",
+    "ConnectionSummary",
     "Connector",
     "Drain",
+    "Draining",
     "HandshakeError",
     "HandshakeRejected",
     "HandshakeResponse",
+    "Heartbeat",
+    "InterruptScope",
     "MessageDecodeError",
     "MessageStream",
     "MessageTooBig",
     "MessageTypeError",
+    "MessageValidationError",
+    "ObservedConnection",
+    "Observer",
     "Options",
     "ProtocolError",
     "ReceiveStream",
     "Retry",
     "SendStream",
     "Statistics",
+    "TypedMessages",
     "WebSocket",
     "WebSocketDisconnect",
     "WebSocketDisconnected",

@@ -161,7 +161,8 @@ class FrameChannel:
             plain = text is not None and text.isascii()
             size = len(text) if plain else size_of(event)
             # Where one message had no room, no later one of this step has any.
-            if not (roomy and inbox.offer(event, size)):
+            asked = roomy or inbox.selective
+            if not (asked and inbox.offer(event, size)):
                 inbox.keep(event, size)
                 roomy = False
         self._unparsed = codec.rest

@@ -11,6 +11,9 @@ messages. They are written once, here, and know of neither end.
           |              v                  v                       |
           |    object_stream          disconnect_scope              |
           |    MessageStream          cancel_on_disconnect()        |
+          |    typed                  interrupt_scope               |
+          |    TypedMessages          cancel_on()                   |
+          |      ^ a codec (json_types)     |                       |
           |              |                  |                       |
           v              v                  v                       v
        ASGI events       +-----> Session <--+      parts: SendStream, ReceiveStream
@@ -19,7 +22,8 @@ messages. They are written once, here, and know of neither end.
 Ownership: no class here has a state of the connection. `Messaging` turns payloads into
 ASGI events and back. Each end supplies `_next`, `send` and `close`: those of the server
 use the session if there is one, else ASGI's own `receive` and `send`; those of the
-client always use a session. The other four classes hold a session and ask it.
+client always use a session. `TypedMessages` uses these methods. The other four classes
+hold a session and ask it.
 `SendStream` and `ReceiveStream` also know how much of their one message has been sent
 or received.
 
@@ -31,10 +35,17 @@ Invariants (the numbers of the laws are those in CONTRIBUTING.md):
 - A message that cannot be decoded, or is of the wrong kind, is consumed, and the
   connection stays usable. The check comes after the receive, so a cancelled receive
   still loses nothing (law 1).
+- What turns values into messages is a codec, of the user's or of `json_types`. Only
+  `_values.message_codec` knows how libraries tell of an invalid message: every such
+  message is a `MessageDecodeError`, and any other exception of a codec is a fault.
+- An invalid message that is to be answered owes that answer: if a cancellation comes
+  between, the next receive sends it first.
 - A message in parts keeps its turn: while one is being sent, no other message goes out
   between its fragments; while one is being received, no other task receives (law 7).
   A message that was begun and cannot be finished closes the connection with 1011, as
   fragments cannot be taken back (RFC 6455 section 5.4).
+- `cancel_on()` cancels a scope of its own block, too. Its predicate is called where the
+  message is read, in `_session.intake`, and an exception of it goes to the block.
 - `cancel_on_disconnect()` cancels a scope of its own block, and no other scope. A block
   that it has cancelled raises the `ConnectionClosed` that says how the connection
   ended, unless the user's code has raised another exception in the block.
@@ -43,6 +54,10 @@ Which file to change:
 
     a new way to receive or send one message             verbs
     what a connection looks like as AnyIO's stream       object_stream
+    what happens to a message that a codec refuses       typed
+    which library reads and writes which type            json_types
+    how the error of a library says where                _values.message_codec
     messages that are too large to be held               parts
     what happens to a block when the connection ends     disconnect_scope
+    what happens to a block when a message comes         interrupt_scope
 """

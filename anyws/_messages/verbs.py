@@ -6,21 +6,34 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from starlette.websockets import WebSocketDisconnect
 
 from .._session.entrance import Entrance
 from .._session.session import Session
 from .._values.closing import CloseInfo
-from .._values.errors import ConnectionClosed, MessageDecodeError
+from .._values.errors import ConnectionClosed
 from .._values.events import Binary, Event, bytes_of, payload_of, text_of
+from .._values.message_codec import Codec, check_codec, decode_error, decoded
+from .._values.options import Options
 from .._values.states import SEND
 from .._values.statistics import Statistics
 from .disconnect_scope import DisconnectScope
+from .interrupt_scope import InterruptScope
+from .json_types import JsonTypes
 from .object_stream import MessageStream
+from .typed import OnInvalid, TypedMessages
+
+if TYPE_CHECKING:
+    # Python has none yet (PEP 747), and type checkers know this one.
+    from typing_extensions import TypeForm
 
 MessageT = TypeVar("MessageT")
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
+
+_NOT_GIVEN: Final = object()  # `None` is a type of messages
 
 
 class Messaging(ABC):
@@ -33,6 +46,7 @@ class Messaging(ABC):
 
     _session: Session | None
     _entrance: Entrance | None = None  # where a middleware wraps this object's `send`
+    _options: Options | None
 
     @abstractmethod
     async def _next(self) -> Event:
@@ -50,6 +64,12 @@ class Messaging(ABC):
         if self._session is None:
             raise outside(name)
         return self._session
+
+    @property
+    def _json(self) -> Codec[Any, Any] | None:
+        """The codec that the options name for JSON."""
+        options = self._options if self._session is None else self._session.options
+        return None if options is None else options.json
 
     async def aclose(self) -> None:
         """Close the connection with 1000; the same as `close()`.
@@ -122,10 +142,11 @@ class Messaging(ABC):
         Args:
             mode: `"text"` or `"binary"`: the kind of message that is expected.
         Returns:
-            Whatever `json.loads` makes of the payload.
+            Whatever `json.loads`, or the codec `Options.json`, makes of the payload.
         Raises:
-            MessageDecodeError: The payload is not JSON, not UTF-8, or nested too deep.
-                The message is consumed; the connection stays usable.
+            MessageDecodeError: The payload is not JSON, not UTF-8, or nested too deep,
+                or the codec does not take it. The message is consumed; the connection
+                stays usable.
             MessageTypeError: The message is of the other kind. It is consumed; the
                 connection stays usable.
             RuntimeError: The mode is neither. Nothing was received.
@@ -140,13 +161,15 @@ class Messaging(ABC):
         """
         _check_mode(mode)
         event = await self._next()
+        payload = text_of(event) if mode == "text" else bytes_of(event)
+        codec = self._json
+        if codec is not None:
+            return decoded(codec, payload)
         try:
-            text = text_of(event) if mode == "text" else bytes_of(event).decode()
+            text = payload if isinstance(payload, str) else payload.decode()
             return json.loads(text)
-        except json.JSONDecodeError as exc:
-            raise MessageDecodeError(exc.msg, exc.doc, exc.pos) from exc
         except (ValueError, RecursionError) as exc:  # not UTF-8, too long, too deep
-            raise MessageDecodeError(str(exc), "", 0) from exc
+            raise decode_error(exc) from exc
 
     def iter_text(self) -> AsyncIterator[str]:
         """Receive text messages until the connection ends, in whatever way.
@@ -292,20 +315,21 @@ class Messaging(ABC):
         await self.send({"type": SEND, "bytes": data})
 
     async def send_json(self, data: Any, mode: str = "text") -> None:
-        """Send data as compact JSON.
+        """Send data as JSON: compact, or as the codec `Options.json` writes it.
 
         In guarded mode the call returns when the message is queued, and waits while the
         queue is full (`Options.send_buffer`, `send_overflow`). In plain mode it returns
         when the server's own `send` does.
 
         Args:
-            data: Whatever `json.dumps` takes.
+            data: Whatever `json.dumps`, or the codec, takes.
             mode: `"text"` or `"binary"`: the kind of message.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
             RuntimeError: `accept()` has not been called; or, in plain mode, the
                 connection was closed from this side; or the mode is neither.
-            TypeError, ValueError, RecursionError: `json.dumps` does not take the data.
+            TypeError, ValueError, RecursionError: `json.dumps` does not take the data;
+                or whatever the codec raises. Nothing was sent.
             UnicodeEncodeError: The JSON holds a lone surrogate, which is no text.
         Cancellation:
             All or nothing in guarded mode: a cancelled call has not sent the message.
@@ -314,10 +338,81 @@ class Messaging(ABC):
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         _check_mode(mode)
-        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-        await self.send_message(text if mode == "text" else text.encode())
+        codec = self._json
+        message: str | bytes
+        if codec is None:
+            message = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+        else:
+            message = codec.encode(data)
+        if mode == "text" and isinstance(message, bytes):
+            message = message.decode()
+        elif mode == "binary" and isinstance(message, str):
+            message = message.encode()
+        await self.send_message(message)
 
     # Beyond Starlette's class
+
+    @overload
+    def typed(
+        self, received: TypeForm[InT], /, *, on_invalid: OnInvalid[InT] = "raise"
+    ) -> TypedMessages[InT, InT]: ...
+
+    @overload
+    def typed(
+        self,
+        received: TypeForm[InT],
+        sent: TypeForm[OutT],
+        /,
+        *,
+        on_invalid: OnInvalid[OutT] = "raise",
+    ) -> TypedMessages[InT, OutT]: ...
+
+    @overload
+    def typed(
+        self, *, codec: Codec[InT, OutT], on_invalid: OnInvalid[OutT] = "raise"
+    ) -> TypedMessages[InT, OutT]: ...
+
+    def typed(
+        self,
+        received: Any = _NOT_GIVEN,
+        sent: Any = _NOT_GIVEN,
+        *,
+        codec: Codec[Any, Any] | None = None,
+        on_invalid: OnInvalid[Any] = "raise",
+    ) -> TypedMessages[Any, Any]:
+        """Return the messages as values of types: JSON, validated as it is decoded.
+
+            messages = ws.typed(Question | Stop, Answer)
+            async for question in messages:
+                await messages.send(answer_to(question))
+
+        Types of msgspec, dataclasses, TypedDicts and types of Python need the extra
+        `msgspec`; without it they are left to pydantic, if that is installed. Types in
+        which something of pydantic's stands (models, `Field`, discriminated unions)
+        need pydantic. What both libraries make of a type is kept for further calls.
+
+        Args:
+            received: The type of what the peer sends.
+            sent: The type of what is sent; the same one if it is left out. It is the
+                type checker that holds values against it.
+            codec: Another codec in the place of both types.
+            on_invalid: What is done with an invalid message. `"raise"` (default): a
+                receive raises. A close code, 1007, 1008 or another: the connection is
+                closed with it, the reason says what is wrong, and a receive raises
+                `ConnectionClosed`. A function that makes a value of the error: the
+                value is sent, and the next message waited for.
+        Raises:
+            ModuleNotFoundError: The library for a type is not installed.
+            TypeError: A type is none of messages; or there are no types and no codec,
+                or both; or `on_invalid` is none of these.
+            ValueError: No closing frame may carry the code.
+        """
+        if (codec is None) == (received is _NOT_GIVEN):
+            raise TypeError("typed() takes the types of messages, or codec=")
+        if codec is None:
+            codec = JsonTypes(received, received if sent is _NOT_GIVEN else sent)
+        check_codec(codec, "codec")
+        return TypedMessages(self, codec, on_invalid)
 
     def send_nowait(self, message: str | Binary) -> None:
         """Queue a message now: never a checkpoint. Needs the guarded mode.
@@ -372,6 +467,44 @@ class Messaging(ABC):
             Not a checkpoint.
         """
         return DisconnectScope(self._guarded("cancel_on_disconnect"))
+
+    def cancel_on(
+        self, predicate: Callable[[str | bytes], bool]
+    ) -> InterruptScope[str | bytes]:
+        """Cancel the block when a message comes that the predicate takes.
+
+            with ws.cancel_on(lambda message: message == "stop") as scope:
+                async for token in answer:
+                    await ws.send_text(token)
+            if scope.interrupted:
+                ...  # scope.message is the one that was taken
+
+        Needs the guarded mode. The predicate is asked for each whole message as it
+        arrives, and on entry for those that wait to be received. The first one that it
+        takes cancels the block, is `scope.message`, and reaches no receiver. It is
+        asked before `receive_buffer` and the overflow rule, but not for a message over
+        `max_message_bytes`. The other messages stay in order; a task may receive them
+        inside. Where blocks are nested, or stand in several tasks, the one that was
+        entered last is asked first.
+
+        With `receive_overflow="wait"` a full receive buffer stops the reading, and then
+        no predicate sees a message: receive inside the block, or choose `"drop_oldest"`
+        or `"close"`. Where anyws reads the frames itself, that is so only behind the
+        read-ahead of 256 messages and 1 MiB (`Options.receive_buffer`). The end of the
+        connection is not looked at: `cancel_on_disconnect()` is for that.
+
+        Args:
+            predicate: Called with `str` for a text message, `bytes` for a binary one,
+                in whatever task has read it. It must not block. An exception of it
+                cancels the block and is raised by leaving it; the message stays.
+        Raises:
+            RuntimeError: This is plain mode.
+            TypeError: The predicate is no function, or an async one.
+        Cancellation:
+            Not a checkpoint.
+        """
+        session = self._guarded("cancel_on")
+        return InterruptScope(session, predicate, lambda message: message)
 
     def statistics(self) -> Statistics:
         """Return the counters as they stand now; in plain mode a RuntimeError."""

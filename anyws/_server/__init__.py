@@ -67,6 +67,8 @@ Who owns which state:
 * `Drain` knows the connections of its guards: those that are being served, with the
   cancel scope of each, and those that it has closed, whose closing handshake may still
   be under way.
+  A soft drain tells sessions first (`Session.tell_of_drain`), in the task that has
+  called `Drain.aclose`; there is no other task for it.
 * `Guard` owns nothing of a connection; `options` and `drain` are the same for all.
 * `ServerHandshake` is one request, already checked; it has no state that changes.
 
@@ -80,6 +82,7 @@ headers) and, for the handshake alone, `_frames`. Above are the engine, which ca
 
 Which file to change:
 
+* how a client with too many connections is refused: admission.py
 * a rule for what a client's opening handshake may say: handshake.py
 * a rule for what an application may answer to it: `_values/events.py` and `headers.py`
 * what happens to open connections when a server stops: drain.py

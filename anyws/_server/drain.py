@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil, inf
+from operator import itemgetter
 from typing import Final
 
 from anyio import CancelScope, current_time
@@ -39,6 +40,13 @@ class Drain:
     They have `timeout` seconds to end; then they are cancelled, and the cancellation
     ends at the guard: the server sees no error.
 
+    A *soft* drain first tells the handlers: `ws.draining` becomes true, for one
+    connection after another, evenly over `spread` seconds, so that the peers do not all
+    connect again at once. From then on a handler has `turn` seconds to end what it is
+    about, and to return, which closes the connection with `code`. A connection that is
+    still open after that is closed as above. All together a soft drain takes at most
+    `spread`, `turn` and `timeout` seconds, and 2 more.
+
     A drain serves one event loop, once: it does not open again. Call `aclose()` while
     the server is still running. The lifespan's shutdown is too late: on uvicorn and
     Hypercorn the sockets are gone by then. For uvicorn:
@@ -63,14 +71,19 @@ class Drain:
         reason: The close reason, cut at a character to 123 bytes of UTF-8.
         timeout: Seconds that handlers have to end before they are cancelled (default
             3.0). Peers have the same seconds to answer the closing frame.
+        soft: Whether handlers are told, and have time, before the closes (default:
+            not).
+        turn: Seconds that a handler has from being told to the close (default 10.0), if
+            the drain is soft.
+        spread: Seconds over which the handlers are told (default 10.0), if it is soft.
 
     Attributes:
-        code, reason, timeout: As given.
+        code, reason, timeout, soft, turn, spread: As given.
         draining: Whether the drain has begun.
 
     Raises:
         ValueError: No closing frame may carry the code, or the timeout is not a finite
-            number of seconds above 0.
+            number of seconds above 0, or one of the others not one from 0 on.
         TypeError: The code is no int.
     """
 
@@ -80,14 +93,26 @@ class Drain:
         code: int = CloseCode.SERVICE_RESTART,
         reason: str = "",
         timeout: float = 3.0,
+        soft: bool = False,
+        turn: float = 10.0,
+        spread: float = 10.0,
     ) -> None:
         if type(timeout) not in (int, float) or not 0 < timeout < inf:
             raise ValueError(
                 f"timeout must be a finite number of seconds above 0, not {timeout!r}"
             )
+        for name, value in (("turn", turn), ("spread", spread)):
+            if type(value) not in (int, float) or not 0 <= value < inf:
+                raise ValueError(
+                    f"{name} must be a finite number of seconds from 0 on, "
+                    f"not {value!r}"
+                )
         self.code: int = checked_code(code)
         self.reason: str = fitted_reason(reason)
         self.timeout: float = timeout
+        self.soft: bool = soft
+        self.turn: float = turn
+        self.spread: float = spread
         self.draining: bool = False
         self._cancel_at = inf  # when the handlers are cancelled
         self._hosted: dict[Session, CancelScope] = {}
@@ -95,6 +120,7 @@ class Drain:
         self._closed: set[Session] = set()
         # Set when `_hosted` becomes empty; made only if a task waits for that.
         self._emptied: Signal | None = None
+        self._softened: Signal | None = None  # set once a soft drain closes for good
 
     @property
     def connections(self) -> int:
@@ -105,16 +131,29 @@ class Drain:
         """Begin the drain, and wait until every connection is over.
 
         Waits at most `timeout` seconds, and 2 more for cancelled handlers that clean
-        up. A handler that shields itself for longer is left behind, and `connections`
-        still counts it. Several tasks may call this; all wait for the same end. Do not
-        call it from a handler of the drain: the handler would wait for itself.
+        up; if the drain is soft, `spread` and `turn` seconds before that. A handler
+        that shields itself for longer is left behind, and `connections` still counts
+        it. Several tasks may call this; all wait for the same end. Do not call it from
+        a handler of the drain: the handler would wait for itself.
 
         Cancellation:
             Safe: only the wait ends. The drain goes on: the connections are closed, and
-            the handlers are cancelled when their time is over.
+            the handlers are cancelled when their time is over. A soft drain hurries:
+            if the call that began it is cancelled, it closes the connections at once.
         Source: RFC 6455 section 7.1.5, IANA close code 1012.
         """
-        self._begin()
+        if self._softened is not None:
+            await self._softened.wait()
+        elif self.soft and not self.draining:
+            self.draining, self._softened = True, Signal()
+            try:
+                await self._soften()
+            finally:
+                self._softened.set()
+                self._close_all()
+        elif not self.draining:
+            self.draining = True
+            self._close_all()
         await checkpoint()
         with CancelScope(deadline=self._cancel_at + _CANCELLED_GRACE):
             while self._hosted:
@@ -127,18 +166,47 @@ class Drain:
                 await session.wait_closed()
                 self._closed.discard(session)
 
-    def _begin(self) -> None:
-        if self.draining:
-            return
-        self.draining = True
+    async def _soften(self) -> None:
+        """Tell the connections one by one, and close each when its turn is over."""
+        sessions, start = list(self._hosted), current_time()
+        pace = self.spread / max(len(sessions) - 1, 1)
+        due = [
+            *((start + n * pace, True, each) for n, each in enumerate(sessions)),
+            *(
+                (start + n * pace + self.turn, False, each)
+                for n, each in enumerate(sessions)
+            ),
+        ]
+        due.sort(key=itemgetter(0))
+        for at, tells, session in due:
+            await self._wait_until(at)
+            scope = self._hosted.get(session)
+            if scope is None:
+                continue
+            if tells:
+                session.tell_of_drain(self.code, self.reason)
+            else:
+                self._close(session, scope, current_time() + self.timeout)
+
+    async def _wait_until(self, at: float) -> None:
+        """Wait until a time, or until no connection is left."""
+        with CancelScope(deadline=at):
+            while self._hosted:
+                self._emptied = self._emptied or Signal()
+                await self._emptied.wait()
+
+    def _close_all(self) -> None:
+        """Close the connections that are not closed yet."""
         self._cancel_at = current_time() + self.timeout
         for session, scope in self._hosted.items():
-            self._close(session, scope)
+            if session not in self._closed:
+                self._close(session, scope, self._cancel_at)
 
-    def _close(self, session: Session, scope: CancelScope) -> None:
-        scope.deadline = self._cancel_at
+    def _close(self, session: Session, scope: CancelScope, cancel_at: float) -> None:
+        scope.deadline = cancel_at
         self._closed.add(session)
-        session.close_by_rule(self.code, self.reason, by=self._cancel_at)
+        session.tell_of_drain(self.code, self.reason)
+        session.close_by_rule(self.code, self.reason, by=cancel_at)
 
     # For guards and the engine
 
@@ -148,7 +216,8 @@ class Drain:
 
         If the drain begins, the session is closed; when the drain's time is over, the
         block is cancelled, and the cancellation ends here. If the drain has begun
-        already, the session is closed at once.
+        already, the session is closed at once; by a soft one, told at once, and closed
+        at its end.
         """
         if session in self._hosted:  # by an outer guard with the same drain
             yield
@@ -156,8 +225,10 @@ class Drain:
         with CancelScope() as scope:
             self._hosted[session] = scope
             try:
-                if self.draining:
-                    self._close(session, scope)
+                if self._cancel_at < inf:
+                    self._close(session, scope, self._cancel_at)
+                elif self.draining:
+                    session.tell_of_drain(self.code, self.reason)
                 yield
             finally:
                 del self._hosted[session]
@@ -180,7 +251,8 @@ class Drain:
         """
         await receive()  # websocket.connect
         if "websocket.http.response" in (scope.get("extensions") or {}):
-            headers = {"retry-after": str(ceil(self.timeout))}
+            seconds = self.timeout + (self.turn + self.spread if self.soft else 0)
+            headers = {"retry-after": str(ceil(seconds))}
             await Response(None, 503, headers)(scope, receive, send)
         else:
             await send({"type": CLOSE, "code": self.code, "reason": self.reason})

@@ -19,6 +19,7 @@ from .._session.session import Session
 from .._values.options import Options, check_options
 from .._values.outcomes import leaves_of
 from .._values.states import CONNECTING
+from .admission import Limited
 from .drain import Drain, check_drain
 
 
@@ -128,6 +129,9 @@ class Guard(ABC):
         drain, unanswered = self.drain, session.application_state is CONNECTING
         if drain is not None and drain.draining and unanswered:
             return drain.refuse, None
+        limit = None if self.options is None else self.options.max_connections_per
+        if limit is not None and unanswered:
+            return Limited(self._serve, limit), drain
         return self._serve, drain
 
     @abstractmethod

@@ -24,6 +24,7 @@ from starlette.websockets import (
 )
 
 from .._messages.verbs import Messaging
+from .._session.draining import Draining
 from .._session.scope import put_session, session_in, session_of
 from .._session.session import Session
 from .._values.closing import CloseCode, CloseInfo
@@ -149,6 +150,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             application_state=origin.application_state,
         )
         session.subprotocol = self.subprotocol
+        session.connection.scope = self.scope
         put_session(self.scope, session)
         return session
 
@@ -418,6 +420,18 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         if event["type"] == DISCONNECT:
             raise ConnectionClosed(info_of(event))
         return event
+
+    @property
+    def draining(self) -> Draining:
+        """Whether the server is about to stop: true once its `Drain` says so.
+
+        `await ws.draining` waits until then. It needs the guarded mode, and is never
+        true where no drain knows of the connection.
+
+        Raises:
+            RuntimeError: This is plain mode.
+        """
+        return self._guarded("draining").draining
 
     @property
     def close_info(self) -> CloseInfo | None:

@@ -26,6 +26,9 @@ Who owns which state. `Connection` is one record, and what several parts write i
     ending      table: how, why, and by whom the connection was ended (laws 3, 8, 10)
     deadlines   pure: which time is up; `judge(now)` gives the verdict (law 5)
     keepalive   pure: which pings are under way, and when to act (law 13)
+    timers      pure: the end of the lifetime, and the heartbeats; `None` without them
+    pace        pure: how fast messages may come; `None` if as fast as they like
+    observation what the observer and the log are told; `None` if there is neither
     the states of client and application: the table in `_values.states`
 
 A queue is an AnyIO memory stream that is never awaited: `await receive()` loses an item
@@ -65,7 +68,7 @@ Invariants:
 - Each call of the user's code is a checkpoint, and every 32nd call that did not wait
   yields to the scheduler (`Turns`; law 4).
 - The session cancels no scope of the user's code but those in `ending.watchers` (law
-  6).
+  6). What stands in `interrupts` may cancel its own, when it is asked for a message.
 
 Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Reader,
 writer, intake, receiver, sender and passage import `connection`, which imports none of
@@ -93,6 +96,8 @@ Which file to change:
                                                 (1001), connection (`beat`: 1011)
     a phase of the end, or a cause of it        ending
     another deadline                            deadlines, then reader
+    what the options set for a whole            timers and pace (when), connection
+    connection: rate, lifetime, heartbeat       (`limit`, `tick`), intake, receiver
     when a ping is sent, and when the peer      keepalive, then connection
     counts as dead                              (`start_beating`, `beat`)
     what shows that the peer is alive           the channel that calls
@@ -106,5 +111,8 @@ Which file to change:
     what a receive or a send of the user does   receiver, sender
     what happens where `send` is wrapped        passage, entrance
     options given after the session began       settings
+    what the user's code hears of a drain       draining, session (`tell_of_drain`)
+    what an observer or the log is told         observation; when: intake, writer,
+                                                sender, session
     another way to drive a connection           a driver beside tasks
 """

@@ -63,6 +63,10 @@ class Inbox(Protocol):
     def keep(self, event: Event, size: int) -> None:
         """Take a message that has no room, until `full` says to stop reading."""
 
+    @property
+    def selective(self) -> bool:
+        """Whether to offer a message also where the one before had no room."""
+
     def pong(self, payload: bytes) -> None:
         """Take note of a pong."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from logging import INFO as INFO_LEVEL
 from math import inf
+from random import uniform
 from typing import Any, Final, TypeAlias
 
 from anyio import (
@@ -19,14 +21,17 @@ from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed, MessageTooBig
 from .._values.events import INFO, Event, info_of
 from .._values.options import DEFAULTS, Options
-from .._values.states import CLOSE, CONNECTED, Role, next_state
+from .._values.states import CLOSE, CONNECTED, SEND, Role, next_state
 from .channel import DirectChannel, Driver, Unqueued
 from .deadlines import Deadlines
 from .ending import Cause, Ending
 from .keepalive import KEEPALIVE, Beat, Keepalive
+from .observation import LOGGER, Observation
+from .pace import Pace
 from .queue import MessageQueue
 from .stage import TRANSITIONS, Stage, Step
 from .stopwatch import stopwatch
+from .timers import Timers
 
 ChannelReceive: TypeAlias = Callable[[], Awaitable[Event]]
 ChannelSend: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -88,10 +93,17 @@ class Connection:
         stage: What is over: the block, the writing, the reading.
         ending: How and why the connection has ended, if it has.
         deadlines, keepalive: What is due, and when.
+        observation: What is kept for the observer, and for the log; `None`: nothing.
+        scope: The ASGI scope, until it is known whether the connection is observed.
+        pace: How fast messages may come; `None`: as they like.
+        timers: The lifetime and the heartbeats; `None`: the options name neither.
         counters: How many messages and bytes have passed.
+        interrupts: What is asked for each message before it enters the queue, the last
+            one first; each says whether it takes the message (`cancel_on`).
         held: The message that the reader task has received from a foreign channel and
             that has no room in `inbound` yet.
         receiving: Whether a task is receiving.
+        farewell: The code and reason of a drain that has told of itself.
         interrupted: Whether a block that had only joined the session was cancelled.
         bursting: Whether a message was written within its `send` since the scheduler
             last had a turn. The next messages are queued, to go out in one write.
@@ -104,6 +116,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_begun",
         "accepted",
         "application_state",
         "bursting",
@@ -112,22 +125,28 @@ class Connection:
         "deadlines",
         "driver",
         "ending",
+        "farewell",
         "frames",
         "held",
         "in_hand",
         "inbound",
         "interrupted",
+        "interrupts",
         "keepalive",
+        "observation",
         "opening",
         "options",
         "outbound",
+        "pace",
         "passage",
         "read_done",
         "receive_event",
         "receiving",
+        "scope",
         "send_event",
         "stage",
         "streaming",
+        "timers",
         "written_done",
     )
 
@@ -163,10 +182,18 @@ class Connection:
             options.idle_timeout, options.close_timeout
         )
         self.keepalive: Keepalive = Keepalive(current_time, stopwatch())
+        self.pace: Pace | None = None
+        self.timers: Timers | None = None
+        self.limit(options, options)
+        self._begun = False  # the opening handshake is complete
+        self.observation: Observation | None = None
+        self.scope: Mapping[str, Any] | None = None
         self.counters: Counters = Counters()
+        self.interrupts: tuple[Callable[[Event], bool], ...] = ()
         self.held: Event | None = None
         self.receiving: bool = False
         self.interrupted: bool = False
+        self.farewell: tuple[int, str] | None = None
         self.bursting: bool = False
         self.in_hand: int = 0
         self.streaming: Signal | None = None
@@ -249,6 +276,66 @@ class Connection:
         self._discard_outbound()
         if self.frames is not None:
             self.wake_all()
+
+    # Lifetime, heartbeats and pace
+
+    def begin(self) -> None:
+        """Take note, once, that the opening handshake is complete."""
+        if self._begun or not self.accepted:
+            return
+        self._begun = True
+        self.start_timers()
+        observer = self.options.observer
+        if observer is not None or LOGGER.isEnabledFor(INFO_LEVEL):
+            self.observation = Observation(observer, self.scope, current_time())
+        self.scope = None  # it holds the session, which holds this
+
+    def limit(self, options: Options, before: Options) -> None:
+        """Begin anew to keep what options say of pace, lifetime and heartbeats.
+
+        A lifetime that is the same as before goes on.
+        """
+        rate, timers = options.rate_limit, self.timers
+        self.pace = None if rate is None else Pace(*rate)
+        timed = options.max_lifetime is not None or options.heartbeat is not None
+        self.timers = Timers() if timed else None
+        same = options.max_lifetime == before.max_lifetime
+        if same and timers is not None and self.timers is not None:
+            self.timers.expires_at = timers.expires_at
+
+    def start_timers(self) -> None:
+        """Let the lifetime and the interval to the first heartbeat begin."""
+        timers, options = self.timers, self.options
+        if timers is None or not self.accepted or self.ending.info is not None:
+            return
+        now, lifetime = current_time(), options.max_lifetime
+        if timers.expires_at == inf and lifetime is not None:
+            timers.expires_at = now + lifetime * uniform(0.9, 1)
+        if timers.beat_at == inf and options.heartbeat is not None:
+            timers.beat_at = now + options.heartbeat.interval
+        self.driver.rearm()
+
+    def tick(self, now: float) -> None:
+        """Close a connection that is too old; send a heartbeat, or miss the answer."""
+        timers, heartbeat = self.timers, self.options.heartbeat
+        if timers is None:
+            return
+        received = self.counters.bytes_received
+        if self.ending.info is not None:
+            self.timers = None
+        elif now >= timers.expires_at:
+            self.close_by_rule(CloseCode.GOING_AWAY, "maximum lifetime")
+        elif heartbeat is None or now < timers.beat_at:
+            pass
+        elif not timers.awaited:
+            if self.streaming is not None:  # no message between fragments
+                timers.postpone(now)
+            else:
+                size = len(heartbeat.message.encode())
+                self.outbound.put_ahead({"type": SEND, "text": heartbeat.message}, size)
+                timers.sent(now, heartbeat.timeout, received)
+        elif timers.late(now, heartbeat.timeout, received):
+            self.close_by_rule(CloseCode.INTERNAL_ERROR, "heartbeat timeout")
 
     # What moves the stage
 
@@ -350,6 +437,7 @@ class Connection:
 
     def start_beating(self) -> None:
         """Let the interval to the next ping begin."""
+        self.begin()
         if self.frames is not None and self.ending.info is None:
             self.keepalive.rest(self.options.ping_interval)
             self.driver.rearm()

@@ -17,7 +17,7 @@ from anyio import current_time
 from .._values.closing import CloseCode
 from .._values.errors import MessageTooBig
 from .._values.events import MORE, Event
-from .._values.states import RESPONSE
+from .._values.states import CONNECTED, RESPONSE, SEND
 from .connection import Connection
 
 
@@ -39,13 +39,81 @@ class Intake:
         elif size > limit and event is not connection.held:
             reason = f"over {limit} bytes"
             connection.close_by_rule(CloseCode.MESSAGE_TOO_BIG, reason, MessageTooBig)
-        elif inbound.put_nowait(event, size) or self._overflow(event, size):
+        elif (
+            (connection.timers is not None and self._beats(event))
+            or (connection.interrupts and self._interrupted(event))
+            or (connection.pace is not None and self._too_fast(event))
+            or inbound.put_nowait(event, size)
+            or self._overflow(event, size)
+        ):
             connection.counters.messages_received += 1
             connection.counters.bytes_received += size
+            observation = connection.observation
+            if observation is not None and not event.get(MORE):
+                count, drops = inbound.messages, inbound.dropped
+                observation.passed("received", size, count, drops)
             if connection.deadlines.quiet_limit is not None:
                 connection.await_message()
         else:
             return False
+        return True
+
+    def _interrupted(self, event: Event) -> bool:
+        """Whether one of the interrupts takes a message, which no receiver then sees.
+
+        A message that is held was asked about when it came; a part is no message.
+        """
+        connection = self._connection
+        if event is connection.held or MORE in event:
+            return False
+        return any(takes(event) for takes in reversed(connection.interrupts))
+
+    def _beats(self, event: Event) -> bool:
+        """Whether a message is a heartbeat, which is answered, or answers one of ours.
+
+        An answer that has no room, or would come between fragments, is left out: the
+        peer sees by what else is sent that this end lives.
+        """
+        connection, text = self._connection, event.get("text")
+        heartbeat, timers = connection.options.heartbeat, connection.timers
+        if heartbeat is None or timers is None or MORE in event:
+            return False
+        if text == heartbeat.answer:
+            timers.answered(current_time(), heartbeat.interval)
+            connection.driver.rearm()
+        elif text == heartbeat.message:
+            if (
+                connection.streaming is None
+                and connection.application_state is CONNECTED
+            ):
+                answer, size = heartbeat.answer, len(heartbeat.answer.encode())
+                connection.outbound.put_nowait({"type": SEND, "text": answer}, size)
+        else:
+            return False
+        return True
+
+    def _too_fast(self, event: Event) -> bool:
+        """Do with a message beyond the rate what the options say; false: let it in.
+
+        To wait is the receiver's part. Of a message in parts the last one counts.
+        """
+        connection = self._connection
+        pace, rule = connection.pace, connection.options.rate_overflow
+        if pace is None or rule == "wait" or event is connection.held:
+            return False
+        if event.get(MORE):
+            return False
+        now = current_time()
+        if not pace.delay(now):
+            pace.count(now)
+            return False
+        if rule == "close":
+            reason = "messages come too fast"
+            connection.close_by_rule(CloseCode.POLICY_VIOLATION, reason)
+            return True
+        if MORE in event:
+            return False
+        connection.inbound.dropped += 1
         return True
 
     def _discard(self) -> None:
@@ -81,6 +149,9 @@ class Intake:
         inbound, counters = connection.inbound, connection.counters
         counters.messages_received += 1
         counters.bytes_received += size
+        if connection.observation is not None and not event.get(MORE):
+            count, drops = inbound.messages + 1, inbound.dropped
+            connection.observation.passed("received", size, count, drops)
         if not self._drops:
             inbound.put_ahead(event, size)
             if connection.ending.failure is None:
@@ -92,6 +163,12 @@ class Intake:
         else:
             inbound.put_ahead(event, size)
         connection.await_message()  # reading never pauses
+
+    @property
+    def selective(self) -> bool:
+        """Whether a message that has no room may be taken by something else."""
+        connection = self._connection
+        return bool(connection.timers or connection.interrupts or connection.pace)
 
     @property
     def _drops(self) -> bool:

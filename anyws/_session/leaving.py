@@ -35,6 +35,9 @@ def end(connection: Connection, outcome: BaseException | None) -> None:
     """
     if connection.ending.info is not None:
         return
+    if outcome is None and connection.farewell is not None and connection.accepted:
+        connection.close(*connection.farewell)
+        return
     rejects = outcome is None or isinstance(outcome, WebSocketException)
     if connection.application_state is CONNECTED or (
         connection.application_state is CONNECTING and rejects

@@ -21,6 +21,7 @@ Many connections never need both directions, so a stream is made with the first 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from sys import getsizeof
 from typing import Final, TypeAlias
@@ -316,6 +317,31 @@ class MessageQueue:
             if self.room.waiting:
                 self.room.wake()
         return item
+
+    def take_first(self, wanted: Callable[[Event], bool]) -> Item | None:
+        """Take the first whole message that is wanted; the others keep their order."""
+        items = [self.take_nowait() for _ in range(self.held)]
+        found = None
+        try:
+            for item in items:
+                event, _, receipt = item
+                if receipt is None and MORE not in event and wanted(event):
+                    found = item
+                    break
+        finally:
+            self._put_back([item for item in items if item is not found])
+        return found
+
+    def _put_back(self, items: list[Item]) -> None:
+        """Put in again what was taken out of a queue that may have been closed."""
+        if self.closed and items:
+            if self._receive is not None:
+                self._receive.close()
+            self._send, self._receive = create_memory_object_stream[Item](inf)
+        for item in items:
+            self._put(item)
+        if self.closed and self._send is not None:
+            self._send.close()
 
     def take_messages(self, max_bytes: float = inf) -> list[Item]:
         """Take the messages that come first, up to an event that is no message.

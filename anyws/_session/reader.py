@@ -113,6 +113,8 @@ class Reader:
         if connection.stage is Stage.LINGERING and not connection.answer_awaited:
             return True
         connection.beat(now)
+        if connection.timers is not None and now >= connection.timers.next:
+            connection.tick(now)
         match connection.deadlines.judge(now):
             case Verdict.UNHEARD:
                 return True

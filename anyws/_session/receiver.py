@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from math import inf
 
-from anyio import BusyResourceError, ClosedResourceError, EndOfStream
+from anyio import (
+    BusyResourceError,
+    ClosedResourceError,
+    EndOfStream,
+    current_time,
+    move_on_after,
+)
 from anyio.lowlevel import checkpoint
 from starlette.websockets import WebSocketState
 
@@ -17,6 +23,7 @@ from .._values.events import MORE, Event, disconnect_of, size_of
 from .._values.states import CONNECTED, CONNECTING, DISCONNECTED
 from .channel import DirectChannel
 from .connection import Connection
+from .pace import Pace
 from .turns import Turns
 
 
@@ -44,6 +51,8 @@ class Receiver:
         try:
             if self.delivered_state is CONNECTING:
                 return await self._receive_opening()
+            if connection.pace is not None:
+                await self._keep_pace(connection.pace)
             if inbound.held or inbound.closed:
                 await self._turns.take()
             else:
@@ -52,7 +61,9 @@ class Receiver:
                 while inbound.blocked:
                     await self._filled()
             event, _, _ = inbound.take_nowait()
-            self._make_room()
+            if connection.pace is not None:
+                self._count(connection.pace)
+            self.make_room()
             return event
         except (EndOfStream, ClosedResourceError):
             return self._disconnect()
@@ -75,7 +86,24 @@ class Receiver:
         self.delivered_state = CONNECTED
         return event
 
-    def _make_room(self) -> None:
+    async def _keep_pace(self, pace: Pace) -> None:
+        """Wait until the next message may be received, or the connection has ended."""
+        connection = self._connection
+        inbound = connection.inbound
+        if connection.options.rate_overflow != "wait":
+            return
+        while not inbound.closed and (delay := pace.delay(current_time())):
+            self._turns.waited()
+            with move_on_after(delay):
+                # Where the receiving task reads the transport, it goes on reading.
+                waits = inbound.blocked
+                await (self._filled() if waits else inbound.filled.wait())
+
+    def _count(self, pace: Pace) -> None:
+        if self._connection.options.rate_overflow == "wait":
+            pace.count(current_time())
+
+    def make_room(self) -> None:
         """Let reading go on, and the idle time count, if there is room again."""
         connection = self._connection
         frames, deadlines = connection.frames, connection.deadlines
@@ -123,6 +151,14 @@ class Receiver:
         if self._connection.receiving:
             await self._wait_for_receiver()
         self._connection.receiving = True
+        pace = self._connection.pace
+        if pace is not None:
+            try:
+                await self._keep_pace(pace)
+            except BaseException:
+                self.end()
+                raise
+            self._count(pace)
 
     def end(self) -> None:
         """Let other tasks receive again."""
@@ -153,7 +189,7 @@ class Receiver:
         """Take a message or a part of one; count the parts of a message as one."""
         event, _, _ = self._connection.inbound.take_nowait()
         self._connection.counters.messages_received -= event.get(MORE, False)
-        self._make_room()
+        self.make_room()
         return event
 
     def skip_parts(self, frames: DirectChannel) -> None:

@@ -30,6 +30,7 @@ def put_session(scope: MutableMapping[str, Any], session: Session) -> None:
     The scope is changed in place: outer middleware reads there what routers have found.
     Its `extensions` are replaced, as they may be shared by all connections of a server.
     """
+    session.connection.scope = scope
     scope[KEY] = session
     scope["extensions"] = {**(scope.get("extensions") or {}), KEY: session}
 

@@ -106,6 +106,8 @@ class Sender:
             connection.bursting = True
             connection.counters.messages_sent += 1
             connection.counters.bytes_sent += size
+            if connection.observation is not None:
+                connection.observation.passed("sent", size, 0, outbound.dropped)
             return True
         return outbound.put_nowait(event, size) or self._overflow(event, size)
 
@@ -242,6 +244,9 @@ class Sender:
         connection = self._connection
         connection.counters.messages_sent += event["fin"]
         connection.counters.bytes_sent += len(event["data"])
+        if event["fin"] and connection.observation is not None:
+            drops = connection.outbound.dropped
+            connection.observation.passed("sent", len(event["data"]), 0, drops)
         return connection.outbound.put_event(event)
 
     def cut_short(self) -> None:

@@ -16,6 +16,7 @@ from anyio import (
     AsyncContextManagerMixin,
     CancelScope,
     create_task_group,
+    current_time,
     get_cancelled_exc_class,
 )
 from anyio import Event as Signal
@@ -24,13 +25,14 @@ from starlette.websockets import WebSocketState
 
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
-from .._values.events import Event
+from .._values.events import Event, size_of
 from .._values.options import Options
 from .._values.outcomes import is_cancellation
 from .._values.states import CONNECTED, CONNECTING
 from .._values.statistics import Statistics
 from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
+from .draining import Draining
 from .ending import Phase
 from .entrance import Entrance
 from .intake import Intake
@@ -66,6 +68,7 @@ class Session(AsyncContextManagerMixin):
     """
 
     __slots__ = (
+        "_draining",
         "_interlude",
         "_passage",
         "_settings",
@@ -102,6 +105,7 @@ class Session(AsyncContextManagerMixin):
         self._interlude: Interlude | None = None
         self._turns = Turns(connection)
         self._passage: Passage | None = None
+        self._draining: Draining | None = None  # made when somebody asks
         self.receiver: Receiver = Receiver(connection, self._turns)
         self.sender: Sender = Sender(connection, self._turns, subprotocols or ())
 
@@ -221,7 +225,7 @@ class Session(AsyncContextManagerMixin):
         finally:
             self._tasks.forget()
             if self._interlude is None:
-                clear(connection)
+                self._clear()
         try:
             fault = connection.ending.take_fault()
             defect = None if self._interlude else fault or connection.ending.defect
@@ -257,7 +261,7 @@ class Session(AsyncContextManagerMixin):
     def abandon(self) -> None:
         """End the interlude; what stands outside answers the peer, by the channel."""
         self._interlude = None
-        clear(self.connection)
+        self._clear()
 
     @asynccontextmanager
     async def joined(self, guest: GuestT) -> AsyncIterator[GuestT]:
@@ -324,6 +328,34 @@ class Session(AsyncContextManagerMixin):
             self.connection.close_by_rule(code, reason)
         if self.info is not None:
             self.connection.close_by(by)
+
+    @property
+    def draining(self) -> Draining:
+        """Whether a drain has told this connection that it will end."""
+        if self._draining is None:
+            self._draining = Draining()
+            if self.connection.farewell is not None:
+                self._draining.begin()
+        return self._draining
+
+    def tell_of_drain(self, code: int, reason: str) -> None:
+        """Tell the user's code that a drain will close the connection.
+
+        If the code returns before that, the connection is closed with this code, as the
+        peer is to connect again.
+        """
+        self.connection.farewell = code, reason
+        if self._draining is not None:
+            self._draining.begin()
+
+    def _clear(self) -> None:
+        """Drop the queues and the channel, and tell the observer of the end."""
+        connection = self.connection
+        clear(connection)
+        observation, info = connection.observation, connection.ending.info
+        connection.observation = connection.scope = None
+        if observation is not None and info is not None:
+            observation.over(info, self.statistics(), current_time())
 
     def end(self, outcome: BaseException | None) -> None:
         """Close as the outcome of the user's code asks, unless it has ended before.
@@ -451,6 +483,44 @@ class Session(AsyncContextManagerMixin):
         self.connection.ending.watchers.remove(scope)
         return self.connection.ending.alarmed
 
+    def interrupt(self, takes: Callable[[Event], bool]) -> None:
+        """Ask for each whole message whether it is taken, also for those that wait.
+
+        A message that is taken counts as received and reaches no receiver. The last one
+        to come is asked first.
+        """
+        connection = self.connection
+        connection.interrupts += (takes,)
+        held = connection.held
+        if connection.inbound.take_first(takes) is not None:
+            self.receiver.make_room()
+        elif held is not None and takes(held):
+            connection.counters.messages_received += 1
+            connection.counters.bytes_received += size_of(held)
+            if connection.observation is not None:
+                inbound = connection.inbound
+                connection.observation.passed(
+                    "received", size_of(held), inbound.messages, inbound.dropped
+                )
+            connection.held = None  # `take_first` has woken the reader task
+            if connection.ending.failure is not None:
+                connection.hear_out()
+            else:
+                connection.await_message()
+
+    def interrupt_no_more(self, takes: Callable[[Event], bool]) -> None:
+        """Ask it no more."""
+        connection = self.connection
+        connection.interrupts = tuple(
+            other for other in connection.interrupts if other != takes
+        )
+
+    @property
+    def _latency(self) -> float | None:
+        """The round-trip time of the last ping, or else of the last heartbeat."""
+        timers, latency = self.connection.timers, self.connection.keepalive.latency
+        return timers.latency if latency is None and timers is not None else latency
+
     def statistics(self) -> Statistics:
         """Return the counters as they stand now."""
         connection, passage = self.connection, self._passage
@@ -467,5 +537,5 @@ class Session(AsyncContextManagerMixin):
             + (0 if passage is None else passage.size),
             receive_dropped=connection.inbound.dropped,
             send_dropped=connection.outbound.dropped,
-            latency=connection.keepalive.latency,
+            latency=self._latency,
         )

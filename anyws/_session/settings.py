@@ -8,6 +8,9 @@ from typing import Final
 from .._values.options import DEFAULTS, Options, names_pings, overridden
 from .connection import Connection
 
+# What begins anew when it changes.
+_LIMITS: Final = ("rate_limit", "max_lifetime", "heartbeat")
+
 _NO_PINGS: Final = (
     "Options.ping_interval and ping_timeout do not hold under this server, which sends "
     "its own pings: set them there"
@@ -49,6 +52,9 @@ class Settings:
         if connection.frames is not None:
             connection.frames.limit(after.max_message_bytes)
             connection.frames.read_on()
+        if any(getattr(after, name) != getattr(before, name) for name in _LIMITS):
+            connection.limit(after, before)
+            connection.start_timers()
         if after.idle_timeout != before.idle_timeout:
             connection.limit_silence(after.idle_timeout)
         if after.ping_interval != before.ping_interval and connection.accepted:

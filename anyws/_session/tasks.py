@@ -66,6 +66,8 @@ class Tasks:
         connection = self._connection
         deadlines = connection.deadlines
         first = min(deadlines.next, connection.keepalive.beat_at)
+        if connection.timers is not None:
+            first = min(first, connection.timers.next)
         self._reader.scope.deadline = first
         if deadlines.close_at != inf:
             self._writer.scope.deadline = deadlines.close_at

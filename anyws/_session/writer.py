@@ -111,6 +111,11 @@ class Writer:
         if receipt is None:
             connection.counters.messages_sent += 1
             connection.counters.bytes_sent += size
+            if connection.observation is not None:
+                queue = connection.outbound
+                connection.observation.passed(
+                    "sent", size, queue.messages + 1, queue.dropped
+                )
 
     async def _hand_over_messages(self, frames: DirectChannel) -> None:
         """Hand over the messages that come first, in one go.
@@ -124,12 +129,17 @@ class Writer:
         if len(items) >= _BURST:
             await self._gather(items)
         events = [item[0] for item in items]
-        count, size = len(items), sum([item[1] for item in items])
+        sizes = [item[1] for item in items]
         items.clear()  # the frames are kept while the write waits, and no messages
         await frames.send_messages(events)
         outbound.written()
-        counters.messages_sent += count
-        counters.bytes_sent += size
+        counters.messages_sent += len(sizes)
+        counters.bytes_sent += sum(sizes)
+        if connection.observation is not None:
+            for size in sizes:
+                connection.observation.passed(
+                    "sent", size, len(sizes), outbound.dropped
+                )
 
     async def _gather(self, items: list[Item]) -> None:
         """Add the messages of the next turns: a write costs more than the turns do."""

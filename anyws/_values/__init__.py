@@ -21,8 +21,12 @@ The files; each may import only those above it:
 
     closing      close codes, close reasons, and `CloseInfo`: how a connection ended
     errors       the tree of errors; its docstring lists them
-    options      `Options`: the settings of one connection, and what values they take
+    limits       `Heartbeat`, `ConnectionLimit`: rules beyond buffers. A limit counts
+                 the connections of each client: the one object here that changes
+    message_codec  the protocol `Codec`, and what the errors of codecs become
     statistics   `Statistics`: the counters of one connection
+    observer     the protocol `Observer`, and what it is told
+    options      `Options`: the settings of one connection, and what values they take
     states       the table (role, state, event) -> state of a WebSocket over ASGI
     headers      which headers may be added to an opening handshake, or to a denial
                  response (the HTTP response by which an application rejects one)

@@ -8,6 +8,7 @@
     │   └── ProtocolError     the answer is no answer to an opening handshake
     ├── MessageTypeError      also TypeError
     └── MessageDecodeError    also json.JSONDecodeError, so ValueError
+        └── MessageValidationError    decoded, but not of the type that was asked for
 
 Calls in the wrong state raise what Starlette raises for them: `RuntimeError` or its
 subclass `WebSocketDisconnected`. A second receiver gets `anyio.BusyResourceError`.
@@ -16,6 +17,7 @@ subclass `WebSocketDisconnected`. A second receiver gets `anyio.BusyResourceErro
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
@@ -139,10 +141,41 @@ class MessageTypeError(WebSocketError, TypeError):
 
 
 class MessageDecodeError(WebSocketError, json.JSONDecodeError):
-    """A message was not valid JSON or not valid UTF-8.
+    """A message was not valid JSON or not valid UTF-8, or not what a codec takes.
 
     The message is consumed; the connection stays usable.
+
+    Attributes:
+        msg: What is wrong.
+        doc, pos, lineno, colno: Where, as in `json.JSONDecodeError`. A library that
+            does not say where leaves an empty `doc`, and a `pos` of 0.
     """
+
+
+class MessageValidationError(MessageDecodeError):
+    """A message could be read, but is not of the type that was asked for.
+
+    The message is consumed; the connection stays usable.
+
+    Attributes:
+        problems: Each fault that was found, as where and what:
+            `("$.items[0].price", "Expected `int`, got `str`")`. msgspec stops at the
+            first one.
+        path: Where the first one is; `"$"` is the message itself.
+    """
+
+    def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
+        self.problems: tuple[tuple[str, str], ...] = tuple(problems)
+        self.path: str = self.problems[0][0]
+        super().__init__(self.problems[0][1], "", 0)
+
+    def __str__(self) -> str:
+        """Say each fault, and where it is."""
+        return "; ".join(f"{path}: {what}" for path, what in self.problems)
+
+    def __reduce__(self) -> tuple[type[MessageValidationError], tuple[object, ...]]:
+        """Pickle by the faults."""
+        return type(self), (self.problems,)
 
 
 def name_as_public(namespace: dict[str, object]) -> None:

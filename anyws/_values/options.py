@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
+from math import inf
 from typing import Any, Final, Literal, TypeAlias
+
+from .limits import ConnectionLimit, Heartbeat
+from .message_codec import Codec, check_codec
+from .observer import Observer, check_observer
 
 ReceiveOverflow: TypeAlias = Literal["wait", "drop_oldest", "close"]
 SendOverflow: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "close"]
+RateOverflow: TypeAlias = Literal["wait", "drop", "close"]
 
 _RECEIVE_RULES: Final = ("wait", "drop_oldest", "close")
 _SEND_RULES: Final = ("wait", "drop_oldest", "drop_newest", "close")
+_RATE_RULES: Final = ("wait", "drop", "close")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +108,33 @@ class Options:
             direction, may be slow. Time in which a full receive buffer stops the
             reading does not count, unless a write waits for the peer meanwhile: a peer
             that sends and never reads is closed.
+        rate_limit: How many messages the peer may send, and in how many seconds, as
+            `(20, 1.0)` (default `None`: no limit). So many may come at once; after that
+            room for more comes evenly. Pings, and what `cancel_on` takes, do not count.
+        rate_overflow: What happens to a message beyond the rate. `"wait"` (default): a
+            receive waits until the message may come; meanwhile the receive buffer
+            fills, and `receive_overflow` decides. `"drop"`: the message is dropped and
+            counted. `"close"`: the connection is closed with 1008. A message received
+            in parts is never dropped.
+        max_lifetime: Seconds from the accept after which the connection is closed with
+            1001 (default `None`: no limit): after between nine tenths of them and all,
+            by chance, so that connections of one age do not end at one time.
+        heartbeat: A message that shows that the peer lives, for peers and servers that
+            answer no ping that could be seen (default `None`: none is sent). If nothing
+            comes within the time-out, the connection is closed with 1011. The answers
+            reach no receiver, and tell `statistics().latency`. See `Heartbeat`.
+        max_connections_per: How many connections a client may have at a time (default
+            `None`: no limit). A client with more is refused with 429, or with 403 where
+            the server has no denial responses; a connection that an outer application
+            has accepted is neither refused nor counted. Holds where `anyws.endpoint` or
+            `anyws.WebSocketMiddleware` is given these options. See `ConnectionLimit`.
+        observer: What is told of the connection, of its messages and of its end
+            (default `None`). It is the one that the options name when the connection is
+            accepted. See `Observer`.
+        json: What `send_json`, `receive_json` and `iter_json` encode and decode with, a
+            `Codec` (default `None`: the module `json` of Python). What it encodes may
+            be `str` or `bytes`; the `mode` of the call decides how that is sent. Holds
+            in plain mode, too, if the `WebSocket` was given these options.
     """
 
     # Not an option, and the first field: see `_named_by`.
@@ -116,6 +150,13 @@ class Options:
     close_timeout: float = 5.0
     ping_interval: float | None = 20.0
     ping_timeout: float | None = 20.0
+    rate_limit: tuple[int, float] | None = None
+    rate_overflow: RateOverflow = "wait"
+    max_lifetime: float | None = None
+    heartbeat: Heartbeat | None = None
+    max_connections_per: ConnectionLimit | None = None
+    observer: Observer | None = None
+    json: Codec[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
@@ -134,6 +175,7 @@ class Options:
             "close_timeout",
             "ping_interval",
             "ping_timeout",
+            "max_lifetime",
         ):
             value = getattr(self, name)
             if value is None and name != "close_timeout":
@@ -145,12 +187,55 @@ class Options:
         for name, rules in (
             ("receive_overflow", _RECEIVE_RULES),
             ("send_overflow", _SEND_RULES),
+            ("rate_overflow", _RATE_RULES),
         ):
             if getattr(self, name) not in rules:
                 raise ValueError(
                     f"{name} must be one of {', '.join(map(repr, rules))}, "
                     f"not {getattr(self, name)!r}"
                 )
+        if self.rate_limit is not None:
+            _check_rate(self.rate_limit)
+        if self.heartbeat is not None:
+            _check_heartbeat(self.heartbeat)
+        limit = self.max_connections_per
+        if limit is not None and not isinstance(limit, ConnectionLimit):
+            raise TypeError(
+                "max_connections_per must be an anyws.ConnectionLimit, "
+                f"not {type(limit).__name__}"
+            )
+        if self.observer is not None:
+            check_observer(self.observer)
+        if self.json is not None:
+            check_codec(self.json, "json")
+
+
+def _is_seconds(value: object) -> bool:
+    return type(value) in (int, float) and 0 < value < inf  # type: ignore[operator]  # a number
+
+
+def _check_rate(rate: object) -> None:
+    """Raise for what is no number of messages in a number of seconds."""
+    if not isinstance(rate, tuple) or len(rate) != 2:
+        raise TypeError(f"rate_limit is (messages, seconds), not {rate!r}")
+    messages, seconds = rate
+    if type(messages) is not int or messages < 1 or not _is_seconds(seconds):
+        raise ValueError(
+            "rate_limit is an int of at least 1 and a number of seconds above 0, "
+            f"not {rate!r}"
+        )
+
+
+def _check_heartbeat(heartbeat: object) -> None:
+    """Raise for what is no heartbeat."""
+    if not isinstance(heartbeat, Heartbeat):
+        kind = type(heartbeat).__name__
+        raise TypeError(f"heartbeat must be an anyws.Heartbeat, not {kind}")
+    if not (_is_seconds(heartbeat.interval) and _is_seconds(heartbeat.timeout)):
+        raise ValueError(f"the seconds of a heartbeat are above 0: {heartbeat!r}")
+    words = (heartbeat.message, heartbeat.answer)
+    if not all(isinstance(word, str) for word in words) or words[0] == words[1]:
+        raise ValueError(f"message and answer are two different texts: {heartbeat!r}")
 
 
 _INIT: Final = Options.__init__

@@ -571,3 +571,129 @@ def test_a_guard_takes_a_drain_only(guard: Callable[..., Any]) -> None:
     """Another object is refused when the application is made."""
     with pytest.raises(TypeError, match=r"anyws\.Drain, not int"):
         guard(echo, drain=3)
+
+
+# A soft drain; its seconds are in test_drain_time.py.
+
+
+async def test_a_soft_drain_tells_and_lets_a_turn_end() -> None:
+    """By a flag and an awaitable; a return closes with the code of the drain."""
+    drain = anyws.Drain(soft=True, turn=1e6, spread=0, reason="bye")
+    told = []
+
+    @anyws.endpoint(drain=drain)
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        assert not ws.draining
+        async with anyio.create_task_group() as tasks:
+
+            async def wait() -> None:
+                await ws.draining
+                await ws.draining
+                told.append(bool(ws.draining))
+
+            tasks.start_soon(wait)
+            assert await ws.receive_text() == "the turn's last message"
+        assert ws.close_info is None
+
+    async with connect(handler) as peer, anyio.create_task_group() as tasks:
+        tasks.start_soon(drain.aclose)
+        await anyio.wait_all_tasks_blocked()
+        assert (drain.draining, drain.connections, told) == (True, 1, [True])
+        await peer.send_text("the turn's last message")
+        await peer.wait_closed()
+    assert peer.close_info == anyws.CloseInfo(1012, "bye", "peer", True)
+
+
+async def test_a_soft_drain_closes_at_once_who_has_no_turn() -> None:
+    """The flag is there for a handler that asks for it only then."""
+    drain = anyws.Drain(soft=True, turn=0, spread=0)
+    told = []
+
+    @anyws.endpoint(drain=drain)
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        with pytest.raises(anyws.ConnectionClosed):
+            await ws.receive_text()
+        told.append(bool(ws.draining))
+
+    async with connect(handler) as one, connect(handler) as other:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(drain.aclose)
+            tasks.start_soon(drain.aclose)
+        assert [one.close_info, other.close_info] == [RESTART] * 2
+    assert (drain.connections, told) == (0, [True, True])
+
+
+async def test_a_soft_drain_that_is_cancelled_hurries() -> None:
+    """What is open is closed at once."""
+    drain = anyws.Drain(soft=True, turn=1e6, spread=1e6)
+    app = echoes(drain, "endpoint")
+    async with connect(app) as one, connect(app) as other:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(drain.aclose)
+            await anyio.wait_all_tasks_blocked()
+            await one.send_text("still served")
+            assert await one.receive_text() == "still served"
+            tasks.cancel_scope.cancel()
+        await drain.aclose()
+        assert [one.close_info, other.close_info] == [RESTART] * 2
+
+
+async def test_a_soft_drain_refuses_new_clients(channel: Channel) -> None:
+    """At once, and they may come again when it is over at the latest."""
+    drain = anyws.Drain(soft=True, turn=20, spread=30, timeout=2.5)
+    app = echoes(drain, "endpoint")
+    async with connect(app):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(drain.aclose)
+            await anyio.wait_all_tasks_blocked()
+            await run(app, channel, **DENIABLE)
+            tasks.cancel_scope.cancel()
+    assert channel.sent[0]["status"] == 503
+    assert (b"retry-after", b"53") in channel.sent[0]["headers"]
+
+
+async def test_a_block_that_joins_during_a_soft_drain_is_told() -> None:
+    """Its session is hosted further out, and was accepted before."""
+    drain = anyws.Drain(soft=True, turn=1e6, spread=0)
+    joins, told = anyio.Event(), []
+
+    @anyws.endpoint(drain=drain)
+    async def inner(ws: anyws.WebSocket) -> None:
+        told.append(bool(ws.draining))
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        async with anyws.WebSocket(scope, receive, send) as ws:
+            await ws.accept()
+            await joins.wait()
+            await inner(scope, receive, send)
+
+    async with connect(echoes(drain, "endpoint")):
+        async with connect(anyws.WebSocketMiddleware(outer)) as peer:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(drain.aclose)
+                await anyio.wait_all_tasks_blocked()
+                joins.set()
+                await peer.wait_closed()
+                tasks.cancel_scope.cancel()
+    assert told == [True]
+    assert peer.close_info == RESTART
+
+
+def test_seconds_of_a_soft_drain_are_checked() -> None:
+    """Zero is allowed, infinity is not."""
+    anyws.Drain(soft=True, turn=0, spread=0)
+    for wrong in (-1, float("inf"), "1", True):
+        seconds: Any = wrong
+        with pytest.raises(ValueError, match="turn must be"):
+            anyws.Drain(turn=seconds)
+        with pytest.raises(ValueError, match="spread must be"):
+            anyws.Drain(spread=seconds)
+
+
+async def test_a_plain_websocket_knows_of_no_drain(channel: Channel) -> None:
+    """It has no session to be told by."""
+    ws = anyws.WebSocket(dict(SCOPE), channel.receive, channel.send)
+    with pytest.raises(RuntimeError, match="draining needs the guarded mode"):
+        assert ws.draining

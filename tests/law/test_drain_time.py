@@ -125,3 +125,55 @@ async def test_the_drain_goes_on_without_its_caller() -> None:
             await drain.aclose()
         await drain.aclose()
         assert round(anyio.current_time() - start, 1) == 3
+
+
+async def test_a_soft_drain_tells_one_after_another() -> None:
+    """Evenly over the spread; each is closed a turn later, if it is still open."""
+    drain = anyws.Drain(soft=True, spread=8, turn=5, timeout=3)
+    told, closed, ended = list[float](), list[float](), list[float]()
+    start = anyio.current_time()
+
+    def now() -> float:
+        return round(anyio.current_time() - start, 1)
+
+    @anyws.endpoint(drain=drain)
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        await ws.draining
+        told.append(now())
+        if len(told) == 2:
+            await anyio.sleep(1)
+            return
+        info = await ws.wait_closed()
+        closed.append(now())
+        assert info.code == 1012
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(now())
+
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(connect(handler, deadline=1e4))
+        assert now() == 0
+        await drain.aclose()
+        assert (now(), drain.connections) == (16, 0)
+    assert (told, closed, ended) == ([0, 4, 8], [5, 13], [8, 16])
+
+
+async def test_a_soft_drain_waits_for_nobody() -> None:
+    """It is over when the last connection is, however much time was given."""
+    drain = anyws.Drain(soft=True, spread=8, turn=5)
+
+    @anyws.endpoint(drain=drain)
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        await ws.draining
+
+    async with connect(handler, deadline=1e4), connect(handler, deadline=1e4):
+        start = anyio.current_time()
+        await drain.aclose()
+        assert anyio.current_time() - start == pytest.approx(8)
+    start = anyio.current_time()
+    await anyws.Drain(soft=True).aclose()
+    assert anyio.current_time() == start

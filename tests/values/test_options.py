@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -17,6 +18,51 @@ from anyws._values.options import names_pings, overridden
 
 Options = anyws.Options
 
+
+class PythonsJson:
+    """A codec that is equal to its copies."""
+
+    encode = staticmethod(json.dumps)
+    decode = staticmethod(json.loads)
+
+    def __eq__(self, other: object) -> bool:
+        """Have no state."""
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        """Be hashed by the class."""
+        return hash(type(self))
+
+
+class EqualLimit(anyws.ConnectionLimit):
+    """A limit that is equal to its copies."""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by the limit."""
+        return isinstance(other, EqualLimit) and other.limit == self.limit
+
+    def __hash__(self) -> int:
+        """Hash by the limit."""
+        return hash(self.limit)
+
+
+class Deaf:
+    """An observer that does nothing, and is equal to its copies."""
+
+    def opened(self, *_: object) -> None:
+        """Do nothing."""
+
+    message = dropped = closed = opened
+
+    def __eq__(self, other: object) -> bool:
+        """Have no state."""
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        """Be hashed by the class."""
+        return hash(type(self))
+
+
 # For each field its default and another value.
 VALUES: dict[str, tuple[Any, Any]] = {
     "receive_buffer": (16, 1),
@@ -30,6 +76,13 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "close_timeout": (5.0, 1),
     "ping_interval": (20.0, None),
     "ping_timeout": (20.0, None),
+    "rate_limit": (None, (1, 1.0)),
+    "rate_overflow": ("wait", "drop"),
+    "max_lifetime": (None, 1),
+    "heartbeat": (None, anyws.Heartbeat()),
+    "max_connections_per": (None, EqualLimit(1)),
+    "observer": (None, Deaf()),
+    "json": (None, PythonsJson()),
 }
 named = st.dictionaries(st.sampled_from(sorted(VALUES)), st.booleans()).map(
     lambda chosen: {name: VALUES[name][other] for name, other in chosen.items()}
@@ -131,3 +184,36 @@ def test_unknown_and_positional_values_are_refused() -> None:
 def test_whether_pings_are_asked_for(given: dict[str, Any], names: bool) -> None:
     """By a field that was named; the default asks for nothing."""
     assert names_pings(Options(**given)) is names
+
+
+@pytest.mark.parametrize("codec", [json, PythonsJson, "json", 1], ids=type)
+def test_a_codec_is_checked_by_its_methods(codec: Any) -> None:
+    """A class or a module of other names is none."""
+    with pytest.raises(TypeError, match="json must be an object with the methods"):
+        Options(json=codec)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"rate_limit": 5}, TypeError, "rate_limit is"),
+        ({"rate_limit": (1,)}, TypeError, "rate_limit is"),
+        ({"rate_limit": (0, 1)}, ValueError, "rate_limit is"),
+        ({"rate_limit": (1, 0)}, ValueError, "rate_limit is"),
+        ({"rate_limit": (1.5, 1)}, ValueError, "rate_limit is"),
+        ({"rate_overflow": "ignore"}, ValueError, "rate_overflow must be"),
+        ({"max_lifetime": 0}, ValueError, "max_lifetime must be"),
+        ({"heartbeat": 5}, TypeError, "heartbeat must be"),
+        ({"heartbeat": anyws.Heartbeat(interval=0)}, ValueError, "seconds of a"),
+        ({"heartbeat": anyws.Heartbeat(answer="ping")}, ValueError, "two different"),
+        ({"max_connections_per": 5}, TypeError, "max_connections_per must be"),
+        ({"observer": Deaf}, TypeError, "observer must be an object"),
+    ],
+    ids=str,
+)
+def test_a_policy_is_checked(
+    given: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """Before a connection has it."""
+    with pytest.raises(error, match=words):
+        Options(**given)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, TypedDict, assert_type
+from typing import Annotated, Any, Literal, TypedDict, assert_type
 
 import fastapi
+import msgspec
 from anyio.abc import ObjectStream
+from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.datastructures import URL, Headers, State
 from starlette.middleware import Middleware
@@ -148,6 +150,103 @@ async def guarded(websocket: anyws.WebSocket[MyState]) -> None:
     assert_type(await websocket.messages.receive(), str | bytes)
     async for item in websocket.messages:
         assert_type(item, str | bytes)
+
+
+class Ask(msgspec.Struct, tag="ask"):
+    """A message."""
+
+    number: int
+
+
+class Stop(msgspec.Struct, tag="stop"):
+    """Another message."""
+
+
+class Cat(BaseModel):
+    """A model."""
+
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    """Another model."""
+
+    kind: Literal["dog"]
+
+
+Pet = Annotated[Cat | Dog, Field(discriminator="kind")]
+
+
+class Upper:
+    """A codec."""
+
+    def encode(self, value: str) -> bytes:
+        """Write."""
+        return value.upper().encode()
+
+    def decode(self, message: str | bytes) -> int:
+        """Read."""
+        return len(message)
+
+
+class Counting:
+    """An observer."""
+
+    def opened(self, connection: anyws.ObservedConnection) -> None:
+        """Know the connection."""
+        assert_type(connection.path, str | None)
+
+    def message(
+        self, connection: anyws.ObservedConnection, direction: str, size: int
+    ) -> None:
+        """Count."""
+
+    def dropped(
+        self, connection: anyws.ObservedConnection, direction: str, count: int
+    ) -> None:
+        """Count."""
+
+    def closed(
+        self,
+        connection: anyws.ObservedConnection,
+        summary: anyws.ConnectionSummary,
+    ) -> None:
+        """Know the end."""
+        assert_type(summary.info, anyws.CloseInfo)
+        assert_type(summary.statistics, anyws.Statistics)
+
+
+async def typed(server: anyws.WebSocket, client: anyws.ClientWebSocket) -> None:
+    """Types, unions of them and codecs say what is received and what is sent."""
+    assert_type(server.typed(Ask), anyws.TypedMessages[Ask, Ask])
+    assert_type(server.draining, anyws.Draining)
+    await server.draining
+    messages = client.typed(Ask | Stop, Shared)
+    assert_type(messages, anyws.TypedMessages[Ask | Stop, Shared])
+    assert_type(await messages.receive(), Ask | Stop)
+    async for message in messages:
+        assert_type(message, Ask | Stop)
+    await messages.send({"number": 1})
+    await messages.send(Ask(1))  # type: ignore[arg-type]  # what is received
+    messages.send_nowait({"number": ""})  # type: ignore[typeddict-item]  # no str
+    assert_type(server.typed(Pet, list[int]), anyws.TypedMessages[Cat | Dog, list[int]])
+    assert_type(server.typed(codec=Upper()), anyws.TypedMessages[int, str])
+    codec: anyws.Codec[int, str] = Upper()
+    assert_type(client.typed(codec=codec).codec, anyws.Codec[int, str])
+    anyws.Options(json=Upper())
+    anyws.Options(json=Upper)  # type: ignore[arg-type]  # a class
+    with messages.cancel_on(lambda message: isinstance(message, Stop)) as scope:
+        assert_type(scope, anyws.InterruptScope[Ask | Stop])
+        assert_type(scope.message, Ask | Stop | None)
+    with server.cancel_on(lambda message: message == "stop") as raw:
+        assert_type(raw.message, str | bytes | None)
+        assert_type(raw.interrupted, bool)
+    anyws.Options(observer=Counting())
+    anyws.Options(observer=Upper())  # type: ignore[arg-type]  # no observer
+    server.typed(Ask, on_invalid=1007)
+    server.typed(Ask, on_invalid=anyws.CloseCode.POLICY_VIOLATION)
+    server.typed(Ask, Stop, on_invalid=lambda error: Stop())
+    server.typed(Ask, on_invalid="ignore")  # type: ignore[call-overload]  # no policy
 
 
 def errors(closed: anyws.ConnectionClosed) -> None:

@@ -1,0 +1,130 @@
+"""Limits that options set beyond buffers: heartbeats, and connections per client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import (
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+Scope: TypeAlias = Mapping[str, Any]
+Key: TypeAlias = Callable[[Scope], Hashable | None]
+
+_PREFIX: Final = 64  # bits of an IPv6 address: what one customer is given
+
+
+class Heartbeat(NamedTuple):
+    """A text message that is sent now and then, and what answers it.
+
+    Attributes:
+        interval: Seconds from an answer to the next heartbeat.
+        timeout: Seconds that the peer may take to answer.
+        message: What is sent. The same message of the peer is answered.
+        answer: What answers it.
+    """
+
+    interval: float = 20.0
+    timeout: float = 20.0
+    message: str = "ping"
+    answer: str = "pong"
+
+
+class ConnectionLimit:
+    """How many connections one client may have at a time, in this process.
+
+    Args:
+        limit: How many.
+        per: What makes connections those of one client. `"address"` (default): the IP
+            address; of IPv6 addresses the first 64 bits. `"user"`: the `display_name`
+            of `scope["user"]`, which Starlette's `AuthenticationMiddleware` sets; so
+            that middleware must stand outside. Or a function of the ASGI scope, whose
+            result can be hashed. A connection without a key (`None`: no address is
+            known, nobody has logged in) is not limited.
+        trusted_proxies: Addresses and networks whose `X-Forwarded-For` is believed.
+            Without any the address is that of the server's own peer.
+
+    Raises:
+        ValueError: The limit is below 1, or a proxy is no address and no network.
+        TypeError: `per` is neither of these.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        per: Literal["address", "user"] | Key = "address",
+        *,
+        trusted_proxies: Iterable[str] = (),
+    ) -> None:
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+            raise ValueError(f"limit must be an int of at least 1, not {limit!r}")
+        if per not in ("address", "user") and not callable(per):
+            raise TypeError(f"per is 'address', 'user' or a function, not {per!r}")
+        self.limit: int = limit
+        self._per = per
+        self._trusted = [ip_network(proxy) for proxy in trusted_proxies]
+        self._counts: dict[Hashable, int] = {}
+
+    def __deepcopy__(self, memo: object) -> ConnectionLimit:
+        """Return itself: a copy of options counts the same connections."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the counts out of a pickle: another process counts its own."""
+        return {**vars(self), "_counts": {}}
+
+    @contextmanager
+    def counting(self, scope: Scope) -> Iterator[bool]:
+        """Count a connection in the block; give whether it is within the limit."""
+        key = self.key_of(scope)
+        count = self._counts.get(key, 0)
+        if key is None or count >= self.limit:
+            yield key is None
+            return
+        self._counts[key] = count + 1
+        try:
+            yield True
+        finally:
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
+
+    def key_of(self, scope: Scope) -> Hashable | None:
+        """Return the key of a connection's client."""
+        if self._per == "address":
+            return _address_of(scope, self._trusted)
+        if self._per == "user":
+            user = scope.get("user")
+            return getattr(user, "display_name", None) or None
+        return self._per(scope)
+
+
+def _address_of(scope: Scope, trusted: list[IPv4Network | IPv6Network]) -> str | None:
+    """Return a client's address: the nearest one that is not of a trusted proxy."""
+    client = scope.get("client")
+    if not client:
+        return None
+    hops = [
+        hop.strip()
+        for name, value in scope.get("headers") or ()
+        if name == b"x-forwarded-for"
+        for hop in value.decode("latin-1").split(",")
+    ]
+    hops.append(client[0])
+    for hop in reversed(hops):
+        try:
+            address = ip_address(hop)
+        except ValueError:
+            return str(hop)  # not an address: a name, or what nobody vouches for
+        if not any(address in network for network in trusted):
+            break
+    else:
+        address = ip_address(hops[0])
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, _PREFIX), strict=False))
+    return str(address)
