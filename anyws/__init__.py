@@ -13,6 +13,8 @@ from ._client.retry import Retry
 from ._client.websocket import ClientWebSocket, HandshakeResponse
 from ._messages.object_stream import MessageStream
 from ._messages.parts import ReceiveStream, SendStream
+from ._serve.server import Server, serve
+from ._serve.stream import accept_stream
 from ._server.drain import Drain
 from ._server.endpoint import endpoint
 from ._server.middleware import WebSocketMiddleware
@@ -51,6 +53,7 @@ __all__ = (
     "ReceiveStream",
     "Retry",
     "SendStream",
+    "Server",
     "Statistics",
     "WebSocket",
     "WebSocketDisconnect",
@@ -58,8 +61,10 @@ __all__ = (
     "WebSocketError",
     "WebSocketMiddleware",
     "WebSocketState",
+    "accept_stream",
     "connect",
     "endpoint",
+    "serve",
 )
 
 _name_as_public(globals())

@@ -1,14 +1,15 @@
 """The server's side: how the session of a connection meets an ASGI application.
 
-    foreign ASGI server           engine (anyws.hypercorn)
-          |                              |
-      scope, receive, send          handshake.py: checks the request, writes the answer
-          |                              |
-    guard.py: Guard.__call__        EngineStream._host
-          |         makes a Session,     |
-          |         puts it into         |
-          |         the scope            |
-          +-------------+----------------+
+    foreign ASGI server       anyws.uvicorn, anyws.serve        anyws.hypercorn
+          |                              |                              |
+      scope, receive, send      request.py: the head                    |
+          |                     connection.py: ServerConnection    EngineStream
+    guard.py: Guard.__call__             |                              |
+          |         makes a Session,     +-- handshake.py: checks the --+
+          |         puts it into         |   request, and answers       |
+          |         the scope            +-- server_channel.py: frames -+
+          +-------------+----------------+------------------------------+
+                        |
                         |
                   guard.py: host()      runs the application inside the session
                         |                and inside drain.py: Drain.hosting()
@@ -23,11 +24,17 @@
                                              outside, hosts one of its own; or,
                                              without `async with`, has none (plain)
 
+Where the frames are ours, a server reads the head of a request and makes a
+`ServerConnection`, which has the transport for itself from then on: it answers the
+opening handshake, hosts the session, and closes the transport at the end. Hypercorn
+writes the HTTP of its connections itself, and shares them between HTTP/2 streams, so
+its `EngineStream` does the same with the same parts: handshake, channel, scope, host.
+
 A connection has one session. The *host* is the outermost block that has the session:
-the first guard that the scope passes, the engine, or the `async with` of a `WebSocket`
-that finds no session in its scope. The host starts the session's tasks and waits for
-their end. Each block further in *joins* the session and starts no task. The connection
-ends when the first of these is left: the host's block, the `async with` of a
+the first guard that the scope passes, the server itself, or the `async with` of a
+`WebSocket` that finds no session in its scope. The host starts the session's tasks and
+waits for their end. Each block further in *joins* the session and starts no task. The
+connection ends when the first of these is left: the host's block, the `async with` of a
 `WebSocket`, or the handler of an endpoint. The exception or the return that leaves it
 decides the close code. A middleware that joins only calls its application, and ends
 nothing.
@@ -58,17 +65,26 @@ Who owns which state:
   be under way.
 * `Guard` owns nothing of a connection; `options` and `drain` are the same for all.
 * `ServerHandshake` is one request, already checked; it has no state that changes.
+* `ServerConnection` knows what the opening handshake was answered with, and whether the
+  end has begun. `Terms` is what all connections of a server have in common.
+* `StreamChannel` owns the bytes that were read and not yet handed over.
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
-`drain`; `endpoint` also imports `websocket`. `handshake` and `websocket` import no file
-of the wing. Below are `_session` (the law), `_messages` (the verbs that both ends
-have), `_values` (events, states, headers) and, for the handshake alone, `_frames`.
-Above are the engine, which calls `host`, `Drain` and `ServerHandshake`, and
-`anyws.testing`, which calls `host` and `Drain`.
+`drain`; `endpoint` also imports `websocket`. `connection` imports the parsers, `guard`
+and `server_channel`. `containment`, `handshake` and `websocket` import no file of the
+wing. Below are `_session` (the law), `_messages` (the verbs that both ends have),
+`_values` (events, states, headers) and, for the servers of our own, `_frames`. Above
+are the servers (`_serve`, `anyws.uvicorn`, `anyws.hypercorn`) and `anyws.testing`,
+which calls `host` and `Drain`.
 
 Which file to change:
 
 * a rule for what a client's opening handshake may say: handshake.py
+* how the head of a request is read, and its limits: request.py
+* what an HTTP response of ours looks like: response.py
+* how a connection of ours is read: server_channel.py
+* how it is answered and closed: connection.py
+* what an exception of an application ends: containment.py
 * a rule for what an application may answer to it: `_values/events.py` and `headers.py`
 * what happens to open connections when a server stops: drain.py
 * which exceptions reach the server: guard.py

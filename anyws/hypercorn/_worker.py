@@ -25,14 +25,11 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from anyio import Event as Signal
-from anyio import (
-    create_task_group,
-    get_cancelled_exc_class,
-    open_signal_receiver,
-)
+from anyio import create_task_group, open_signal_receiver
 from hypercorn.config import Config
 from hypercorn.utils import ShutdownError
 
+from .._server import containment
 from .._server.drain import Drain
 from .._values.closing import CloseCode
 from .._values.options import Options
@@ -146,28 +143,11 @@ def contained(app: Hosted, config: Config) -> Hosted:
 async def contain(served: Awaitable[None], config: Config) -> None:
     """Wait for an application; log what would otherwise end the server.
 
-    Hypercorn itself logs an `Exception` and goes on. `SystemExit`, and an exception of
-    the application's that is a `BaseException` only, would go through trio's nurseries
-    or asyncio's loop, and with them through every other connection.
-
-    Raises:
-        Exception: For Hypercorn to log.
-        KeyboardInterrupt: It ends the server.
-        BaseException: A cancellation.
+    Hypercorn itself logs an `Exception` and goes on.
     """
-    through = (get_cancelled_exc_class(), KeyboardInterrupt, GeneratorExit)
-    try:
-        await served
-    except (Exception, *through):
-        raise
-    except BaseExceptionGroup as group:
-        ends, others = group.split(through)
-        if others is not None:
-            await config.log.exception("Error in ASGI Framework")
-        if ends is not None:
-            raise ends from None
-    except BaseException:
-        await config.log.exception("Error in ASGI Framework")
+    await containment.contain(
+        served, partial(config.log.exception, "Error in ASGI Framework")
+    )
 
 
 class Backend:
