@@ -114,6 +114,7 @@ PACKAGES: Final = {
         "__init__",
         "__main__",
     ),
+    "uvicorn": ("_transport", "_protocol", "__init__"),
     "testing": (
         "_errors",
         "_server.network",
@@ -158,6 +159,8 @@ ADAPTERS: Final = {
     "_frames.event_loop": {"asyncio", "sniffio"},
     "hypercorn._asyncio": {"asyncio"},
     "hypercorn._trio": {"trio"},
+    "uvicorn._transport": {"asyncio"},
+    "uvicorn._protocol": {"asyncio"},
 }
 # The servers' own modules are imported by the package that is named after them, and by
 # the fixture that runs a real one.
@@ -223,7 +226,7 @@ def test_imports_point_down(module: str) -> None:
     ours, others = imports_of(module)
 
     assert ours <= set(ORDER[: ORDER.index(module)])
-    assert not others & {"hypercorn", "fastapi"}
+    assert not others & {"hypercorn", "uvicorn", "fastapi"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
