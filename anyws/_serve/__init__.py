@@ -51,6 +51,8 @@ Which file to change:
 * another kind of address, URLs: listeners.py
 * what `Server.connections` tells: served.py
 * what may be served, and `module:app`: application.py
+* which signals end a process: signals.py
 
-Imports point down: application, lifespan, listeners, greeting, served, server, stream.
+Imports point down: signals, application, lifespan, listeners, greeting, served, server,
+stream.
 """

@@ -249,7 +249,9 @@ class ServerConnection:
         """Answer with a response of the server's own."""
         self._answered = _Answer.RESPONSE
         self._terms.answered(self.scope, status)
-        answer = plain_response(status, self._terms.headers())
+        # A rejection has no body, as on other servers.
+        text = None if status == 500 else ""
+        answer = plain_response(status, self._terms.headers(), text)
         await self._transport.send_all(answer)
 
     # The end

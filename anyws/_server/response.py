@@ -30,11 +30,9 @@ def plain_response(status: int, headers: Headers, text: str | None = None) -> by
     Its body is a text: by default, the phrase of the status.
     """
     body = _PHRASES.get(status, b"") if text is None else text.encode()
-    framing = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
+    framing = [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    if body:
+        framing.append((b"content-type", b"text/plain; charset=utf-8"))
     return head_of(status, [*headers, *framing]) + body
 
 

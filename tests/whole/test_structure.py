@@ -72,6 +72,7 @@ WINGS: Final = {
         "endpoint",
     ),
     "_serve": (
+        "signals",
         "application",
         "lifespan",
         "listeners",
@@ -94,7 +95,7 @@ WINGS: Final = {
         "reconnect",
         "connect",
     ),
-    "_cli": ("console", "arguments", "terminal", "conversation"),
+    "_cli": ("console", "arguments", "terminal", "conversation", "serving"),
 }
 PACKAGES: Final = {
     "hypercorn": (
