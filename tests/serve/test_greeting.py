@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -215,7 +215,7 @@ async def test_accepting_goes_on_when_the_system_is_out_of_descriptors(
 ) -> None:
     """It is said once, and waited out."""
     listener = await anyio.create_tcp_listener(local_host=HOST)
-    [tcp] = listener.listeners
+    [tcp] = cast("Any", listener.listeners)
     failures = 3
     accept = tcp.accept
 
