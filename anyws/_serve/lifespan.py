@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from anyio import CancelScope, get_cancelled_exc_class
+from anyio import CancelScope, get_cancelled_exc_class, move_on_after
 from anyio import Event as Signal
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
@@ -15,6 +15,11 @@ from .._values.events import Event
 
 _STARTUP: Final = "lifespan.startup"
 _SHUTDOWN: Final = "lifespan.shutdown"
+
+# Seconds for the shutdown, as Hypercorn has it; and for what an application does after
+# it has said that its shutdown is complete.
+_SHUTDOWN_SECONDS: Final = 60.0
+_AFTER_SECONDS: Final = 1.0
 
 _log: Final = logging.getLogger("anyws.server")
 
@@ -37,6 +42,7 @@ class Lifespan:
         self._scope = CancelScope()
         self._asked = Signal()  # for the shutdown
         self._answered = {_STARTUP: Signal(), _SHUTDOWN: Signal()}
+        self._over = Signal()  # set when the application has returned
         self._failure: str | None = None
         self._received = 0
 
@@ -52,11 +58,17 @@ class Lifespan:
             raise RuntimeError(f"the application did not start: {self._failure}")
 
     async def stop(self) -> None:
-        """Run the shutdown, and wait for it; a failure is logged."""
+        """Run the shutdown, and wait for it, at most a minute; a failure is logged."""
         self._asked.set()
-        await self._answered[_SHUTDOWN].wait()
+        with move_on_after(_SHUTDOWN_SECONDS) as scope:
+            await self._answered[_SHUTDOWN].wait()
+        if scope.cancelled_caught:
+            self._failure = f"it took over {_SHUTDOWN_SECONDS} s"
         if self._failure is not None:
             _log.error("the application did not stop in order: %s", self._failure)
+        else:
+            with move_on_after(_AFTER_SECONDS):
+                await self._over.wait()
         self._scope.cancel()
 
     async def _run(self) -> None:
@@ -79,8 +91,8 @@ class Lifespan:
                 elif self._failure is None:
                     _log.exception("Exception in the application's lifespan")
             finally:
-                for answered in self._answered.values():
-                    answered.set()
+                for signal in (*self._answered.values(), self._over):
+                    signal.set()
 
     async def _receive(self) -> Event:
         await checkpoint()

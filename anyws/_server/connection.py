@@ -261,13 +261,14 @@ class ServerConnection:
 
         The peer has closed, is gone, or broke the protocol.
         """
-        if self._answered is _Answer.ACCEPT:
+        if self._answered is _Answer.ACCEPT and not self._finishing:
             self._spawn(partial(self._finish, self._channel.flush))
 
     async def _conclude(self) -> None:
-        """Write what the application has left unsaid."""
+        """Write what the application has left unsaid, if the peer is still there."""
         if self._answered is _Answer.NOTHING:
-            await self._refuse(500)
+            if not self._channel.ended:
+                await self._refuse(500)
         elif self._answered is _Answer.ACCEPT:
             self._channel.close(CloseCode.INTERNAL_ERROR)
             await self._channel.flush()
