@@ -246,7 +246,6 @@ class Server(AsyncContextManagerMixin):
             finally:
                 await listeners.aclose()
         finally:
-            self._entrance.close()
             self._stopped.set()
 
     async def _serve(self, listeners: Listeners) -> None:

@@ -175,13 +175,24 @@ async def test_connections_are_bounded() -> None:
 
 
 async def test_a_server_that_stops_drops_who_has_not_asked() -> None:
-    """The half-open connections do not hold it up."""
-    async with anyws.serve(echo, HOST, open_timeout=None) as server:
+    """At once, though handlers still have time."""
+    release = anyio.Event()
+
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        await release.wait()
+
+    server = anyws.serve(handler, HOST, open_timeout=None, drain_timeout=60)
+    async with server, anyws.connect(server.url):
         stream = await anyio.connect_tcp(HOST, server.port)
         await stream.send(b"GET")
         await anyio.sleep(0.05)
-    assert await all_of(stream) == b""
-    await stream.aclose()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.drain)
+            assert await all_of(stream) == b""
+            assert len(server.connections) == 1
+            release.set()
+        await stream.aclose()
 
 
 @pytest.mark.parametrize("closes", [True, False])
@@ -200,7 +211,8 @@ async def test_a_violation_that_comes_early(closes: bool) -> None:
         told.set()
 
     rest = b"\x88\x82\0\0\0\0\x0f\xa0" if closes else b"\xff" * 9
-    async with anyws.serve(handler, HOST) as server:
+    patient = anyws.Options(close_timeout=100)
+    async with anyws.serve(handler, HOST, options=patient) as server:
         async with await anyio.connect_tcp(HOST, server.port) as stream:
             await stream.send(request() + rest)
             await told.wait()

@@ -498,10 +498,11 @@ async def test_a_send_to_a_peer_that_does_not_read_can_be_timed_out() -> None:
     @anyws.endpoint(options=anyws.Options(close_timeout=0.2))
     async def app(ws: anyws.WebSocket) -> None:
         await ws.accept()
-        with anyio.move_on_after(0.3) as scope:
+        with anyio.move_on_after(1) as scope:
             while True:
                 await ws.send_bytes(bytes(100_000))
-        note(scope.cancelled_caught)
+        # What the kernel takes, and little more.
+        note((scope.cancelled_caught, ws.statistics().bytes_sent < 30_000_000))
 
     async with serving(app) as server:
         port = int(url_of(server).rpartition(":")[2])
@@ -510,7 +511,7 @@ async def test_a_send_to_a_peer_that_does_not_read_can_be_timed_out() -> None:
             await note.told.wait()
             while server.server_state.tasks:  # noqa: ASYNC110  # uvicorn's own
                 await anyio.sleep(0.02)
-    assert note.values == [True]
+    assert note.values == [(True, True)]
 
 
 # The end of the server
