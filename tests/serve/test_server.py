@@ -22,7 +22,7 @@ from starlette.routing import WebSocketRoute
 
 import anyws
 
-from ..support.ends import contexts
+from ..support.ends import Pipe, contexts
 
 HOST = "127.0.0.1"
 
@@ -144,6 +144,45 @@ async def test_given_listeners() -> None:
     with pytest.raises(anyws.HandshakeError):
         async with anyws.connect(server.urls[0]):
             pass
+
+
+async def test_a_listener_without_an_address() -> None:
+    """Its connections are served; there is no URL to tell."""
+    near, far = Pipe.pair()
+
+    class Once(anyio.abc.Listener[anyio.abc.ByteStream]):
+        async def serve(self, handler: Any, task_group: Any = None) -> None:
+            task_group.start_soon(handler, far)
+            await anyio.sleep_forever()
+
+        async def aclose(self) -> None:
+            pass
+
+    async with anyws.serve(echo, listeners=[Once()]) as server:
+        assert server.urls == []
+        with pytest.raises(RuntimeError, match="no address"):
+            _ = server.url
+        async with anyws.connect("ws://memory/", stream=near) as ws:
+            await ws.send_text("hello")
+            assert await ws.receive_text() == "hello"
+            [connection] = server.connections
+            assert connection.address is None
+
+
+async def test_a_listener_that_breaks_ends_the_server() -> None:
+    """Its error leaves the block as itself, and the connections end in order."""
+
+    class Broken(anyio.abc.Listener[anyio.abc.ByteStream]):
+        async def serve(self, handler: Any, task_group: Any = None) -> None:
+            await anyio.sleep(0.01)
+            raise anyio.ClosedResourceError
+
+        async def aclose(self) -> None:
+            pass
+
+    with pytest.raises(anyio.ClosedResourceError):
+        async with anyws.serve(echo, listeners=[Broken()]):
+            await anyio.sleep_forever()
 
 
 async def test_a_port_in_use_is_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import runpy
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,16 +13,17 @@ from typing import Any
 
 import anyio
 import pytest
+import trustme
 import uvicorn
 from fastapi import FastAPI
 from fastapi import WebSocket as PlainWebSocket
 from starlette.responses import PlainTextResponse
 
 import anyws
+import anyws.uvicorn
 from anyws.uvicorn import WebSocketProtocol
 
 from ..conftest import backend
-from ..support.ends import contexts
 from ..support.wired import CLOSE, PING, PONG, TEXT, closing, frame
 
 HOST = "127.0.0.1"
@@ -422,12 +424,12 @@ async def test_answers_are_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_tls(tmp_path: Path) -> None:
     """Large messages pass both ways, and the end is in order."""
-    theirs, ours = contexts()
-
-    def factory(config: uvicorn.Config, default: Any) -> ssl.SSLContext:
-        return theirs
-
-    async with serving(echo, ssl_context_factory=factory) as server:
+    authority = trustme.CA()
+    pem = str(tmp_path / "pem")
+    authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(pem)
+    ours = ssl.create_default_context()
+    authority.configure_trust(ours)
+    async with serving(echo, ssl_certfile=pem) as server:
         url = url_of(server).replace("ws:", "wss:")
         async with anyws.connect(url, ssl_context=ours, compression=None) as ws:
             for size in (1, 100_000, 3_000_000):
@@ -451,7 +453,9 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
         async with anyws.connect(url_of(server), unix_path=path) as ws:
             await ws.send_text("hello")
             assert await ws.receive_text() == "hello"
-    assert note.values == [(None, (path, None))]
+    [(client, local)] = note.values
+    assert client is None
+    assert local in ((path, None), None)  # older releases of uvicorn have no address
 
 
 # Flow
@@ -576,6 +580,46 @@ async def test_the_graceful_time_is_uvicorns(shielded: bool) -> None:
     while server.server_state.tasks:  # noqa: ASYNC110  # uvicorn's own
         await anyio.sleep(0.02)
     assert note.values == ["cancelled", *(["over"] if shielded else [])]
+
+
+@pytest.mark.parametrize(
+    ("released", "found", "words"),
+    [
+        ("0.35.9", True, "0.36 or later, whose --ws takes a class, and not 0.35.9"),
+        ("0.9.0", True, "and not 0.9.0"),
+        ("0.54.0", False, "pip install 'anyws-websockets\\[uvicorn\\]'"),
+    ],
+)
+def test_an_older_uvicorn_is_refused(
+    released: str, found: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As is its absence; it is said what to install."""
+    monkeypatch.setattr("importlib.metadata.version", lambda _: released)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: found or None)
+    with pytest.raises((RuntimeError, ModuleNotFoundError), match=words):
+        runpy.run_path(str(anyws.uvicorn.__file__))
+
+
+async def test_a_shutdown_before_the_application_runs() -> None:
+    """The request is refused with 503, and nothing is begun."""
+    began = False
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal began
+        began = True
+
+    class Stopped(WebSocketProtocol):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.shutdown()
+
+    async with serving(app) as server:
+        server.config.ws_protocol_class = Stopped
+        with pytest.raises(anyws.HandshakeRejected) as caught:
+            async with anyws.connect(url_of(server)):
+                pass
+        assert caught.value.status == 503
+    assert not began
 
 
 async def test_nothing_is_left() -> None:
