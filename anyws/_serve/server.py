@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from functools import partial
 from math import inf
 from types import UnionType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from anyio import (
     TASK_STATUS_IGNORED,
@@ -41,6 +41,9 @@ from .served import ServedConnection
 
 _log: Final = logging.getLogger("anyws.server")
 
+# A handler or an ASGI application: each framework declares types of its own for these.
+Application: TypeAlias = Callable[..., Any]
+
 # The type of each argument, and its name in error messages.
 _TYPES: Final[dict[str, tuple[UnionType | type, str]]] = {
     "host": (str | None, "a str or None"),
@@ -64,7 +67,7 @@ class Server(AsyncContextManagerMixin):
 
     def __init__(
         self,
-        app: Any,
+        app: Application,
         *,
         host: str | None,
         port: int,
@@ -330,7 +333,7 @@ def _check_types(**arguments: object) -> None:
 
 
 def serve(
-    app: Any,
+    app: Application,
     host: str | None = None,
     port: int = 0,
     *,

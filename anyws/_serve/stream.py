@@ -26,16 +26,17 @@ async def accept_stream(
     options: Options = DEFAULTS,
     compression: Literal["deflate"] | None = "deflate",
     open_timeout: float | None = 10.0,
-) -> AsyncGenerator[WebSocket[Any]]:
+) -> AsyncGenerator[WebSocket]:
     """Serve one WebSocket on a byte stream, in an `async with` block.
 
         async with anyws.accept_stream(stream) as ws:
             await ws.accept()
             async for message in ws: ...
 
-    Entering reads and checks the request. The block accepts, or is left without that to
-    reject with 403; leaving it closes the connection by what leaves the block, and then
-    the stream.
+    Entering reads and checks the request, and raises `HandshakeError` for a client that
+    sends none; catch it where one client must not end the others. The block accepts, or
+    is left without that to reject with 403; leaving it closes the connection by what
+    leaves the block, and then the stream.
 
     Args:
         stream: A connected byte stream, which the client's request comes from.
@@ -67,7 +68,7 @@ async def accept_stream(
             async with connection.opened():
                 session = connection.session
                 receive, send = session.receiver.receive, session.sender.send
-                websocket: WebSocket[Any] = WebSocket(connection.scope, receive, send)
+                websocket = WebSocket(connection.scope, receive, send)
                 websocket._join(session)
                 async with session.hosting(websocket):
                     yield websocket
