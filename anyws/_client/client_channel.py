@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import Final
 
 from anyio import CancelScope, move_on_after
+from anyio.lowlevel import checkpoint
 
 from .._frames.frame_channel import FrameChannel
 from .._frames.transport import Interrupted, StreamTransport
@@ -76,14 +77,30 @@ class ClientChannel(FrameChannel):
         return self._events.pop(0)
 
     async def _read_in_reader_task(self) -> None:
-        data = await self._transport.receive()
+        data = await self._read()
         waited = self.inbox.waiting
-        if data:
+        self._take(data)
+        if waited and not self.inbox.waiting and self._transport.interruptible:
+            self._advance(Step.OFFERED)
+
+    async def _read(self) -> bytes | None:
+        """Return bytes of the stream, empty at its end.
+
+        `None` if bytes are left that were read before: others have had their turn now.
+        """
+        if self.unfinished:
+            await checkpoint()
+            return None
+        return await self._transport.receive()
+
+    def _take(self, data: bytes | None) -> None:
+        """Take what `_read` has returned."""
+        if data is None:
+            self.receive_data(b"")
+        elif data:
             self.receive_data(data)
         else:
             self.receive_eof()
-        if waited and not self.inbox.waiting and self._transport.interruptible:
-            self._advance(Step.OFFERED)
 
     async def _watch(self) -> None:
         """Leave the stream to the receiving task, and take a look after a while.
@@ -109,15 +126,12 @@ class ClientChannel(FrameChannel):
         self._reads = TRANSITIONS[self._reads][Step.BEGUN]
         try:
             try:
-                data = await self._transport.receive()
+                data = await self._read()
             except BaseException:  # a cancellation, or `Interrupted`
                 self._advance(Step.STOPPED)
                 raise
             self._advance(Step.READ)
-            if data:
-                self.receive_data(data)
-            else:
-                self.receive_eof()
+            self._take(data)
         except Interrupted:
             pass
         except Exception as exc:

@@ -106,7 +106,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             max_message_bytes=options.max_message_bytes,
             extensions=opening.extensions,
         )
-        channel.open(codec, compressed=bool(opening.extensions))
+        channel.open(codec)
         response = HandshakeResponse(opening.status, opening.headers)
         return cls(
             channel, response, opening.subprotocol, options, reconnects=reconnects

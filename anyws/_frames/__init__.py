@@ -48,8 +48,15 @@ Invariants:
   that the application does not read (the second mark of the session's queue). At a
   bound for early bytes, for answers or for unread messages, reading pauses, and TCP
   holds up the peer. A message above its bound closes the connection.
-* One connection works for some milliseconds at a time: a `Turn` hands bytes over in
-  small pieces, and leaves the rest to the next turn of the event loop.
+* What shows that the peer is alive is told (`Inbox.progressed`): each read, and each
+  piece of at most `PIECE_BYTES` that the kernel refused at first, and then took. What
+  the kernel takes at once shows nothing, as it holds megabytes for a peer that is gone.
+* One connection works for some milliseconds at a time. `Codec.receive` deals with a
+  bounded number of frames, one step, and leaves the rest to the next one; a `Turn` has
+  steps taken for two milliseconds, and lets other connections go on then. The channel
+  keeps the bytes meanwhile, and says that it is `unfinished`. A step is cut by bytes
+  and not by time, so no kind of frame makes it long: those that cost most have the
+  smallest steps.
 * Messages do not wait for a task: they are in the session's queue when `receive_data`
   returns. While reading is paused, and before the handshake is complete, it keeps the
   bytes unparsed instead. Events that are no messages (the connect, the disconnect) wait
@@ -57,17 +64,19 @@ Invariants:
 
 Why two parsers: the Sans-I/O core of `websockets` checks all that a peer may do wrong,
 and bounds what it inflates. On a connection without compression, `Codec` itself parses
-messages of up to 125 bytes that are whole in one frame, in a quarter of the core's
-time; and it frames messages of up to 1024 bytes by itself, with a header that the core
-has made once for each size. The differential test of the codec holds both to the same
-results.
+messages that are whole in one frame, pings and pongs, in a quarter of the core's time,
+and it frames messages of up to 1024 bytes by itself, with a header that the core has
+made once for each size. Whatever else begins a frame is for the core: a fragment, a
+closing frame, a size over the limit, a bit that must not be set. The differential test
+of the codec holds both to the same results.
 
 Which file to change:
 
 * how frames become messages, limits of messages, text: `assembler.py`
 * what a frame means, close codes of violations: `codec.py`
 * when reading pauses, what is written when, parts of messages: `frame_channel.py`
-* another kind of stream, an error that a socket may raise: `transport.py`
+* another kind of stream, an error that a socket may raise, how a stream tells that a
+  write had to wait: `transport.py`
 * how asyncio or uvloop hand over what they read: `event_loop.py`
 * which transport a stream gets: `transports.py`
 * how much is read at a time: `_READ_BYTES` in `transport.py`, where a task reads;

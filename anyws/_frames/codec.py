@@ -6,16 +6,17 @@ of RFC 6455: messages (`assembler.py`), and a `CloseInfo` that tells how the con
 ended. It does no I/O and has no timer; the two roles differ only in whose frames are
 masked.
 
-On a connection without compression small messages do not pass through the core. A
-header that the core has made once is kept for the next frame of that size, and a
-message that is whole in one frame of up to 125 bytes is parsed here. That takes a
-quarter of the core's time.
+On a connection without compression most frames do not pass through the core. A header
+that the core has made once is kept for the next frame of that size, and messages that
+are whole in one frame, pings and pongs are parsed here. That takes a quarter of the
+core's time. Fragments, closing frames, frames over a limit and all that breaks a rule
+are left to the core, and so is every frame under compression.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import cache
 from secrets import token_bytes
 from typing import Final, cast
@@ -24,6 +25,7 @@ from websockets.extensions import Extension
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, State
 from websockets.protocol import Side as Side
+from websockets.streams import StreamReader
 
 try:
     from websockets.speedups import apply_mask
@@ -44,12 +46,27 @@ DEFLATE_SETTINGS: Final = {"memLevel": 5}
 # most of the work on such a frame.
 _SMALL_BYTES: Final = 1024
 
-# The first byte of an uncompressed message that is whole in one frame, that of a pong,
-# and the largest payload whose length fits into the second byte (RFC 6455 section 5.2).
+# The first byte of an uncompressed message that is whole in one frame, those of a ping
+# and of a pong, and the largest payload whose length fits into the second byte. Longer
+# ones have 126 or 127 there, and the length in the bytes behind it (RFC 6455 section
+# 5.2).
 _WHOLE_TEXT: Final = 0x81
 _WHOLE_BINARY: Final = 0x82
+_WHOLE_PING: Final = 0x89
 _WHOLE_PONG: Final = 0x8A
+_MESSAGES: Final = (_WHOLE_TEXT, _WHOLE_BINARY)
 _SHORT_BYTES: Final = 125
+_PLAIN: Final = (*_MESSAGES, _WHOLE_PING, _WHOLE_PONG)
+_LENGTH_BYTES: Final = {126: 2, 127: 8}
+
+# What one call of `receive` deals with, but for a larger frame, which it takes whole:
+# other connections wait meanwhile, and all messages in it are queued before the bounds
+# of the queue are looked at. For the core it is less, as so many empty fragments take
+# some milliseconds, and under compression each byte may inflate to a thousand.
+STEP_FRAMES: Final = 2048
+CORE_STEP_BYTES: Final = 1024
+
+_CONTROL: Final = 0x8  # the bit of the opcode that control frames have
 
 _MASK_BYTES: Final = 4
 _MASKS_AT_ONCE: Final = 32
@@ -62,6 +79,21 @@ _FRAGMENTS: Final = {
     "binary": Protocol.send_binary,
     None: Protocol.send_continuation,
 }
+
+
+class _Reader(StreamReader):
+    """The core's reader, which tells how many bytes the core waits for.
+
+    Attributes:
+        wanted: Bytes that the next step of the core needs.
+    """
+
+    wanted: int = 0
+
+    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
+        """Read bytes, in the manner of the core's coroutines."""
+        self.wanted = n
+        return super().read_exact(n)
 
 
 class _Core(Protocol):
@@ -78,15 +110,22 @@ class _Core(Protocol):
     Attributes:
         assembler: Makes messages of the frames.
         between_frames: Whether all bytes received belong to whole frames.
+        first_byte: The first byte of the frame that is under way, if one is.
+        advanced: Whether a frame of a message was received; its reader clears it.
     """
 
     def __init__(
         self, side: Side, max_message_bytes: int, extensions: Sequence[Extension]
     ) -> None:
         super().__init__(side, logger=_LOGGER)
+        self.reader = self._reader = _Reader()
+        self.parser = self.parse()
+        next(self.parser)
         self.extensions = list(extensions)
         self.assembler = Assembler(max_message_bytes)
         self.between_frames = True
+        self.first_byte = 0
+        self.advanced = False
         self.limit(max_message_bytes)
 
     def limit(self, max_message_bytes: int) -> None:
@@ -106,6 +145,13 @@ class _Core(Protocol):
         """Whether no frame and no message is under way."""
         return self.between_frames and not self.assembler.fragments
 
+    @property
+    def missing(self) -> int:
+        """Bytes that complete the frame under way, or the header of it."""
+        if self.between_frames:
+            return 0
+        return max(0, self._reader.wanted - len(self._reader.buffer))
+
     def recv_frame(self, frame: Frame) -> None:
         """Check the place of a frame, answer it, and add it to its message."""
         opcode = frame.opcode
@@ -115,7 +161,11 @@ class _Core(Protocol):
             self.current_size = None
         super().recv_frame(frame)
         self.events.clear()
-        self.between_frames = not self.reader.buffer
+        rest = self.reader.buffer
+        self.between_frames = not rest
+        if rest:
+            self.first_byte = rest[0]
+        self.advanced = self.advanced or not opcode & _CONTROL
         try:
             self.assembler.add(frame)
         except UnicodeDecodeError as exc:
@@ -163,20 +213,24 @@ class Codec:
         answers_size: Bytes of pongs and closing frames that answer the peer, and that
             `take` has not yet returned.
         pongs: Payloads of the pongs received. The reader of the list clears it.
+        rest: The bytes that the last call of `receive` has left for the next one.
     """
 
     __slots__ = (
         "_compressed",
         "_core",
         "_extensions",
+        "_incomplete",
         "_masks",
         "_max_message_bytes",
+        "_needed_bytes",
         "_out",
         "_randomness",
         "_side",
         "answers_size",
         "info",
         "pongs",
+        "rest",
     )
 
     def __init__(
@@ -192,11 +246,15 @@ class Codec:
         self._masks = side is Side.CLIENT
         self._compressed = bool(extensions)
         self._randomness = b""  # masks not yet used
-        self._out: list[bytes] = []  # frames that `take` has not yet returned
+        # Frames that `take` has not yet returned.
+        self._out: list[bytes | bytearray] = []
         self.answers_size = 0
         self._max_message_bytes = max_message_bytes
+        self._incomplete: bytearray | None = None  # a frame that the core does not get
+        self._needed_bytes = 0  # for its header, or for all of it
         self.info: CloseInfo | None = None
         self.pongs: list[bytes] = []
+        self.rest: bytes = b""
 
     @property
     def _protocol(self) -> _Core:
@@ -225,47 +283,61 @@ class Codec:
         Pings and the peer's closing frame are answered: `take` returns the answer. Once
         the connection has ended, all bytes are ignored.
 
+        One call deals with some thousands of bytes, or with one message that is larger.
+        Bytes that are left are in `rest` then, and belong in front of the next ones.
+
         Source: RFC 6455 sections 5 and 7; ASGI "websocket.receive".
         """
+        events: list[Event] = []
+        if self._incomplete is not None:
+            self._incomplete += data
+            if len(self._incomplete) < self._needed_bytes:
+                return events
+            data, self._incomplete = bytes(self._incomplete), None
+        self.rest = b""
         if self.info is not None:
-            return []
-        core, events = self._core, list[Event]()
+            return events
+        core = self._core
         if not self._compressed and (core is None or core.is_at_message_start):
             try:
-                data = self._read_small(data, events)
+                data = self._read_plain(data, events)
             except UnicodeDecodeError as exc:
-                data = b""
-                reason = _not_text(exc)
-                self._protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, reason)
-                self._note_violation()
-            else:
-                if not data:
-                    return events
-        core = self._protocol
+                self._violate(exc)
+                return events
         if data:
-            core.between_frames = False
-            core.assembler.events = events
-            core.receive_data(data)
-            core.assembler.events = []
-            self._check_end()
-        for answer in core.data_to_send():
-            self._out.append(answer)
-            self.answers_size += len(answer)
+            size = CORE_STEP_BYTES if core is None else core.missing or CORE_STEP_BYTES
+            self.rest = data[size:]
+            self._read_by_core(data[:size], events)
         return events
 
-    def _read_small(self, data: bytes, events: list[Event]) -> bytes:
-        """Parse the small messages and pongs at the start; return what is left."""
+    def _read_plain(self, data: bytes, events: list[Event]) -> bytes:
+        """Parse messages, pings and pongs; return bytes that begin with another frame.
+
+        A frame that is incomplete is kept. What one call need not deal with is left in
+        `rest`.
+        """
         masked = not self._masks
         mask_bit, start = (0x80, 2 + _MASK_BYTES) if masked else (0, 2)
-        largest = mask_bit + min(_SHORT_BYTES, self._max_message_bytes)
-        at, available = 0, len(data)
-        while at + start <= available:
-            first, second = data[at], data[at + 1]
-            if not mask_bit <= second <= largest:
+        at, available, largest = 0, len(data), self._max_message_bytes
+        step = STEP_FRAMES * start
+        stop = min(available - start, step - 1)
+        while at <= stop:
+            first, size, begin = data[at], data[at + 1] - mask_bit, at + start
+            if not 0 <= size <= _SHORT_BYTES:
+                width = _LENGTH_BYTES.get(size)  # none if the mask bit is wrong
+                if width is None or first not in _MESSAGES or begin + width > available:
+                    break
+                size = int.from_bytes(data[at + 2 : at + 2 + width])
+                begin += width
+            if size > largest:
                 break
-            begin, end = at + start, at + start + second - mask_bit
+            end = begin + size
             if end > available:
-                break
+                if first not in _PLAIN:
+                    break
+                self._incomplete = bytearray(data[at:])
+                self._needed_bytes = end - at
+                return b""
             payload = data[begin:end]
             if masked:
                 payload = apply_mask(payload, data[begin - _MASK_BYTES : begin])
@@ -274,12 +346,67 @@ class Codec:
                 events.append({"type": RECEIVE, "bytes": None, "text": text})
             elif first == _WHOLE_BINARY:
                 events.append({"type": RECEIVE, "bytes": payload, "text": None})
+            elif first == _WHOLE_PING:
+                self._answer(self._framed(Opcode.PONG, payload))
             elif first == _WHOLE_PONG:
                 self.pongs.append(payload)
             else:
                 break
             at = end
+        if at >= step:
+            self.rest = data[at:]
+            return b""
         return data[at:]
+
+    def _read_by_core(self, data: bytes, events: list[Event]) -> None:
+        """Parse all of the bytes by the core."""
+        core = self._protocol
+        if core.between_frames:
+            core.between_frames, core.first_byte = False, data[0]
+        core.assembler.events = events
+        core.receive_data(data)
+        core.assembler.events = []
+        self._check_end()
+        self._take_answers()
+
+    def _violate(self, exc: UnicodeDecodeError) -> None:
+        """Fail the connection because of text that is not UTF-8."""
+        reason = _not_text(exc)
+        self._protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, reason)
+        self._note_violation()
+        self._take_answers()
+
+    def _take_answers(self) -> None:
+        """Take the frames with which the core answers the peer."""
+        if answers := b"".join(self._protocol.data_to_send()):
+            self._answer(answers)
+
+    def _answer(self, frames: bytes) -> None:
+        """Keep frames that answer the peer; in one object, as each takes 48 bytes."""
+        if not self._out or isinstance(self._out[-1], bytes):
+            self._out.append(bytearray())
+        self._out[-1] += frames
+        self.answers_size += len(frames)
+
+    def message_advanced(self) -> bool:
+        """Whether bytes of a message came since the last call, and it was not whole.
+
+        It may have been whole: that is told by `receive`. Pings and pongs do not count.
+        """
+        core = self._core
+        if core is None:
+            return self._message_incomplete
+        advanced, core.advanced = core.advanced, False
+        return (
+            advanced
+            or self._message_incomplete
+            or not (core.between_frames or core.first_byte & _CONTROL)
+        )
+
+    @property
+    def _message_incomplete(self) -> bool:
+        """Whether the frame that is kept is a message, and no ping or pong."""
+        return self._incomplete is not None and self._incomplete[0] in _MESSAGES
 
     @property
     def under_way(self) -> bool:
@@ -365,14 +492,18 @@ class Codec:
         else:
             opcode, data = _TEXT, text.encode()
         if not self._compressed and len(data) <= _SMALL_BYTES:
-            self._out.append(_header(opcode, len(data), self._masks))
-            self._out.append(self._masked(data) if self._masks else data)
+            self._out.append(self._framed(opcode, data))
             return True
         # The core's `send_text` does the same after checks that hold for fragments
         # only.
         frame = Frame(opcode, data)
         self._out.append(frame.serialize(mask=self._masks, extensions=self._extensions))
         return True
+
+    def _framed(self, opcode: Opcode, data: bytes) -> bytes:
+        """Return the frame of a small payload."""
+        payload = self._masked(data) if self._masks else data
+        return _header(opcode, len(data), self._masks) + payload
 
     def _masked(self, data: bytes) -> bytes:
         """Return a new mask, and the payload under it.
@@ -394,8 +525,7 @@ class Codec:
         Source: RFC 6455 section 5.5.2.
         """
         if self.open:
-            self._out.append(_header(Opcode.PING, len(payload), self._masks))
-            self._out.append(self._masked(payload) if self._masks else payload)
+            self._out.append(self._framed(Opcode.PING, payload))
 
     def take(self) -> bytes:
         """Return the bytes to write, and forget them; empty if there are none."""

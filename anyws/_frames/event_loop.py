@@ -45,11 +45,12 @@ class Inlet(asyncio.BufferedProtocol):
     Attributes:
         ended: A future that is done when no more bytes will be handed over; it has the
             exception that the recipient has raised.
+        writing_waits: Whether the transport has bytes that the kernel has refused.
     """
 
     __slots__ = (
         *("_buffer", "_context", "_next_turn", "_paused", "_recipient", "_replaced"),
-        *("_take_in", "_timeout", "_timer", "_transport", "_turn", "ended"),
+        *("_timeout", "_timer", "_transport", "_turn", "ended", "writing_waits"),
     )
 
     def __init__(
@@ -65,12 +66,15 @@ class Inlet(asyncio.BufferedProtocol):
         self._buffer = _read_buffer()
         self._context = _context()
         self._recipient = recipient
-        self._take_in = recipient.take_in
         self._timeout = timeout
         self._timer: asyncio.TimerHandle | None = None
-        self._turn = Turn()
+        self._turn = Turn(recipient)
         self._next_turn: asyncio.TimerHandle | None = None
         self._paused = paused
+        self.writing_waits = False
+        # The transport tells of each byte that the kernel refuses, and when it has
+        # taken all. (With 0 in place of 1, asyncio's TLS tells without a reason.)
+        self._transport.set_write_buffer_limits(high=1, low=0)
         self._replaced = cast("asyncio.Protocol", transport.get_protocol())
         self.ended = asyncio.get_running_loop().create_future()
         self.ended.add_done_callback(self._tell_the_end, context=self._context)
@@ -84,18 +88,17 @@ class Inlet(asyncio.BufferedProtocol):
         if not self.ended.done():
             self._hand_over(bytes(self._buffer[:nbytes]))
 
-    def _hand_over(self, data: bytes) -> None:
-        """Hand over bytes for one turn; leave the rest to the next one."""
+    def _hand_over(self, data: bytes = b"") -> None:
+        """Hand over bytes for one turn; the recipient leaves the rest to the next."""
         turn = self._turn
         try:
-            more = self._context.run(turn.hand_over, self._take_in, data)
+            more = self._context.run(turn.take, data)
         except Exception as exc:
-            turn.rest = b""
             if not self.ended.done():
                 self.ended.set_exception(exc)
             return
         self.go_on(more and not turn.over)
-        if more and turn.over:
+        if turn.over:
             self._take_turn(turn.pause)
 
     def _take_turn(self, pause: float = 0.0) -> None:
@@ -104,13 +107,8 @@ class Inlet(asyncio.BufferedProtocol):
 
     def _begin_turn(self) -> None:
         self._next_turn = None
-        if self.ended.done():
-            return
-        rest, self._turn.rest = self._turn.rest, b""
-        if rest:
-            self._hand_over(rest)
-        else:
-            self.go_on(True)
+        if not self.ended.done():
+            self._hand_over()
 
     def go_on(self, more: bool) -> None:
         """Go on reading if there is room for more, else pause; restart the timeout."""
@@ -134,7 +132,7 @@ class Inlet(asyncio.BufferedProtocol):
         """Resume reading; bytes that were read before come first, in the next turn."""
         if self._next_turn is not None:
             return
-        if self._turn.rest:
+        if self._recipient.unfinished:
             self._take_turn()
         else:
             self.go_on(True)
@@ -161,16 +159,16 @@ class Inlet(asyncio.BufferedProtocol):
         # Cancelled, the future was awaited by the connection's task, which ends now:
         # the recipient ends with it.
         if not ended.cancelled():
-            if self._turn.rest:  # the connection was lost before their turn came
-                self._take_in(self._turn.rest)
             self._recipient.take_end(ended.exception())
 
     def pause_writing(self) -> None:
         """Make `StreamWriter.drain` wait."""
+        self.writing_waits = True
         self._replaced.pause_writing()
 
     def resume_writing(self) -> None:
         """Make `StreamWriter.drain` return."""
+        self.writing_waits = False
         self._replaced.resume_writing()
 
 
@@ -209,14 +207,24 @@ class LoopTransport(StreamTransport):
         session could not tell that the peer has stalled. So the socket is written
         directly.
         """
+        return 0 if self._cut_short else self._write_nowait(data)
+
+    def _write_nowait(self, data: bytes) -> int:
         transport = self._transport
-        closing = self._cut_short or transport.is_closing()
-        if closing or transport.get_write_buffer_size():
+        if transport.is_closing() or transport.get_write_buffer_size():
             return 0
         try:
             return os.write(self._fileno, data)
         except OSError:  # the socket is full, or broken: then `send_all` will raise
             return 0
+
+    async def _send(self, data: bytes) -> bool:
+        """Write what the kernel takes, and have AnyIO's stream wait with the rest."""
+        if not self.sends_at_once:
+            return await super()._send(data)
+        rest = data[self._write_nowait(data) :]
+        await self._stream.send(rest)  # a checkpoint, if there is none
+        return bool(rest)
 
     def read_to(self, recipient: Recipient) -> bool:
         """Replace AnyIO's protocol; hand over the bytes that it has read.
@@ -236,7 +244,7 @@ class LoopTransport(StreamTransport):
         if replaced.is_at_eof or transport.is_closing():
             inlet.end()
         elif more:
-            inlet.go_on(True)
+            inlet.resume()
         return True
 
     def resume(self) -> None:

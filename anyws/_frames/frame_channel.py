@@ -23,15 +23,11 @@ from .._values.closing import CloseCode, CloseInfo
 from .._values.events import FRAGMENT, INFO, Event, size_of
 from .._values.states import CLOSE, DISCONNECT
 from .codec import Codec
-from .transport import Outlet
-
-# Bytes that are parsed at a time under compression: all messages in them are queued
-# before the marks of the queue are looked at, and each may inflate a thousandfold.
-SLICE_BYTES: Final = 4096
+from .transport import PIECE_BYTES, Outlet
 
 # Reading pauses above so many bytes received before the handshake is complete, and
 # above so many bytes of pongs that the peer does not read.
-EARLY_BYTES: Final = 64 * 1024
+EARLY_BYTES: Final = 16 * 1024
 ANSWERS_BYTES: Final = 64 * 1024
 
 # Events that become frames; others answer the opening handshake.
@@ -59,12 +55,13 @@ class FrameChannel:
         "_answer",
         "_arrived",
         "_codec",
-        "_compressed",
         "_ended",
         "_eof",
         "_events",
         "_flushed",
         "_flushing",
+        "_of_message",
+        "_reader_waits",
         "_unparsed",
         "_unwritten",
         "inbox",
@@ -84,14 +81,15 @@ class FrameChannel:
         self._answer = answer
         self._ended: Callable[[], None] | None = ended
         self._codec: Codec | None = None
-        self._compressed = False
-        self._unparsed = b""  # bytes received that the codec has not had yet
+        self._reader_waits = False  # the reader of the transport was told of `paused`
+        self._unparsed = b""  # bytes received and not parsed yet
         self._events: list[Event] = []
         self._arrived = Wakeup()
         self._flushing = False
         self._eof = False  # whether the stream ends behind `_unparsed`
         self._flushed: Signal | None = None  # another task waits to flush
         self._unwritten = b""  # framed bytes that the outlet has not had yet
+        self._of_message = False  # whether a message is among the bytes to be written
 
     # For the reader of the transport
 
@@ -100,30 +98,42 @@ class FrameChannel:
         self._events.append(event)
         self._arrived.wake()
 
-    def open(self, codec: Codec, *, compressed: bool, answer: bytes = b"") -> None:
+    def open(self, codec: Codec, *, answer: bytes = b"") -> None:
         """Note that the opening handshake is complete; parse the bytes that came early.
 
         Args:
             codec: The codec of the connection.
-            compressed: Whether the handshake has agreed on compression.
             answer: Bytes that are to be written before the first frame.
         """
-        self._codec, self._compressed = codec, compressed
+        self._codec = codec
         self._unwritten = answer
         if self._unparsed or self._eof:
             self._parse_kept()
             self.paused = self._full
 
     def receive_data(self, data: bytes) -> None:
-        """Parse bytes that were read, or keep them; set `paused`."""
+        """Parse bytes that were read, in one step, or keep them; set `paused`."""
         if self._ended is None:
             return
-        if self._codec is None or self._compressed or self.paused:
-            self._unparsed += data
-            self._parse_kept()
+        if self._unparsed:
+            data = self._unparsed + data
+        if self._codec is None or (self.paused and self._full):
+            self._unparsed = data
             self.paused = self._full
-        elif not self._parse(self._codec, data):
-            self.paused = self._full
+        else:
+            self.paused = not self._parse(self._codec, data) and self._full
+        self._reader_waits = self.paused
+        codec = self._codec
+        if codec is not None:
+            self.inbox.progressed(of_message=codec.message_advanced())
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether bytes are left for the next step, `receive_data` without new bytes.
+
+        While reading is paused, they are not: they wait for room.
+        """
+        return bool(self._unparsed) and not self.paused and self._codec is not None
 
     def receive_eof(self, *, aborted: bool = False) -> None:
         """Note the end of the stream, behind all bytes that are kept.
@@ -140,10 +150,10 @@ class FrameChannel:
             self._end(CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False))
 
     def _parse(self, codec: Codec, data: bytes) -> bool:
-        """Parse bytes and put the messages into the inbox.
+        """Parse bytes in one step, and put the messages into the inbox.
 
-        Returns false if a message had no room, or if many answers wait to be written:
-        then `_full` says whether to pause.
+        What one step need not deal with is kept. Returns false if a message had no
+        room, or if many answers wait to be written: then `_full` says whether to pause.
         """
         inbox, roomy = self.inbox, True
         for event in codec.receive(data):
@@ -153,6 +163,7 @@ class FrameChannel:
             if not inbox.offer(event, size):
                 inbox.keep(event, size)
                 roomy = False
+        self._unparsed = codec.rest
         if codec.under_way:
             inbox.wake_receiver()
         if codec.pongs:
@@ -186,21 +197,24 @@ class FrameChannel:
         return codec.answers_size > ANSWERS_BYTES or self.inbox.full
 
     def _parse_kept(self) -> None:
-        """Parse the bytes that are kept, as long as there is room; then resume reading.
+        """Parse bytes that are kept, if there is room; then resume reading.
 
-        The end of the stream is noted once all bytes before it are parsed.
+        The reader of the transport takes the steps after the first one, if it waits for
+        room. The end of the stream is noted once all bytes before it are parsed.
         """
         codec = self._codec
         while codec is not None and self._unparsed and not self._full:
-            size = SLICE_BYTES if self._compressed else len(self._unparsed)
-            data, self._unparsed = self._unparsed[:size], self._unparsed[size:]
-            self._parse(codec, data)
+            self._parse(codec, self._unparsed)
+            if self._reader_waits and not self._eof:
+                break
         if codec is not None and self._eof and not self._unparsed:
             codec.receive_eof()
             if codec.info is not None:
                 self._end(codec.info)
         if self.paused and not self._full:
-            self.paused = False
+            if self.pausing:
+                self.inbox.progressed(of_message=False)  # a pause of ours is over
+            self.paused = self._reader_waits = False
             self._resume_reading()
 
     def _resume_reading(self) -> None:
@@ -228,16 +242,22 @@ class FrameChannel:
             await self.flush()  # pongs for pings that came before the accept
 
     async def send_messages(self, events: list[Event]) -> None:
-        """Frame the messages, and write all that is framed in one go.
+        """Frame the messages and clear the list; write all that is framed in one go.
 
         Raises:
             OSError: The connection is broken.
         """
-        if self._codec is not None:
+        self._frame(events)
+        await self.flush()
+
+    def _frame(self, events: list[Event]) -> None:
+        """Frame messages, and keep none of them while their frames wait."""
+        if self._codec is not None and events:
             send = self._codec.send
             for event in events:
                 send(event)
-        await self.flush()
+            self._of_message = True
+        events.clear()
 
     def send_nowait(self, event: Event) -> bool:
         """Frame a message and write what the outlet takes at once.
@@ -259,8 +279,22 @@ class FrameChannel:
         written = outlet.send_nowait(data)
         if written < len(data):
             self._unwritten = data[written:]
-            self.inbox.wake_writer()
+            self._of_message = True
+            self.inbox.wake_writer(len(self._unwritten))
         return True
+
+    @property
+    def pausing(self) -> bool:
+        """Whether reading has stopped, and no write waits for the peer."""
+        return self.paused and not self._flushing
+
+    def take_room(self) -> None:
+        """Note that the peer has made room for bytes that the outlet holds.
+
+        For an outlet whose `send_all` cannot tell of it, as a stream of HTTP/2.
+        """
+        if self._codec is not None:
+            self.inbox.progressed(of_message=self._flushing and self._of_message)
 
     async def flush(self) -> None:
         """Write all that is framed, after a write of another task that is under way.
@@ -273,11 +307,13 @@ class FrameChannel:
             await self._flushed.wait()
         if self._codec is None:
             return
+        if self.pausing:
+            self.inbox.progressed(of_message=False)  # a pause of ours is over
         self._flushing = True
         try:
             while data := self._unwritten + self._codec.take():
-                self._unwritten = b""
-                await self.outlet.send_all(data)
+                await self._write(data)
+                self._of_message = False
                 if self.paused:
                     self._parse_kept()  # there is room for answers again
         finally:
@@ -285,6 +321,22 @@ class FrameChannel:
             if self._flushed is not None:
                 self._flushed.set()
                 self._flushed = None
+
+    async def _write(self, data: bytes) -> None:
+        """Write in pieces, and tell the session of each that had to wait.
+
+        What is left when a piece fails or is cancelled stays unwritten: an outlet that
+        writes a whole piece by itself all the same has the rest later.
+        """
+        at = 0
+        try:
+            while at < len(data):
+                piece = data[at : at + PIECE_BYTES]
+                at += len(piece)
+                if await self.outlet.send_all(piece):
+                    self.inbox.progressed(of_message=self._of_message)
+        finally:
+            self._unwritten = data[at:]
 
     def read_in_receiving_task(self) -> Awaitable[None] | None:
         """Return `None`: a receiving task does not read the transport."""

@@ -23,14 +23,16 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from time import thread_time
-from typing import Final, Protocol
+from collections.abc import Iterator
+from contextlib import suppress
+from time import perf_counter
+from typing import Any, Final, Protocol
 
 from anyio import (
     BrokenResourceError,
     ClosedResourceError,
     EndOfStream,
+    current_time,
     move_on_after,
     notify_closing,
     wait_readable,
@@ -44,20 +46,28 @@ from .._values.outcomes import leaves_of
 # `_READ_BUFFER_BYTES` in `event_loop.py`.
 _READ_BYTES: Final = 2**16
 
+# The largest write, in bytes, and how many bytes the kernel is to hold that it has not
+# sent yet. So a large message moves in many steps, each of which shows that the peer is
+# alive; and a ping waits behind so many bytes, where it would wait behind megabytes.
+PIECE_BYTES: Final = 64 * 1024
+
+# Seconds after which a write is taken to have waited for the peer, on a stream that
+# does not tell.
+_WAITED_SECONDS: Final = 0.03
+
 # Seconds that closing a stream may take: TLS has a closing handshake of its own.
 _CLOSE_SECONDS: Final = 0.1
 
 _BROKEN: Final = (BrokenResourceError, ClosedResourceError, OSError)
 
 
-# The seconds of work that one connection does before the others have their turn, in
-# time of the thread: being preempted is no work. The clock is read after each piece.
-# The first one may be thousands of empty frames, which take some milliseconds. The next
-# one is larger if it was cheap, as those of large frames are.
+# The seconds of work after which a connection lets the others have their turn. The
+# clock is read after each step, and the recipient bounds a step.
 TURN_SECONDS: Final = 0.002
-_PIECE_BYTES: Final = 16 * 1024
-_LARGEST_PIECE_BYTES: Final = 64 * 1024
-_CHEAP_SECONDS: Final = TURN_SECONDS / 8
+
+# The longest pause after a turn that was much too long (seconds). Time in which the
+# process did not run counts as work.
+_LONGEST_PAUSE: Final = 0.2
 
 
 class Recipient(Protocol):
@@ -66,9 +76,14 @@ class Recipient(Protocol):
     def take_in(self, data: bytes) -> bool:
         """Take the bytes of one read; return whether there is room for more.
 
-        After false no bytes are handed over until the transport's `resume` is called.
-        An exception raised here ends the reading.
+        One call is one step: it deals with a bounded number of frames. After false no
+        bytes are handed over until the transport's `resume` is called. An exception
+        raised here ends the reading.
         """
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether bytes are left for the next step: `take_in`, without new bytes."""
 
     def take_end(self, exc: BaseException | None) -> None:
         """Note, once, that no more bytes will come.
@@ -82,42 +97,37 @@ class Recipient(Protocol):
 class Turn:
     """The work of one connection until other connections have their turn.
 
+    Args:
+        recipient: The object that gets the bytes.
+
     Attributes:
-        rest: The bytes that are left for the next turn.
+        over: Whether other connections have to have their turn first.
         pause: Seconds until the next turn, at least. A turn that was much too long, by
             one message that inflates to many megabytes, is followed by a pause as long.
     """
 
-    __slots__ = ("pause", "rest")
+    __slots__ = ("_recipient", "over", "pause")
 
-    def __init__(self) -> None:
-        self.rest = b""
+    def __init__(self, recipient: Recipient) -> None:
+        self._recipient = recipient
+        self.over = False
         self.pause = 0.0
 
-    def hand_over(self, take_in: Callable[[bytes], bool], data: bytes) -> bool:
-        """Hand over bytes until the turn is over, or there is no room for more.
+    def take(self, data: bytes = b"") -> bool:
+        """Hand over bytes, in as many steps as the turn has time for.
 
-        Returns whether there is room; the bytes not handed over are in `rest`.
+        Returns whether there is room for more. Without bytes it goes on with those of
+        the turn before.
         """
-        if len(data) <= _PIECE_BYTES:
-            self.rest, self.pause = b"", 0.0
-            return take_in(data)
-        began = now = thread_time()
-        at, size, more = 0, _PIECE_BYTES, True
-        while more and at < len(data) and now - began < TURN_SECONDS:
-            more = take_in(data[at : at + size])
-            at += size
-            now = thread_time()
-            if now - began < _CHEAP_SECONDS:
-                size = min(4 * size, _LARGEST_PIECE_BYTES)
-        self.rest = data[at:]
-        self.pause = now - began if now - began > 5 * TURN_SECONDS else 0.0
+        recipient, began = self._recipient, perf_counter()
+        more = recipient.take_in(data)
+        spent = perf_counter() - began
+        while more and recipient.unfinished and spent < TURN_SECONDS:
+            more = recipient.take_in(b"")
+            spent = perf_counter() - began
+        self.pause = min(spent, _LONGEST_PAUSE) if spent > 5 * TURN_SECONDS else 0.0
+        self.over = more and (self.pause > 0 or recipient.unfinished)
         return more
-
-    @property
-    def over(self) -> bool:
-        """Whether other connections have to have their turn first."""
-        return bool(self.rest or self.pause)
 
 
 class Outlet(Protocol):
@@ -132,8 +142,15 @@ class Outlet(Protocol):
 
     sends_at_once: bool
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, data: bytes) -> bool:
         """Write all of the data; wait as long as the peer does not read.
+
+        Args:
+            data: At most `PIECE_BYTES`, so that each step is told of.
+
+        Returns:
+            Whether the kernel refused some of the data at first, and has taken it since
+            then: so the peer is alive. What the kernel takes at once shows nothing.
 
         Raises:
             OSError: The connection is broken, or an earlier write was cut short.
@@ -230,8 +247,11 @@ class StreamTransport:
     def resume(self) -> None:
         """Do nothing: a task calls `receive` when there is room."""
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, data: bytes) -> bool:
         """Write all of the data; wait as long as the peer does not read.
+
+        Returns:
+            Whether the data had to wait for the peer.
 
         Raises:
             OSError: The connection is broken, or an earlier write was cut short.
@@ -242,13 +262,17 @@ class StreamTransport:
             raise ConnectionResetError("a write was cut short")
         self._cut_short = True
         try:
-            await self._send(data)
+            waited = await self._send(data)
         except (BrokenResourceError, ClosedResourceError) as exc:
             raise ConnectionResetError("the connection is gone") from exc
         self._cut_short = False
+        return waited
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes) -> bool:
+        """Write to the stream, which may be TLS, and does not tell what has waited."""
+        began = current_time()
         await self._stream.send(data)
+        return waited_since(began)
 
     def send_nowait(self, data: bytes) -> int:
         """Return 0: AnyIO's streams cannot write without waiting."""
@@ -305,13 +329,15 @@ class SocketTransport(StreamTransport):
         """Wake a task that waits in `receive`, which then raises `Interrupted`."""
         notify_closing(self._socket)
 
-    async def _send(self, data: bytes) -> None:
-        rest = memoryview(data)
+    async def _send(self, data: bytes) -> bool:
+        rest, waited = memoryview(data), False
         while rest:
             try:
                 rest = rest[os.write(self._socket.fileno(), rest) :]
             except BlockingIOError:
                 await self._wait_writable()
+                waited = True
+        return waited
 
     async def _wait_writable(self) -> None:
         try:
@@ -338,6 +364,31 @@ class SocketTransport(StreamTransport):
         """Close the socket."""
         self._closing = True
         await super().aclose()
+
+
+def waited_since(began: float) -> bool:
+    """Guess whether a write that began then has waited, on a stream that does not tell.
+
+    A guess may be wrong when the event loop was held up. What the kernel takes in such
+    a moment can hide a peer that is gone until the kernel is full, and not longer.
+    """
+    return current_time() - began >= _WAITED_SECONDS
+
+
+def keep_little_unsent(plain: Any) -> None:
+    """Have the kernel refuse bytes while it holds `PIECE_BYTES` that are not sent.
+
+    So a ping is not far behind, and a peer that does not read is noticed. Nothing
+    happens on a socket that is not TCP, and on a system without this option (Linux and
+    macOS have it).
+
+    Args:
+        plain: The socket, or what an event loop shows of it; `None`: there is none.
+    """
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and plain is not None:
+        with suppress(OSError):  # also of a connection that is gone already
+            plain.setsockopt(socket.IPPROTO_TCP, option, PIECE_BYTES)
 
 
 def reason_of(exc: BaseException) -> str:

@@ -7,11 +7,15 @@ import socket
 
 from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
 
-from .transport import SocketTransport, StreamTransport
+from .transport import SocketTransport, StreamTransport, keep_little_unsent
 
 
 def transport_of(stream: ByteStream) -> StreamTransport:
-    """Return the transport that costs the least over a stream."""
+    """Return the transport that costs the least over a stream.
+
+    The socket below the stream, if there is one, is told to keep little unsent.
+    """
+    keep_little_unsent(stream.extra(SocketAttribute.raw_socket, None))
     if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
         plain = stream.extra(SocketAttribute.raw_socket)
         if isinstance(plain, socket.socket):

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from starlette.websockets import WebSocketDisconnect
 
+from .._session.entrance import Entrance
 from .._session.session import Session
 from .._values.closing import CloseInfo
 from .._values.errors import ConnectionClosed, MessageDecodeError
@@ -31,6 +32,7 @@ class Messaging(ABC):
     """
 
     _session: Session | None
+    _entrance: Entrance | None = None  # where a middleware wraps this object's `send`
 
     @abstractmethod
     async def _next(self) -> Event:
@@ -320,6 +322,14 @@ class Messaging(ABC):
     def send_nowait(self, message: str | Binary) -> None:
         """Queue a message now: never a checkpoint. Needs the guarded mode.
 
+        Where a middleware wraps `send`, the message is kept, and a task of the session
+        calls the middleware, in the order of all messages of the connection. What the
+        middleware raises then ends the connection as an exception of the block does,
+        with 1011 or the code of a `WebSocketException`; the exception leaves the block
+        when that ends, unless another one does. Leaving the block waits for the
+        middleware, at most `close_timeout`, and cancels it after that, or once nothing
+        can be written any more.
+
         Args:
             message: `str` is sent as a text message, bytes as a binary one.
         Raises:
@@ -331,7 +341,8 @@ class Messaging(ABC):
             UnicodeEncodeError: The text holds a lone surrogate, which is no text.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
-        self._guarded("send_nowait").send_nowait(_send_event(message))
+        way = self._entrance or self._guarded("send_nowait")
+        way.send_nowait(_send_event(message))
 
     async def wait_closed(self) -> CloseInfo:
         """Wait until the connection has ended and its closing handshake is over.

@@ -33,26 +33,37 @@ its `EngineStream` does the same with the same parts: handshake, channel, scope,
 A connection has one session. The *host* is the outermost block that has the session:
 the first guard that the scope passes, the server itself, or the `async with` of a
 `WebSocket` that finds no session in its scope. The host starts the session's tasks and
-waits for their end. Each block further in *joins* the session and starts no task. The
-connection ends when the first of these is left: the host's block, the `async with` of a
-`WebSocket`, or the handler of an endpoint. The exception or the return that leaves it
-decides the close code. A middleware that joins only calls its application, and ends
-nothing.
+waits for their end. Each block further in *joins* the session and starts no task.
+
+Who hosts the session decides how the connection ends, and decides last (law 8). An
+`async with` or an endpoint that only joins closes with 1000 when it returns. It leaves
+an exception to what stands outside: an application's exception handler may close with a
+code of its own, and what no code has closed the host closes, by the return or the
+exception that leaves the host's block. A middleware that joins only calls its
+application, and ends nothing. FastAPI calls exception handlers after it has left the
+block of a dependency, so a block that hosts its session there leaves the connection to
+the handlers, too, and closes it behind them (`handlers.py`).
 
 Invariants:
 
-* A session hosted by a guard or by the engine stands in the scope, and other code finds
-  it only there, in one of two places: `scope["anyws.session"]`, which is looked up
-  first, and `scope["extensions"]["anyws.session"]` (`_session/scope.py` says why). The
-  guard changes the scope in place, since outer middleware reads in it what inner
-  routers have written, and takes the session out when it ends. A `WebSocket` that hosts
-  its own session does not put it into the scope.
+* A session stands in the scope, and other code finds it there, in one of two places:
+  `scope["anyws.session"]`, which is looked up first, and
+  `scope["extensions"]["anyws.session"]` (`_session/scope.py` says why). The guard
+  changes the scope in place, since outer middleware reads in it what inner routers have
+  written, and takes the session out when it ends. A `WebSocket` that hosts its own
+  session leaves it there: a block that comes later finds that the connection has ended.
+* A session that a `WebSocket` hosts has a channel that other code knows too: the object
+  of FastAPI's from which the `WebSocket` was made, a second object of ours. Those read
+  and write by the session from then on (`origin.py`, `Session.starts_at`).
 * The `receive` and `send` that a guard hands on are the session's. So the law also
   holds for an application that uses another WebSocket class, in all that the class does
   by these two functions.
 * An exception that only says that this connection has ended, or a
   `WebSocketException`, stops at the guard (`is_answered`). All others go on to the
   server's log, once.
+* A message never goes round a middleware that wraps `send`. If an object that joins has
+  another `send` than the session's own, its messages take the session's passage
+  (`_session/passage.py`). `wrapping.py` knows two wrappers of Starlette that need none.
 * `WebSocket` checks an event before it changes a state: a refused event leaves both
   states as they were.
 
@@ -70,12 +81,13 @@ Who owns which state:
 * `StreamChannel` owns the bytes that were read and not yet handed over.
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
-`drain`; `endpoint` also imports `websocket`. `connection` imports the parsers, `guard`
-and `server_channel`. `containment`, `handshake` and `websocket` import no file of the
-wing. Below are `_session` (the law), `_messages` (the verbs that both ends have),
-`_values` (events, states, headers) and, for the servers of our own, `_frames`. Above
-are the servers (`_serve`, `anyws.uvicorn`, `anyws.hypercorn`) and `anyws.testing`,
-which calls `host` and `Drain`.
+`drain`; `endpoint` also imports `websocket`, which imports `wrapping`, `origin` and
+`handlers`. `connection` imports the parsers, `guard` and `server_channel`.
+`containment`, `handshake` and `wrapping` import no file of the wing. Below are
+`_session` (the law), `_messages` (the verbs that both ends have), `_values` (events,
+states, headers) and, for the servers of our own, `_frames`. Above are the servers
+(`_serve`, `anyws.uvicorn`, `anyws.hypercorn`) and `anyws.testing`, which calls `host`
+and `Drain`.
 
 Which file to change:
 
@@ -89,6 +101,9 @@ Which file to change:
 * what happens to open connections when a server stops: drain.py
 * which exceptions reach the server: guard.py
 * what a plain HTTP request or the lifespan protocol gets from an endpoint: endpoint.py
+* which wrappers of `send` are looked through: wrapping.py
+* when an exception handler of FastAPI chooses the code: handlers.py
+* which objects of one connection share its session: origin.py
 * a method of Starlette's class, or one that only the server's end has: websocket.py
 * a method of both ends: `_messages/verbs.py`
 * how a connection is read, written or ended: not here, but in `_session`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from anyio import get_cancelled_exc_class
+from anyio import TaskInfo, get_cancelled_exc_class, get_current_task
 
 
 async def contain(served: Awaitable[None], log: Callable[[], Awaitable[None]]) -> None:
@@ -23,16 +23,29 @@ async def contain(served: Awaitable[None], log: Callable[[], Awaitable[None]]) -
         KeyboardInterrupt: It ends the server.
         BaseException: A cancellation.
     """
-    through = (get_cancelled_exc_class(), KeyboardInterrupt, GeneratorExit)
+    task, through = get_current_task(), (get_cancelled_exc_class(), KeyboardInterrupt)
     try:
         await served
-    except (Exception, *through):
+    except Exception:
         raise
-    except BaseExceptionGroup as group:
-        ends, others = group.split(through)
+    except BaseException as exc:
+        if isinstance(exc, through):
+            raise
+        if isinstance(exc, GeneratorExit) and not _is_current(task):
+            raise  # not the application's: the coroutine is closed from outside
+        ends: BaseException | None = None
+        others: BaseException | None = exc
+        if isinstance(exc, BaseExceptionGroup):
+            ends, others = exc.split(through)
         if others is not None:
             await log()
         if ends is not None:
             raise ends from None
-    except BaseException:
-        await log()
+
+
+def _is_current(task: TaskInfo) -> bool:
+    """Whether a task is the one that runs now."""
+    try:
+        return get_current_task() == task
+    except Exception:  # no loop, or no task
+        return False

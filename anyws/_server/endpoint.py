@@ -14,7 +14,7 @@ from .._session.scope import session_in
 from .._session.session import Session
 from .._values.options import Options
 from .drain import Drain
-from .guard import Guard, is_answered
+from .guard import Guard
 from .websocket import WebSocket
 
 Handler: TypeAlias = Callable[[WebSocket[Any]], Awaitable[None]]
@@ -50,7 +50,7 @@ class Endpoint(Guard):
         )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the handler; end the connection by its return or its exception."""
+        """Call the handler; close on its return, leave an exception to the host."""
         session = cast("Session", session_in(scope))
         # `WebSocket[Any](...)` would leave 256 bytes in every connection.
         websocket: WebSocket[Any] = WebSocket(scope, receive, send)
@@ -60,10 +60,11 @@ class Endpoint(Guard):
         try:
             await self.handler(websocket)
         except BaseException as exc:
-            session.end(exc)
-            if not is_answered(session, exc):
+            await session.leave_joined(exc)
+            if not session.explains(exc):
                 raise
-        session.end(None)
+        else:
+            await session.leave_joined(None)
 
     async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the lifespan protocol or a plain request."""

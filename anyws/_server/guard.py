@@ -96,6 +96,10 @@ class Guard(ABC):
         if session is not None:
             session.adopt(self.options)
             app, drain = self._application_of(session)
+            if session.starts_at(receive):  # given past the block that hosts
+                receive = session.receive
+            if session.starts_at(send):
+                send = session.send
             with nullcontext() if drain is None else drain.hosting(session):
                 await app(scope, receive, send)
             return

@@ -36,7 +36,7 @@ class ServerChannel(FrameChannel):
             max_message_bytes=session.options.max_message_bytes,
             extensions=extensions,
         )
-        self.open(codec, compressed=bool(extensions), answer=answer)
+        self.open(codec, answer=answer)
 
 
 class StreamChannel(ServerChannel):
@@ -61,7 +61,7 @@ class StreamChannel(ServerChannel):
     ) -> None:
         super().__init__(transport, answer, ended)
         self._transport = transport
-        self._turn = Turn()
+        self._turn = Turn(self)
         self._by_event_loop = False
         self._first_read: CancelScope | None = None  # of a read before the accept
         self._error: BaseException | None = None
@@ -98,16 +98,17 @@ class StreamChannel(ServerChannel):
         return self._events.pop(0)
 
     async def _read(self) -> None:
-        """Read once; hand the bytes over for one turn, and leave the rest."""
-        turn = self._turn
-        data: bytes | None = turn.rest
-        if not data:
-            data = await self._receive()
-        if data is None:
-            return
-        if not data:
-            self.receive_eof()
-        elif turn.hand_over(self.take_in, data) and turn.over:
+        """Read once; take it in for one turn, and leave the rest to the next one."""
+        turn, data = self._turn, b""
+        if not self.unfinished:
+            received = await self._receive()
+            if received is None:
+                return
+            if not received:
+                self.receive_eof()
+                return
+            data = received
+        if turn.take(data) and turn.over:
             await sleep(turn.pause)
 
     async def _receive(self) -> bytes | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from anyio import AsyncContextManagerMixin, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
@@ -24,7 +24,7 @@ from starlette.websockets import (
 )
 
 from .._messages.verbs import Messaging
-from .._session.scope import session_in
+from .._session.scope import put_session, session_in, session_of
 from .._session.session import Session
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
@@ -39,10 +39,14 @@ from .._values.states import (
     DISCONNECT,
     DISCONNECTED,
     RECEIVE,
+    SEND,
     Role,
     event_of,
     next_state,
 )
+from .handlers import handing_over
+from .origin import Origin
+from .wrapping import is_wrapped
 
 MessageT = TypeVar("MessageT")
 
@@ -61,7 +65,16 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
     1000 after a return, 1011 after an exception, 1012 after a cancellation. The block
     does not accept the connection; call `accept()` in it. It suppresses no exception
     and cannot be entered twice. Under `WebSocketMiddleware` it joins the session that
-    is already there; the options that are named here override those of that session.
+    is already there; the options that are named here override those of that session. A
+    block that joins closes with 1000 after a return, and leaves an exception to what
+    stands outside: an exception handler of the application may close with a code of its
+    own, and if nothing has, the middleware closes as said above.
+
+    In a FastAPI application that is so without the middleware, too: an exception leaves
+    the block with the connection open, the handlers may send and close, and after them
+    the connection is closed: with 1000 if the exception was handled, else by the
+    exception. Before `accept()` nothing is sent. The first block on a connection hosts
+    it; further ones, and the `WebSocket` of FastAPI's that it was made from, share it.
 
     Leaving the block waits for the closing handshake, at most `close_timeout`. If the
     server is stuck in a send that cannot be cancelled (stock Hypercorn on trio with a
@@ -88,6 +101,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         check_options(options)
         # First, as Starlette's constructor assigns the states, which are properties.
         self._session: Session | None = None
+        self._entered = False
         super().__init__(scope, receive, send)
         self.subprotocol = None
         self._options = options
@@ -103,31 +117,46 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             RuntimeError: The block has been entered before.
             ConnectionClosed: The connection ended in plain mode.
         """
-        if self._session is not None:
+        if self._entered:
             raise RuntimeError("a WebSocket cannot be entered twice")
-        if self._plain_info is not None:
-            raise ConnectionClosed(self._plain_info)
-        joined = session_in(self.scope)
-        if joined is not None:
-            self._join(joined)
-            return joined.joined(self)
+        origin = Origin(self, _PASSING)
+        others = [other for other in origin.sending if isinstance(other, WebSocket)]
+        for other in others:
+            if other._plain_info is not None:
+                raise ConnectionClosed(other._plain_info)
+        session = session_in(self.scope) or session_of(origin.receive)
+        if session is not None:
+            block = session.joined(self)
+            session.adopt(self._options)
+        else:
+            session = self._made_from(origin)
+            block = session.hosting(self, handing_over(self.scope, session))
+        if session.starts_at(origin.send):
+            for other in others:
+                other._session = session
+        origin.pass_through(session)
+        self._join(session)
+        return block
+
+    def _made_from(self, origin: Origin) -> Session:
+        """Make the session of a connection that has none, and put it into the scope."""
         session = Session(
-            self._receive,
-            self._send,
+            origin.receive,
+            origin.send,
             self._options,
             subprotocols=self._offered,
-            client_state=self.client_state,
-            application_state=self.application_state,
+            client_state=origin.client_state,
+            application_state=origin.application_state,
         )
         session.subprotocol = self.subprotocol
-        self._receive, self._send = session.receiver.receive, session.sender.send
-        self._session = session
-        return session.hosting(self)
+        put_session(self.scope, session)
+        return session
 
     def _join(self, session: Session) -> None:
-        """Join the session whose `receive` and `send` this object was given."""
-        session.adopt(self._options)
-        self._session = session
+        """Read all states from the session that this object's events pass through."""
+        self._session, self._entered = session, True
+        if is_wrapped(self._send, session):
+            self._entrance = session.entrance(self._send)
 
     # The states: the session's, once there is a session
 
@@ -187,7 +216,11 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         Source: ASGI "websocket.connect", ".receive", ".disconnect".
         """
         if self._session is not None:
-            return await self._receive()
+            try:
+                return await self._receive()
+            except WebSocketDisconnected as exc:
+                self._tell_end(exc)
+                raise
         if self.client_state is DISCONNECTED:
             await checkpoint()
             next_state(Role.CLIENT, DISCONNECTED, DISCONNECT)  # raises
@@ -222,15 +255,31 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         if session is None:
             await self._send_plain(message)
             return
+        entrance = self._entrance
         try:
-            await self._send(message)
+            if entrance is not None and message["type"] in (SEND, CLOSE):
+                await entrance.send(message)
+            else:
+                await self._send(message)
         except (WebSocketDisconnect, WebSocketDisconnected) as exc:
-            # A middleware between has wrapped `send` with a `WebSocket` of Starlette's
-            # own, whose exception says less than the session's.
-            if isinstance(exc, ConnectionClosed) or session.info is None:
+            if message["type"] != CLOSE or not self._ended_behind(exc):
+                self._tell_end(exc)
                 raise
-            if message["type"] != CLOSE:
-                raise session.error() from exc
+
+    def _ended_behind(self, exc: Exception) -> bool:
+        """Whether an exception says less of the end than the session knows.
+
+        A `WebSocket` of Starlette's own lies between, another object's or a
+        middleware's, and has raised it.
+        """
+        session = self._session
+        told = isinstance(exc, ConnectionClosed)
+        return not (told or session is None or session.info is None)
+
+    def _tell_end(self, exc: Exception) -> None:
+        """Raise the session's own error for the end, if it says more."""
+        if self._session is not None and self._ended_behind(exc):
+            raise self._session.error() from exc
 
     async def _send_plain(self, event: Message) -> None:
         kind, before = event_of(event), self.application_state
@@ -350,9 +399,13 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         if session.connection.application_state is not CONNECTED:
             await checkpoint()
             raise not_accepted() if session.info is None else session.error()
-        event = await self._receive()
-        while event["type"] == CONNECT:  # held back by what lies between
+        try:
             event = await self._receive()
+            while event["type"] == CONNECT:  # held back by what lies between
+                event = await self._receive()
+        except WebSocketDisconnected as exc:
+            self._tell_end(exc)
+            raise
         if event["type"] == DISCONNECT:
             raise session.error()
         return event
@@ -370,6 +423,15 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
     def close_info(self) -> CloseInfo | None:
         """How the connection ended, set at once; `None` while it is open."""
         return self._plain_info if self._session is None else self._session.info
+
+
+# The methods of a `WebSocket` that do no more than to pass events on.
+_PASSING: Final = (
+    StarletteWebSocket.receive,
+    StarletteWebSocket.send,
+    WebSocket.receive,
+    WebSocket.send,
+)
 
 
 def not_accepted() -> WebSocketDisconnected:

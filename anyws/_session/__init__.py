@@ -8,7 +8,8 @@ r"""The law: one guarded connection over any channel of ASGI events.
 A *channel* is a pair of ASGI's `receive` and `send`: a server's, or a `DirectChannel`,
 whose frames are ours. Only the reader task and the writer task call the channel's own
 `receive` and `send`, so a cancelled call of the user's code cannot cut them short (laws
-1 and 2).
+1 and 2). Where a middleware wraps the `send` of an object, its messages pass that one
+after another before they come to the Sender: `passage` says how (law 7).
 
 Who drives. The connection does not move events; a `Driver` does, and `Connection` calls
 it by that protocol alone. `Tasks` is the driver: a reader task and a writer task in
@@ -36,6 +37,11 @@ has two marks. At the first one (`full`) the overflow rule decides. If the rule 
 wait, a foreign channel is not asked for more; a channel of our own reads on to the
 second mark (`crowded`), so that pings and the peer's close are seen (laws 5, 6 and 13).
 
+Progress is life (law 13). A channel of our own calls `Inbox.progressed` when bytes were
+read, when bytes that had to wait were taken by the peer, and when a pause of ours is
+over. That is the only place where the session hears of it; `keepalive` and `deadlines`
+decide what follows.
+
 Two fields of the record exist for speed alone. A message that is alone is framed and
 written within `send`, which saves a hand-over to the writer task. After such a write
 `bursting` is true, and until the next turn of the event loop messages are queued, to go
@@ -48,6 +54,8 @@ Invariants:
 - `ending.info` is `None` as long as the connection is open. The call that ends the
   connection sets `info`, sounds the alarm if the phase has one, and closes `outbound`,
   before any other task runs (law 3).
+- Once the connection is closed from this end, the outbound queue takes nothing but what
+  `send_nowait` has left in the passage before; then it is closed, too.
 - Behind the last item of the inbound queue comes its end, so what was received first
   stays readable (law 3).
 - While the connection is open only messages are dropped: the handshake, fragments and
@@ -60,10 +68,17 @@ Invariants:
   6).
 
 Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Reader,
-writer, intake, receiver and sender import `connection`, which imports none of them. The
+writer, intake, receiver, sender and passage import `connection`, which imports none of
+them. The
 wing imports `_values` alone and knows no frames. The wings above it use `session`,
 `scope` (where a session stands in an ASGI scope), the protocols in `channel`, and
 `wakeup`. `stopwatch` chooses the clock for round trips.
+
+A block that an exception has left may hand the connection over to an application's
+exception handlers (FastAPI calls them later, law 8). Then the two tasks end when the
+queue is written out, while the stage and the ending stay as they are. In this
+`Interlude` each call starts the tasks again and pauses them behind itself, until
+`Session.conclude` runs them for the last time.
 
 Which file to change:
 
@@ -80,11 +95,16 @@ Which file to change:
     another deadline                            deadlines, then reader
     when a ping is sent, and when the peer      keepalive, then connection
     counts as dead                              (`start_beating`, `beat`)
-    what is still to be done after the block    stage, session (`_leave`)
+    what shows that the peer is alive           the channel that calls
+                                                `Inbox.progressed`; intake
+    what is still to be done after the block    stage, leaving
+    who decides the end, and when               leaving, session (`hosting`, `joined`)
+    what a call does between block and end      interlude, tasks (`pause`)
     what a channel of our own can be asked      channel
     what a server does wrong with a receive     reader
     what a server does wrong with a send        writer
     what a receive or a send of the user does   receiver, sender
+    what happens where `send` is wrapped        passage, entrance
     options given after the session began       settings
     another way to drive a connection           a driver beside tasks
 """

@@ -29,6 +29,23 @@ class Driver(Protocol):
         """End the writing: there is no peer to write to."""
 
 
+class Unqueued(Protocol):
+    """The messages that are still to pass a wrapped `send`. `Passage` holds them."""
+
+    @property
+    def admits(self) -> bool:
+        """Whether the running code sends what was left before the connection ended."""
+
+    def close(self, *, by_user: bool) -> None:
+        """Close the outbound queue, behind these messages."""
+
+    def discard(self) -> None:
+        """Drop the messages."""
+
+    def stop(self) -> None:
+        """Send no more of them."""
+
+
 class Inbox(Protocol):
     """Where a channel of our own puts what it reads. `Intake` is one."""
 
@@ -49,8 +66,22 @@ class Inbox(Protocol):
     def pong(self, payload: bytes) -> None:
         """Take note of a pong."""
 
-    def wake_writer(self) -> None:
-        """Have the writer task call `send_messages`: the channel has its own frames."""
+    def progressed(self, *, of_message: bool) -> None:
+        """Take note of progress, which is what shows that the peer is alive.
+
+        Progress is: bytes were read, or bytes that had to wait were taken by the peer.
+        The end of a pause of ours counts as progress, too.
+
+        Args:
+            of_message: Whether bytes of a message were among them.
+        """
+
+    def wake_writer(self, unwritten: int = 0) -> None:
+        """Have the writer task call `send_messages`: the channel has frames to write.
+
+        Args:
+            unwritten: Bytes of a message that `send_nowait` has not written.
+        """
 
     def wake_receiver(self) -> None:
         """Have the receiving task call `part`, if it waits."""
@@ -62,6 +93,8 @@ class DirectChannel(Protocol):
     Attributes:
         inbox: Where its messages go; set by the session that uses the channel.
         paused: Whether reading has stopped because `inbox` was full.
+        pausing: Whether it is our doing alone that nothing is heard from the peer:
+            reading has stopped, and no write waits for the peer.
         answers_late: Whether `send` writes an accept in a later turn than the one it
             is called in, so that the application can go on first.
     """
@@ -77,7 +110,14 @@ class DirectChannel(Protocol):
         """Send an event that is no message."""
 
     async def send_messages(self, events: list[Event]) -> None:
-        """Write messages in one go, and the pings and pongs that wait to be written."""
+        """Write messages in one go, and the pings and pongs that wait to be written.
+
+        The list is cleared once all are framed, so that none is kept twice.
+        """
+
+    @property
+    def pausing(self) -> bool:
+        """Whether reading has stopped, and no write waits for the peer."""
 
     def send_nowait(self, event: Event) -> bool:
         """Write a message without waiting; false: it was not written, and must wait."""

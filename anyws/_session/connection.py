@@ -20,10 +20,10 @@ from .._values.errors import ConnectionClosed, MessageTooBig
 from .._values.events import INFO, Event, info_of
 from .._values.options import DEFAULTS, Options
 from .._values.states import CLOSE, CONNECTED, Role, next_state
-from .channel import DirectChannel, Driver
-from .deadlines import LULL, Deadlines
+from .channel import DirectChannel, Driver, Unqueued
+from .deadlines import Deadlines
 from .ending import Cause, Ending
-from .keepalive import KEEPALIVE, Keepalive
+from .keepalive import KEEPALIVE, Beat, Keepalive
 from .queue import MessageQueue
 from .stage import TRANSITIONS, Stage, Step
 from .stopwatch import stopwatch
@@ -78,6 +78,8 @@ class Connection:
         options: The settings.
         inbound: Messages that were received and not yet read by the user's code.
         outbound: Events that the user's code has sent and the channel not yet taken.
+        passage: Messages that are still to pass a wrapped `send` before they get there;
+            `None` if none ever was.
         opening: The "websocket.connect", until the user's code receives it.
         client_state: The client's state, by the events that the channel has delivered.
         application_state: The application's state, by what the user's code has sent or
@@ -90,6 +92,7 @@ class Connection:
         held: The message that the reader task has received from a foreign channel and
             that has no room in `inbound` yet.
         receiving: Whether a task is receiving.
+        interrupted: Whether a block that had only joined the session was cancelled.
         bursting: Whether a message was written within its `send` since the scheduler
             last had a turn. The next messages are queued, to go out in one write.
         in_hand: How many messages the writer task has taken from `outbound` and not yet
@@ -113,10 +116,12 @@ class Connection:
         "held",
         "in_hand",
         "inbound",
+        "interrupted",
         "keepalive",
         "opening",
         "options",
         "outbound",
+        "passage",
         "read_done",
         "receive_event",
         "receiving",
@@ -147,6 +152,7 @@ class Connection:
         self.outbound: MessageQueue = MessageQueue(
             options.send_buffer, options.send_buffer_bytes
         )
+        self.passage: Unqueued | None = None
         self.opening: Event | None = None
         self.client_state: WebSocketState = client_state
         self.application_state: WebSocketState = application_state
@@ -160,6 +166,7 @@ class Connection:
         self.counters: Counters = Counters()
         self.held: Event | None = None
         self.receiving: bool = False
+        self.interrupted: bool = False
         self.bursting: bool = False
         self.in_hand: int = 0
         self.streaming: Signal | None = None
@@ -187,13 +194,26 @@ class Connection:
             self.application_state = state
         self.ending.end(cause, CloseInfo(int(code), reason, "local"), error)
         self.inbound.close()
-        self.outbound.close()
+        self.end_outbound(by_user=cause is Cause.USER)
         self.deadlines.close_by(current_time() + self.options.close_timeout)
         self.driver.rearm()
         if self.frames is not None:
             self.wake_all()
             self.frames.interrupt()
             self.frames.read_on()  # unread messages stand before the peer's answer
+
+    def end_outbound(self, *, by_user: bool) -> None:
+        """Let no more messages in, behind those that are still to pass a `send`."""
+        if self.passage is None:
+            self.outbound.close()
+        else:
+            self.passage.close(by_user=by_user)
+
+    def _discard_outbound(self) -> None:
+        """Drop all that was to be sent."""
+        self.outbound.discard()
+        if self.passage is not None:
+            self.passage.discard()
 
     def close_by_rule(
         self, code: int, reason: str, error: type[ConnectionClosed] | None = None
@@ -211,7 +231,7 @@ class Connection:
         defect = self.stage.reads and not isinstance(failure, _GONE)
         self.ending.fail(failure, info, defect=defect)
         self.wake_all()
-        self.outbound.discard()
+        self._discard_outbound()
         self.deadlines.quiet_limit = _LAST_WORDS
         if not self.stranded:
             self.hear_out()
@@ -226,7 +246,7 @@ class Connection:
         ending.explain(info, error)
         if ending.phase.ours and INFO in event:
             ending.learn_whether_clean(info.clean)
-        self.outbound.discard()
+        self._discard_outbound()
         if self.frames is not None:
             self.wake_all()
 
@@ -246,6 +266,8 @@ class Connection:
         self.stage = TRANSITIONS[self.stage][Step.WRITTEN]
         if self.outbound.held or not self.outbound.closed:
             self.outbound.discard()
+        if self.passage is not None:
+            self.passage.stop()
         if self.written_done is not None:
             self.written_done.set()
         if self.stage is Stage.LINGERING:
@@ -332,17 +354,17 @@ class Connection:
             self.keepalive.rest(self.options.ping_interval)
             self.driver.rearm()
 
-    def beat(self) -> None:
-        """Send a ping, or find that the last one was not answered."""
+    def beat(self, now: float) -> None:
+        """Send a ping if one is due; close if the last one was not answered."""
         frames, keepalive = self.frames, self.keepalive
         timeout = self.options.ping_timeout
         if frames is None or self.ending.info is not None:
             keepalive.cancel()
-        elif not keepalive.awaited:
-            keepalive.sent(timeout)
-            frames.ping(KEEPALIVE)
-            self.outbound.filled.wake()
-        elif frames.paused:  # the session has stopped the reading: no pong can be seen
-            keepalive.postpone(timeout)
-        elif keepalive.late(LULL):
-            self.close_by_rule(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+            return
+        match keepalive.judge(now, timeout, pausing=frames.pausing):
+            case Beat.DUE:
+                keepalive.sent(timeout)
+                frames.ping(KEEPALIVE)
+                self.outbound.filled.wake()
+            case Beat.LOST:
+                self.close_by_rule(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")

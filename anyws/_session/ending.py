@@ -149,6 +149,8 @@ class Ending:
         info: How the connection ended; `None` in the phase OPEN, and only there.
         failure: What the channel has failed with last, if it has failed.
         defect: The same, as long as the user must hear of it.
+        fault: What a wrapped `send` has raised while no task waited for it, as long as
+            the user must hear of it.
         watchers: What the alarm cancels.
     """
 
@@ -158,6 +160,7 @@ class Ending:
         "_infos",
         "defect",
         "failure",
+        "fault",
         "info",
         "phase",
         "watchers",
@@ -168,6 +171,7 @@ class Ending:
         self.info: CloseInfo | None = None
         self.failure: BaseException | None = None
         self.defect: BaseException | None = None
+        self.fault: BaseException | None = None
         self.watchers: list[Cancellable] = []
         self._ended_by: BaseException | None = None  # the failure that led to LOST
         self._infos: tuple[CloseInfo, ...] = ()  # every value that `info` has had
@@ -255,6 +259,11 @@ class Ending:
         """Return the defect once, for the user to hear of."""
         defect, self.defect = self.defect, None
         return defect
+
+    def take_fault(self) -> BaseException | None:
+        """Return the fault once, for the user to hear of."""
+        fault, self.fault = self.fault, None
+        return fault
 
     # What follows from the phase
 

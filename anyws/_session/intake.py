@@ -10,6 +10,8 @@ seen, and only then stops reading.
 
 from __future__ import annotations
 
+from math import inf
+
 from anyio import current_time
 
 from .._values.closing import CloseCode
@@ -115,9 +117,19 @@ class Intake:
         if self._connection.keepalive.answered(payload):
             self._connection.start_beating()
 
-    def wake_writer(self) -> None:
-        """Have the writer task write the channel's own frames: pongs and pings."""
-        self._connection.outbound.filled.wake()
+    def progressed(self, *, of_message: bool) -> None:
+        """Take note of progress, as far as a deadline waits for it."""
+        connection = self._connection
+        if connection.keepalive.awaited:
+            connection.keepalive.progressed()
+        if of_message and connection.deadlines.idle_at != inf:
+            connection.await_message()
+
+    def wake_writer(self, unwritten: int = 0) -> None:
+        """Have the writer task write the channel's own frames, or the rest of one."""
+        outbound = self._connection.outbound
+        outbound.unwritten += unwritten
+        outbound.filled.wake()
 
     def wake_receiver(self) -> None:
         """Have the receiving task look at the message under way."""

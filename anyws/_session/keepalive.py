@@ -5,19 +5,37 @@ Three rules hold here:
 1. What decides whether the peer is alive stands in this file, and nothing else does.
 2. The file does no I/O, and has no clocks but the two that it is given.
 3. The file does not know its caller. The driver of the connection sleeps until
-   `beat_at`, and then `Connection.beat` sends the ping or gives the peer up.
+   `beat_at`, asks `judge`, and sends the ping or gives the peer up.
 
 The keepalive is at rest, or has one ping under way:
 
-    state      beat_at                    what comes then        what a pong to it does
-    off        infinite                   -                      -
-    resting    the interval is over       the ping: awaited      -
-    awaited    the answer is due          late() says no         resting
-    overdue    the grace is over          late() says yes        resting
+    state      beat_at                 judge then          a pong to it   progress
+    off        infinite                NOTHING             -              -
+    resting    the interval is over    DUE: send a ping    -              -
+    awaited    the answer was due      NOTHING: awaited,   resting        the answer is
+               when last judged        if there was                       due later
+                                       progress; else
+                                       overdue
+    overdue    the grace is over       NOTHING: awaited,   resting        the answer is
+                                       if there was                       due later
+                                       progress; else LOST
 
-An answer has a grace, as the event loop may have been held up, and the pong be about to
-be read. While reading is paused, no pong can be read: the answer has as long again
-then, and its grace again (`postpone`).
+The answer is due `ping_timeout` after the last *progress*, and the sending of the ping
+is the first. Progress is what shows that the peer is alive, though its pong may stand
+behind a long message, or our ping behind one of ours: bytes were read, or bytes were
+taken that the kernel had refused at first. What the kernel takes at once shows nothing:
+it takes megabytes for a peer that is gone. A peer that is kept waiting is not late. So
+while reading has stopped and no write waits (the channel is `pausing`), the answer is
+not due; and once that is over, this counts as progress.
+
+Progress moves no deadline. Its time is noted, and only while a ping is under way, which
+is a round trip in each interval: at other times a read of the connection costs no look
+at the clock. `judge` compares the times. A mere counter would do without any clock; but
+`judge` could not tell when it was raised, and would find the peer gone as much as one
+more `ping_timeout` later.
+
+An answer that is late has a grace, LULL, as the event loop may have been held up, and
+the pong be about to be read.
 
 All pings stand in one line, in the order in which they were sent. A pong answers the
 ping that it repeats and every ping before it, the keepalive's or the user's: a peer may
@@ -32,11 +50,22 @@ it is unsolicited. Remembering it would cost memory that a silent peer decides o
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from math import inf
 from typing import Final, Protocol
 
+from .deadlines import LULL
+
 # The payload of the keepalive. One ping of it is under way at a time, so it can stay.
 KEEPALIVE: Final = b"anyws"
+
+
+class Beat(Enum):
+    """What is to be done about the keepalive."""
+
+    NOTHING = "nothing"
+    DUE = "due"  # the next ping
+    LOST = "lost"  # the answer to the last one
 
 
 class Settable(Protocol):
@@ -79,13 +108,15 @@ class Keepalive:
 
     Attributes:
         pings: The pings under way, in the order in which they were sent.
-        beat_at: When the next ping of the keepalive is due, or its answer.
+        awaited: Whether a ping of the keepalive is under way.
+        beat_at: When `judge` is to be asked; infinite: not at all.
         latency: Seconds from the last answered ping to its pong; `None` before that.
     """
 
     __slots__ = (
         "_clock",
         "_overdue",
+        "_progress_at",
         "_stopwatch",
         "awaited",
         "beat_at",
@@ -103,6 +134,7 @@ class Keepalive:
         self.pings: tuple[Ping, ...] = ()
         self.awaited: bool = False
         self._overdue = False
+        self._progress_at = -inf  # when there was the last progress
 
     # The keepalive
 
@@ -127,28 +159,35 @@ class Keepalive:
         """
         self.awaited, self._overdue = True, False
         self.pings += (Ping(KEEPALIVE, self._stopwatch(), None),)
+        self.progressed()
         self.beat_at = self._after(timeout)
 
-    def postpone(self, timeout: float | None) -> None:
-        """Wait for the answer as long again: it could not be read.
+    def progressed(self) -> None:
+        """Take note of progress: the answer has its whole time again, from now on."""
+        self._progress_at = self._clock()
+
+    def judge(self, now: float, timeout: float | None, *, pausing: bool) -> Beat:
+        """Say what is to be done, by the table above.
 
         Args:
-            timeout: Seconds that the answer may take; `None`: for ever.
+            now: The time, by the clock of the deadlines.
+            timeout: Seconds that an answer may take; `None`: for ever.
+            pausing: Whether it is our doing alone that nothing is heard from the peer.
         """
-        self._overdue = False
-        self.beat_at = self._after(timeout)
-
-    def late(self, grace: float) -> bool:
-        """Return whether the answer is lost; at first it is not, but gets a grace.
-
-        Args:
-            grace: Seconds more.
-        """
-        if self._overdue:
-            return True
-        self._overdue = True
-        self.beat_at = self._after(grace)
-        return False
+        if now < self.beat_at:
+            return Beat.NOTHING
+        if not self.awaited:
+            return Beat.DUE
+        if pausing:
+            self._progress_at = now
+        due = inf if timeout is None else self._progress_at + timeout
+        if now < due:
+            self._overdue, self.beat_at = False, due
+        elif self._overdue:
+            return Beat.LOST
+        else:
+            self._overdue, self.beat_at = True, now + LULL
+        return Beat.NOTHING
 
     def _after(self, seconds: float | None) -> float:
         return inf if seconds is None else self._clock() + seconds

@@ -8,7 +8,9 @@ and before the task runs. So items go in and out by the stream's `_nowait` calls
 and a task that has to wait does so on a wake-up beside the stream.
 
 The bounds stand around the stream, which is unbounded itself: a memory stream counts
-items and no bytes, and its bound would hold up the handshake. There are two marks. At
+items and no bytes, and its bound would hold up the handshake. The bound in bytes holds
+for the payload, and for the memory that the messages take: an empty one takes some too.
+There are two marks. At
 the first one (`full`) a message no longer has room, and the overflow rule of the
 options decides. A channel whose frames are ours reads on for a while behind the first
 mark (`put_ahead`), so that pings and the peer's closing frame are seen although the
@@ -20,6 +22,7 @@ Many connections never need both directions, so a stream is made with the first 
 from __future__ import annotations
 
 from math import inf
+from sys import getsizeof
 from typing import Final, TypeAlias
 
 from anyio import ClosedResourceError, EndOfStream, create_memory_object_stream
@@ -33,13 +36,33 @@ from .wakeup import Wakeup
 Item: TypeAlias = tuple[Event, int, Signal | None]
 Overflow: TypeAlias = ReceiveOverflow | SendOverflow
 
-# How many messages, and bytes of payload, the second mark is behind the first.
+# How many messages, and bytes of memory, the second mark is behind the first.
 AHEAD_MESSAGES: Final = 256
 AHEAD_BYTES: Final = 1024 * 1024
 
+# Bytes of memory that a message takes beside its payload: its dict, its item and its
+# place in the stream take 230 to 260 bytes, as tracemalloc measures it on Python 3.11
+# to 3.13, and the header of its payload 33 to 57.
+MESSAGE_BYTES: Final = 320
+
+# The least bound of memory. Where the bound in bytes is lower, it holds for the payload
+# alone, so that a few small messages do not fill a queue by their overhead.
+LEAST_MEMORY: Final = 64 * 1024
+
+
+def _widening(event: Event, size: int) -> int:
+    """Return how many bytes more than its UTF-8 the text of a message takes.
+
+    One character outside the basic plane has each character of a text take four bytes.
+    """
+    text = event.get("text")
+    if text is None or len(text) == size:  # bytes, or ASCII: a byte for each character
+        return 0
+    return max(0, getsizeof(text) - size)
+
 
 class MessageQueue:
-    """A memory stream of events, bounded in messages and bytes of payload.
+    """A memory stream of events, bounded in messages and bytes.
 
     Events that are no messages (an accept, a part of a denial response, a fragment) are
     not subject to the bounds and are never dropped. Each has a receipt, which is set
@@ -47,8 +70,9 @@ class MessageQueue:
 
     Args:
         max_messages: Messages up to the first mark.
-        max_bytes: Bytes of payload up to the first mark. A message that is larger
-            passes if no other message is in the queue.
+        max_bytes: Bytes up to the first mark, of payload, and (if it is more than
+            `LEAST_MEMORY`) of memory. A message that is larger passes if no other
+            message is in the queue.
 
     Attributes:
         filled: Woken when there may be an event to take, or the queue was closed.
@@ -57,16 +81,20 @@ class MessageQueue:
         held: Events in the queue, messages and others.
         messages: Messages in the queue.
         size: Bytes of payload that these messages hold together.
+        unwritten: Bytes of memory that messages take which have left the queue and are
+            not written yet. They count against the bound of memory.
         dropped: Messages dropped so far.
     """
 
     __slots__ = (
         "_mark",
         "_max_bytes",
+        "_max_memory",
         "_max_messages",
         "_next",
         "_receive",
         "_send",
+        "_wide",
         "closed",
         "dropped",
         "filled",
@@ -74,21 +102,25 @@ class MessageQueue:
         "messages",
         "room",
         "size",
+        "unwritten",
     )
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
+        self._max_memory = max(max_bytes, LEAST_MEMORY)
         self._send: MemoryObjectSendStream[Item] | None = None
         self._receive: MemoryObjectReceiveStream[Item] | None = None
-        self._mark: int | None = None  # bytes held when the first mark was passed
+        self._mark: int | None = None  # `memory` when the first mark was passed
         self._next: Item | None = None  # the first item, outside the stream
+        self._wide = 0  # bytes of memory that wide text takes beside its payload
         self.filled: Wakeup = Wakeup()
         self.room: Wakeup = Wakeup()
         self.closed: bool = False
         self.held: int = 0
         self.messages: int = 0
         self.size: int = 0
+        self.unwritten: int = 0
         self.dropped: int = 0
 
     # Putting in
@@ -102,8 +134,12 @@ class MessageQueue:
         Raises:
             ClosedResourceError: The queue is closed.
         """
-        if self.messages and (
-            self.messages >= self._max_messages or self.size + size > self._max_bytes
+        wide, messages, total = _widening(event, size), self.messages, self.size + size
+        if messages and (
+            messages >= self._max_messages
+            or total > self._max_bytes
+            or total + wide + self._wide + self.unwritten + MESSAGE_BYTES * messages
+            > self._max_memory - MESSAGE_BYTES
         ):
             if self.closed:
                 raise ClosedResourceError
@@ -112,8 +148,10 @@ class MessageQueue:
         send.send_nowait((event, size, None))
         self._mark = None
         self.held += 1
-        self.messages += 1
-        self.size += size
+        self.messages = messages + 1
+        self.size = total
+        if wide:
+            self._wide += wide
         if self.filled.waiting:
             self.filled.wake()
         return True
@@ -124,7 +162,7 @@ class MessageQueue:
         Raises:
             ClosedResourceError: The queue is closed.
         """
-        self._mark = self.size if self._mark is None else self._mark
+        self._mark = self.memory if self._mark is None else self._mark
         self._put((event, size, None))
         self.filled.wake()
 
@@ -139,7 +177,7 @@ class MessageQueue:
             self.dropped += 1
         elif rule == "drop_oldest":
             while not self.put_nowait(event, size):
-                self._drop_oldest()
+                self.drop_oldest()
         else:
             return False
         return True
@@ -169,7 +207,7 @@ class MessageQueue:
         self._send, self._receive = create_memory_object_stream[Item](inf)
         return self._send
 
-    def _drop_oldest(self) -> None:
+    def drop_oldest(self) -> None:
         """Drop the oldest message."""
         self.dropped += 1
         if not self.event_first:
@@ -190,25 +228,58 @@ class MessageQueue:
         if item[2] is None:
             self.messages += 1
             self.size += item[1]
+            self._wide += _widening(item[0], item[1])
+
+    def has_room(self, size: int, *, messages: int, held: int) -> bool:
+        """Whether a message has room behind others that are to be put in before it.
+
+        Args:
+            size: Bytes of payload of the message.
+            messages, held: How many the others are, and their bytes of payload.
+        """
+        memory = self.memory + self.unwritten + held + size
+        memory += MESSAGE_BYTES * (messages + 1)
+        messages += self.messages
+        return messages == 0 or (
+            messages < self._max_messages
+            and self.size + held + size <= self._max_bytes
+            and memory <= self._max_memory
+        )
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the messages in the queue take."""
+        return self.size + self._wide + MESSAGE_BYTES * self.messages
 
     @property
     def full(self) -> bool:
         """Whether the first mark is reached: one more message has no room."""
-        return self.messages >= self._max_messages or self.size >= self._max_bytes
+        return (
+            self.messages >= self._max_messages
+            or self.size >= self._max_bytes
+            or self.memory >= self._max_memory
+        )
 
     @property
     def crowded(self) -> bool:
         """Whether the second mark is reached: the channel should stop reading."""
         return self._mark is not None and (
             self.messages >= self._max_messages + AHEAD_MESSAGES
-            or self.size >= self._mark + AHEAD_BYTES
+            or self.memory >= self._mark + AHEAD_BYTES
         )
 
     def resize(self, max_messages: int, max_bytes: int) -> None:
         """Change the bounds; what is in the queue stays."""
         self._max_messages = max_messages
         self._max_bytes = max_bytes
+        self._max_memory = max(max_bytes, LEAST_MEMORY)
         self.room.wake()
+
+    def written(self) -> None:
+        """Take note that all messages which have left the queue are written."""
+        self.unwritten = 0
+        if self.room.waiting:
+            self.room.wake()
 
     # Taking out
 
@@ -233,23 +304,40 @@ class MessageQueue:
         if item[2] is None:
             self.messages -= 1
             self.size -= item[1]
+            if self._wide:
+                # Nothing for none, whatever has become of the events meanwhile.
+                wide = self._wide - _widening(item[0], item[1])
+                self._wide = wide if self.messages else 0
             if self.room.waiting:
                 self.room.wake()
         return item
 
-    def take_messages(self) -> list[Item]:
-        """Take the messages that come first, up to an event that is no message."""
+    def take_messages(self, max_bytes: float = inf) -> list[Item]:
+        """Take the messages that come first, up to an event that is no message.
+
+        They count as `unwritten`, until `written` is called.
+
+        Args:
+            max_bytes: Bytes of memory after which no more is taken.
+        """
         if self._receive is None:
             return []
-        if self.held == self.messages and self._next is None:
+        if (
+            self.held == self.messages
+            and self._next is None
+            and self.memory <= max_bytes
+        ):
             receive = self._receive.receive_nowait
             taken = [receive() for _ in range(self.messages)]
-            self.held = self.messages = self.size = 0
+            self.unwritten += self.memory
+            self.held = self.messages = self.size = self._wide = 0
             self.room.wake()
             return taken
-        taken = []
-        while self.held and not self.event_first:
+        taken, before = [], self.memory
+        least = max(before - max_bytes, 0)
+        while self.held and not self.event_first and self.memory > least:
             taken.append(self.take_nowait())
+        self.unwritten += before - self.memory
         return taken
 
     def _look(self) -> Item | None:

@@ -39,12 +39,14 @@ class Reader:
 
     Attributes:
         scope: The scope of the pending receive.
+        paused: Whether the task is to end, and reading to go on later.
     """
 
-    __slots__ = ("_aside", "_connection", "_intake", "scope")
+    __slots__ = ("_aside", "_connection", "_intake", "paused", "scope")
 
     def __init__(self, connection: Connection, intake: Intake) -> None:
         self.scope = CancelScope(shield=True)
+        self.paused = False
         self._connection = connection
         self._intake = intake
         self._aside: Signal | None = None  # set once no receive is pending
@@ -52,6 +54,8 @@ class Reader:
     async def run(self) -> None:
         """Receive until the disconnect, or until no deadline is left to wait for."""
         connection = self._connection
+        if self.paused:
+            return  # before it has begun; Granian loses what a cancelled receive gets
         connection.await_message()
         if connection.accepted:
             connection.start_beating()
@@ -69,6 +73,10 @@ class Reader:
                     connection.lose(exc)
                 break
             aside = self._aside
+            if self.paused:
+                if aside is not None:
+                    aside.set()
+                return
             if aside is not None and not aside.is_set():
                 self.scope = CancelScope(deadline=self.scope.deadline, shield=True)
                 aside.set()
@@ -83,17 +91,28 @@ class Reader:
 
     async def step_aside(self) -> None:
         """Have no receive pending: Granian holds a close back behind one."""
+        if self.paused:
+            return
         self._aside = Signal()
         self.scope.cancel()
         await self._aside.wait()
+
+    def pause(self) -> None:
+        """End the task, but not the reading: a later run goes on with it."""
+        self.paused = True
+        self.scope.cancel()
+
+    def resume(self) -> None:
+        """Let the next run go on with the reading."""
+        self.paused = False
+        self.scope = CancelScope(shield=True)
 
     def _time_is_up(self) -> bool:
         """Act on the deadlines that have passed; true to read no more."""
         connection, now = self._connection, current_time()
         if connection.stage is Stage.LINGERING and not connection.answer_awaited:
             return True
-        if now >= connection.keepalive.beat_at:
-            connection.beat()
+        connection.beat(now)
         match connection.deadlines.judge(now):
             case Verdict.UNHEARD:
                 return True

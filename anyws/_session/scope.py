@@ -32,3 +32,9 @@ def put_session(scope: MutableMapping[str, Any], session: Session) -> None:
     """
     scope[KEY] = session
     scope["extensions"] = {**(scope.get("extensions") or {}), KEY: session}
+
+
+def session_of(receive: object) -> Session | None:
+    """Return the session that hands out a `receive`, if a block hosts it."""
+    owner = getattr(receive, "__self__", None)
+    return owner if isinstance(owner, Session) else None

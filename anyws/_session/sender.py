@@ -13,6 +13,7 @@ from anyio import Event as Signal
 from anyio import Lock, WouldBlock
 
 from .._values.closing import CloseCode
+from .._values.errors import ConnectionClosed
 from .._values.events import Event, body_left, checked_close, measured, outgoing
 from .._values.states import (
     ACCEPT,
@@ -68,7 +69,7 @@ class Sender:
             if not self._put(event, size):
                 await self._put_in_turn(event, size)
         elif kind == CLOSE:
-            sent = self._close(event)
+            sent = self.close(event)
             if sent is not None:
                 await sent.wait()
         else:
@@ -116,6 +117,8 @@ class Sender:
             RuntimeError: A message is not allowed in this state.
         """
         connection = self._connection
+        if connection.passage is not None and connection.passage.admits:
+            return
         if connection.ending.info is not None:
             raise connection.ending.error()
         next_state(Role.APPLICATION, connection.application_state, SEND)
@@ -128,11 +131,17 @@ class Sender:
         """
         connection = self._connection
         rule = connection.options.send_overflow
+        if connection.ending.info is not None:
+            return False  # a message that was accepted before the end
         if rule == "close":
-            reason = "the peer reads too slowly"
-            connection.close_by_rule(CloseCode.TRY_AGAIN_LATER, reason)
-            raise connection.ending.error()
+            raise self.too_slow()
         return connection.outbound.put_by_rule(event, size, rule)
+
+    def too_slow(self) -> ConnectionClosed:
+        """Close with 1013, as the overflow rule says; return the error to raise."""
+        reason = "the peer reads too slowly"
+        self._connection.close_by_rule(CloseCode.TRY_AGAIN_LATER, reason)
+        return self._connection.ending.error()
 
     async def _put_in_turn(self, event: Event, size: int) -> None:
         """Wait for room, first come, first served, and queue a message."""
@@ -179,7 +188,7 @@ class Sender:
         if connection.ending.failure is not None:
             raise connection.ending.error()
 
-    def _close(self, event: Event) -> Signal | None:
+    def close(self, event: Event) -> Signal | None:
         """Close, unless the connection has ended; return a signal of the last write.
 
         The signal is set once the closing frame is sent, or will never be; `None`:

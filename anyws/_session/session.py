@@ -7,35 +7,37 @@ picture.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Container
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
-from typing import Final, NoReturn, Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 from anyio import (
     AsyncContextManagerMixin,
     CancelScope,
     create_task_group,
-    current_time,
     get_cancelled_exc_class,
 )
 from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
-from starlette.exceptions import WebSocketException
 from starlette.websockets import WebSocketState
 
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
 from .._values.events import Event
 from .._values.options import Options
-from .._values.outcomes import ending_of, is_cancellation
+from .._values.outcomes import is_cancellation
 from .._values.states import CONNECTED, CONNECTING
 from .._values.statistics import Statistics
 from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
-from .ending import Cause, Phase
+from .ending import Phase
+from .entrance import Entrance
 from .intake import Intake
+from .interlude import Interlude
 from .keepalive import Keepalive
+from .leaving import clear, end, leave
+from .passage import Passage
 from .receiver import Receiver
 from .sender import Sender
 from .settings import Settings
@@ -44,10 +46,6 @@ from .tasks import Tasks
 from .turns import Turns
 
 GuestT = TypeVar("GuestT")
-
-# Seconds that a cancelled host waits for the peer's answer to the closing frame: a
-# server that is shutting down has already stopped reading.
-_CANCELLED_LINGER: Final = 1.0
 
 
 class Session(AsyncContextManagerMixin):
@@ -68,6 +66,8 @@ class Session(AsyncContextManagerMixin):
     """
 
     __slots__ = (
+        "_interlude",
+        "_passage",
         "_settings",
         "_tasks",
         "_turns",
@@ -99,7 +99,9 @@ class Session(AsyncContextManagerMixin):
         connection.driver = self._tasks = Tasks(connection, intake)
         if direct is not None:
             direct.inbox = intake
+        self._interlude: Interlude | None = None
         self._turns = Turns(connection)
+        self._passage: Passage | None = None
         self.receiver: Receiver = Receiver(connection, self._turns)
         self.sender: Sender = Sender(connection, self._turns, subprotocols or ())
 
@@ -178,8 +180,17 @@ class Session(AsyncContextManagerMixin):
         return self.hosting(self)
 
     @asynccontextmanager
-    async def hosting(self, guest: GuestT) -> AsyncIterator[GuestT]:
-        """Run the two tasks; close the connection by what leaves the block."""
+    async def hosting(
+        self, guest: GuestT, hand_over: Callable[[Exception], None] | None = None
+    ) -> AsyncIterator[GuestT]:
+        """Run the two tasks; close the connection by what leaves the block.
+
+        Args:
+            guest: What the block is given.
+            hand_over: Called with an `Exception` that leaves the block, which then
+                writes the queue out and closes nothing: the interlude begins, and ends
+                with a call of `conclude` or `abandon`.
+        """
         cancelled = get_cancelled_exc_class()
         outcome: BaseException | None = None
         connection = self.connection
@@ -190,40 +201,111 @@ class Session(AsyncContextManagerMixin):
                 try:
                     yield guest
                 except cancelled as exc:
-                    self._leave(exc)
+                    leave(connection, exc)
                     raise
                 except BaseException as exc:
                     outcome = exc  # the task group would raise it in a group (law 10)
-                self._leave(outcome)
+                if (
+                    hand_over is not None
+                    and isinstance(outcome, Exception)
+                    and self._passage is None  # its task would have to be paused, too
+                ):
+                    self._interlude = Interlude(self._tasks)
+                    hand_over(outcome)
+                    self._tasks.pause()
+                else:
+                    leave(connection, outcome)
         except cancelled:
             if outcome is None:
                 raise
         finally:
-            connection.opening = None
-            connection.inbound.discard()
-            connection.outbound.discard()
-            if connection.ending.info is None:  # rejected
-                info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "local")
-                connection.ending.end(Cause.REJECTION, info)
-                connection.wake_all()
+            self._tasks.forget()
+            if self._interlude is None:
+                clear(connection)
         try:
-            defect = connection.ending.defect
+            fault = connection.ending.take_fault()
+            defect = None if self._interlude else fault or connection.ending.defect
             if defect is not None and (outcome is None or self.explains(outcome)):
                 raise defect
             if outcome is not None:
                 raise outcome
         finally:
-            outcome = defect = None  # its traceback holds this frame
+            outcome = defect = fault = None  # its traceback holds this frame
+
+    async def conclude(self, outcome: BaseException | None) -> bool:
+        """End the interlude, and close the connection unless it has ended.
+
+        Args:
+            outcome: The exception that goes on; `None`: it was handled.
+
+        Returns:
+            Whether the outcome says no more than that this connection has ended.
+        """
+        if self._interlude is not None:
+            self.end(outcome)
+            await self._interlude.wait_idle()
+            self._interlude = None
+        try:
+            async with self.hosting(self):
+                if outcome is not None:
+                    raise outcome
+        except BaseException as exc:
+            if exc is not outcome:
+                raise
+        return outcome is not None and self.explains(outcome)
+
+    def abandon(self) -> None:
+        """End the interlude; what stands outside answers the peer, by the channel."""
+        self._interlude = None
+        clear(self.connection)
 
     @asynccontextmanager
     async def joined(self, guest: GuestT) -> AsyncIterator[GuestT]:
-        """Close the connection by what leaves the block; its host waits for the end."""
+        """Close on return; leave an exception to what stands outside the block."""
         try:
             yield guest
         except BaseException as exc:
-            self.end(exc)
+            await self.leave_joined(exc)
             raise
-        self.end(None)
+        await self.leave_joined(None)
+
+    async def leave_joined(self, outcome: BaseException | None) -> None:
+        """Close, if a block that had joined returns; send what the block has left.
+
+        An exception is left to what stands outside the block. The middlewares that the
+        messages are to pass may end with the block.
+
+        Raises:
+            BaseException: What a wrapped `send` has raised while no task waited for it,
+                unless the block is left by another exception.
+        Cancellation:
+            Shielded for at most `close_timeout`.
+        """
+        if outcome is None:
+            self.end(None)
+        elif is_cancellation(outcome, get_cancelled_exc_class()):
+            self.connection.interrupted = True
+        if self._passage is None:
+            return
+        await self._passage.emptied()
+        if outcome is None or self.explains(outcome):
+            fault = self.connection.ending.take_fault()
+            if fault is not None:
+                raise fault
+
+    def starts_at(self, function: object) -> bool:
+        """Whether a `receive` or `send` is the session's own or that of its channel.
+
+        Then nothing lies between, and whatever was given that function is to use the
+        session's: the channel has no other reader, and no other writer.
+        """
+        connection = self.connection
+        return connection.stage is Stage.OVER or function in (
+            self.receive,
+            self.send,
+            connection.receive_event,
+            connection.send_event,
+        )
 
     def adopt(self, options: Options | None) -> None:
         """Have the fields that these options name override those of the connection."""
@@ -243,43 +325,13 @@ class Session(AsyncContextManagerMixin):
         if self.info is not None:
             self.connection.close_by(by)
 
-    def _leave(self, outcome: BaseException | None) -> None:
-        """Close by what left the user's code; then the driver sends what is queued."""
-        connection = self.connection
-        if connection.ending.info is None:
-            self.end(outcome)
-        if outcome is not None and is_cancellation(outcome, get_cancelled_exc_class()):
-            connection.deadlines.linger = min(
-                _CANCELLED_LINGER, connection.deadlines.linger
-            )
-        stage = connection.stage
-        if not connection.inbound.closed:
-            connection.inbound.close()
-        if not connection.outbound.closed:
-            connection.outbound.close()
-        if connection.deadlines.close_at == inf and stage is not Stage.ENDED:
-            connection.close_by(current_time() + connection.options.close_timeout)
-        if stage.writes and (
-            connection.ending.failure is not None
-            or not (stage.reads or connection.answering)
-        ):
-            connection.driver.stop_writing()  # there is no peer to write to
-        connection.code_has_left()
-
     def end(self, outcome: BaseException | None) -> None:
         """Close as the outcome of the user's code asks, unless it has ended before.
 
         Before an accept, a return and a `WebSocketException` reject the client. After
         any other exception nothing is sent, and the server answers with its 500.
         """
-        connection = self.connection
-        if connection.ending.info is not None:
-            return
-        rejects = outcome is None or isinstance(outcome, WebSocketException)
-        if connection.application_state is CONNECTED or (
-            connection.application_state is CONNECTING and rejects
-        ):
-            connection.close(*ending_of(outcome, get_cancelled_exc_class()))
+        end(self.connection, outcome)
 
     # The channel again
 
@@ -293,6 +345,8 @@ class Session(AsyncContextManagerMixin):
             Safe: a cancelled call loses no event; the next call returns it.
         Source: ASGI "websocket.receive".
         """
+        if self._interlude is not None:
+            return self._interlude.during(self.receiver.receive)
         return self.receiver.receive()
 
     def send(self, event: Event) -> Awaitable[None]:
@@ -307,6 +361,8 @@ class Session(AsyncContextManagerMixin):
             nothing and changed no state; after that the event is sent whole.
         Source: ASGI "websocket.send", ".accept", ".close", ".http.response.*".
         """
+        if self._interlude is not None:
+            return self._interlude.during(self.sender.send, event)
         return self.sender.send(event)
 
     def send_nowait(self, event: Event) -> None:
@@ -319,6 +375,14 @@ class Session(AsyncContextManagerMixin):
             TypeError, ValueError: The event must not be sent, and was not.
         """
         self.sender.send_nowait(event)
+
+    def entrance(self, through: ChannelSend) -> Entrance:
+        """Return where an object's messages go in whose `send` is wrapped."""
+        if self._passage is None:
+            self._passage = self.connection.passage = Passage(
+                self.connection, self.sender, self._turns, self._tasks.spawn
+            )
+        return Entrance(self._passage, through)
 
     # Beyond the channel
 
@@ -358,7 +422,10 @@ class Session(AsyncContextManagerMixin):
         connection = self.connection
         if connection.stage.reads and not connection.stranded:
             connection.read_done = connection.read_done or Signal()
-            await connection.read_done.wait()
+            if self._interlude is not None:
+                await self._interlude.during(connection.read_done.wait)
+            else:
+                await connection.read_done.wait()
         else:
             await checkpoint()
         return connection.ending.info or CloseInfo(CloseCode.ABNORMAL_CLOSURE)
@@ -386,7 +453,7 @@ class Session(AsyncContextManagerMixin):
 
     def statistics(self) -> Statistics:
         """Return the counters as they stand now."""
-        connection = self.connection
+        connection, passage = self.connection, self._passage
         return Statistics(
             messages_received=connection.counters.messages_received,
             bytes_received=connection.counters.bytes_received,
@@ -394,8 +461,10 @@ class Session(AsyncContextManagerMixin):
             bytes_sent=connection.counters.bytes_sent,
             receive_queued=connection.inbound.messages,
             receive_queued_bytes=connection.inbound.size,
-            send_queued=connection.outbound.messages,
-            send_queued_bytes=connection.outbound.size,
+            send_queued=connection.outbound.messages
+            + (0 if passage is None else passage.messages),
+            send_queued_bytes=connection.outbound.size
+            + (0 if passage is None else passage.size),
             receive_dropped=connection.inbound.dropped,
             send_dropped=connection.outbound.dropped,
             latency=connection.keepalive.latency,

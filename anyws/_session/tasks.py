@@ -1,13 +1,18 @@
 """The driver of a connection: a reader task and a writer task.
 
 ASGI's `receive` and `send` wait, so a task waits in each. Both tasks run in shielded
-scopes of their own, in the task group of the block that hosts the session.
+scopes of their own, in the task group of the block that hosts the session. They can be
+paused: then they end, the connection does not, and another task group may start them
+again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from math import inf
+from typing import Any
 
+from anyio import current_time
 from anyio.abc import TaskGroup
 
 from .connection import Connection
@@ -19,17 +24,42 @@ from .writer import Writer
 class Tasks:
     """The reader task and the writer task of a connection."""
 
-    __slots__ = ("_connection", "_reader", "_writer")
+    __slots__ = ("_connection", "_group", "_reader", "_writer")
 
     def __init__(self, connection: Connection, intake: Intake) -> None:
         self._connection = connection
         self._reader = Reader(connection, intake)
         self._writer = Writer(connection, self._reader)
+        self._group: TaskGroup | None = None
 
     def start(self, group: TaskGroup) -> None:
-        """Start both tasks."""
-        group.start_soon(self._reader.run)
-        group.start_soon(self._writer.run)
+        """Start both tasks, or those of them that were paused."""
+        self._group = group
+        stage = self._connection.stage
+        if self._reader.paused:
+            self._reader.resume()
+            self._writer.resume()
+            self.rearm()
+        if stage.reads:
+            group.start_soon(self._reader.run)
+        if stage.writes:
+            group.start_soon(self._writer.run)
+
+    def pause(self) -> None:
+        """Have both tasks end, the writer task once the queue is written out."""
+        self._reader.pause()
+        self._writer.pause(current_time() + self._connection.options.close_timeout)
+
+    def spawn(
+        self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any
+    ) -> None:
+        """Start another task of the session, which ends when the block is left."""
+        assert self._group is not None, "the block was not entered"
+        self._group.start_soon(function, *args)
+
+    def forget(self) -> None:
+        """Drop what the tasks were started in: all of them have ended."""
+        self._group = None
 
     def rearm(self) -> None:
         """Sleep anew: a deadline of the connection has changed."""

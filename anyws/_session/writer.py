@@ -25,6 +25,10 @@ _BURST: Final = 8
 _WRITE_MESSAGES: Final = 64
 _WRITE_BYTES: Final = 16 * 1024
 
+# Bytes of memory of the messages that one write takes, unless it is a single message.
+# While the write waits they count in the queue's bound, and their frames beside it.
+_PIECE_BYTES: Final = 64 * 1024
+
 
 class Writer:
     """Hands the queued events to the channel, in order, and then the closing frame.
@@ -33,10 +37,11 @@ class Writer:
         scope: The scope of the pending send.
     """
 
-    __slots__ = ("_connection", "_reader", "scope")
+    __slots__ = ("_connection", "_paused", "_reader", "scope")
 
     def __init__(self, connection: Connection, reader: Reader) -> None:
         self.scope = CancelScope(shield=True)
+        self._paused = False
         self._connection = connection
         self._reader = reader
 
@@ -50,6 +55,8 @@ class Writer:
             try:
                 while woken or outbound.held or not outbound.closed:
                     if not outbound.held and not woken:
+                        if self._paused:
+                            return
                         await outbound.filled.wait()
                         if frames is None:
                             continue
@@ -71,6 +78,21 @@ class Writer:
             except Exception as exc:
                 connection.lose(exc)
         connection.writing_is_over()
+
+    def pause(self, by: float) -> None:
+        """End the task once the queue is written out, and at that time at the latest.
+
+        Writing goes on in a later run, unless what was queued took too long: then a
+        message may be torn, and writing is over.
+        """
+        self._paused = True
+        self.scope.deadline = by
+        self._connection.outbound.filled.wake()
+
+    def resume(self) -> None:
+        """Let the next run go on with the writing."""
+        self._paused = False
+        self.scope = CancelScope(shield=True)
 
     async def _hand_over_event(self) -> None:
         connection = self._connection
@@ -96,13 +118,18 @@ class Writer:
         If there are none, the channel writes its own frames: pongs and pings.
         """
         connection = self._connection
-        items = connection.outbound.take_messages()
+        outbound, counters = connection.outbound, connection.counters
+        items = outbound.take_messages(_PIECE_BYTES)
         connection.bursting = False
         if len(items) >= _BURST:
             await self._gather(items)
-        await frames.send_messages([item[0] for item in items])
-        connection.counters.messages_sent += len(items)
-        connection.counters.bytes_sent += sum([item[1] for item in items])
+        events = [item[0] for item in items]
+        count, size = len(items), sum([item[1] for item in items])
+        items.clear()  # the frames are kept while the write waits, and no messages
+        await frames.send_messages(events)
+        outbound.written()
+        counters.messages_sent += count
+        counters.bytes_sent += size
 
     async def _gather(self, items: list[Item]) -> None:
         """Add the messages of the next turns: a write costs more than the turns do."""

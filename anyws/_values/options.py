@@ -22,6 +22,25 @@ class Options:
     and only by the fields that were named: `Options(max_message_bytes=10)` says nothing
     of the others. `copy`, `pickle` and `dataclasses.replace` keep which were named.
 
+    The bounds in bytes hold for the payload. Where they are 64 KiB or more, they also
+    hold for the memory that messages take: 320 bytes each beside the payload, and up to
+    four bytes for each character of a text with characters outside the basic plane.
+
+    At the worst, a connection whose frames anyws reads and writes itself holds
+
+        unread messages          max(max_message_bytes, 64 KiB) + 1 MiB + M
+        the last bytes parsed    1 MiB
+        a message under way      M
+        messages to send         max(send_buffer_bytes, 64 KiB), or one larger message
+        the write under way      2 * max(64 KiB, N)
+        bytes on their way       0.5 MiB (read and not parsed, pongs, transport)
+
+    where M is the memory of a message of `max_message_bytes`, and N that of the largest
+    message sent. By default that is 52 MiB if the messages sent are small: the sum of
+    three messages of 16 MiB, and 4 MiB. With `max_message_bytes=65536` it is 4 MiB. On
+    other servers, anyws holds `max_message_bytes + M` of unread messages and the
+    messages to send; the rest is the server's.
+
     Attributes:
         receive_buffer: How many received messages are kept until the application reads
             them (default 16). Together they hold at most `max_message_bytes`. At the
@@ -39,7 +58,8 @@ class Options:
             oldest unread message is dropped and counted. `"close"`: the connection is
             closed with 1008.
         send_buffer: How many sent messages are kept until the server or the transport
-            takes them (default 16). At the limit, `send_overflow` decides.
+            takes them (default 16). Messages of `send_nowait` that are still to pass a
+            middleware count, too. At the limit, `send_overflow` decides.
         send_buffer_bytes: How many bytes of payload the messages in the send buffer
             hold together (default 1 MiB); a single larger message passes alone. At the
             limit, `send_overflow` decides.
@@ -57,9 +77,14 @@ class Options:
             `None`: no limit). After that the connection counts as broken: 1006,
             initiator `"network"`.
         idle_timeout: Seconds that may pass without a message from the peer (default
-            `None`: no limit). After that the connection is closed with 1001. Time in
-            which a full receive buffer stops the reading does not count. On Granian, a
-            message that arrives at the very moment of the time-out is lost.
+            `None`: no limit). After that the connection is closed with 1001. Where
+            anyws reads the frames itself, bytes of a message that is under way begin
+            the time anew: those that come of one, and those of ours that had to wait
+            until the peer read on. Pings and pongs do not. Under other servers whole
+            messages of the peer alone count, so the time has to be longer than the
+            slowest message takes. Time in which a full receive buffer stops the reading
+            does not count. On Granian, a message that arrives at the very moment of the
+            time-out is lost.
         close_timeout: Seconds for the end of a connection (default 5.0): for what is
             still queued, the closing frame and the peer's answer together. If the peer
             goes on sending messages instead of answering, they are read and discarded
@@ -70,8 +95,12 @@ class Options:
             pings. This option and the next hold where anyws writes the frames itself.
             ASGI has no pings: other servers send them by settings of their own.
         ping_timeout: Seconds that the peer may take to answer a ping (default 20.0);
-            `None`: no limit. After that the connection is closed with 1011. Time in
-            which a full receive buffer stops the reading does not count.
+            `None`: no limit. After that the connection is closed with 1011. The time
+            begins anew with each progress: bytes come from the peer, or bytes that had
+            to wait are taken by it, 64 KiB at a time. So a long message, in either
+            direction, may be slow. Time in which a full receive buffer stops the
+            reading does not count, unless a write waits for the peer meanwhile: a peer
+            that sends and never reads is closed.
     """
 
     # Not an option, and the first field: see `_named_by`.

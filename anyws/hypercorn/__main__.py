@@ -18,7 +18,7 @@ from hypercorn import __main__ as command
 from hypercorn.config import Config, Sockets
 
 from ._engine import check_installed, check_version
-from ._serve import named
+from ._serve import UNBOUND, named
 
 
 def main() -> int:
@@ -42,8 +42,9 @@ def main() -> int:
     def create_or_exit(config: Config) -> Sockets:
         try:
             return create_sockets(config)
-        except OSError as exc:
-            sys.exit(str(named(exc, config, option="--bind").strerror))
+        except UNBOUND as exc:
+            error = named(exc, config, option="--bind")
+            sys.exit(str(getattr(error, "strerror", None) or error))
 
     # Of the class: workers that are spawned get their configuration pickled.
     Config.create_sockets = create_or_exit  # type: ignore[assignment, method-assign]

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from hypercorn.asyncio import run as stock
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 
 from .._frames.event_loop import Inlet
-from .._frames.transport import Recipient
+from .._frames.transport import PIECE_BYTES, Recipient
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
-
-# Largest write that is left to the event loop's transport, in bytes: about as much as
-# the kernel buffers for a socket.
-_AT_ONCE_BYTES = 128 * 1024
 
 
 class EngineTCPServer(EngineConnection, TCPServer):
     """One connection of the asyncio and uvloop workers."""
 
     _inlet: Inlet | None = None
+
+    @property
+    def plain_socket(self) -> Any:
+        """The socket, below TLS too, as the event loop shows it."""
+        return self.writer.get_extra_info("socket")
 
     async def receive(self) -> bytes:
         """Wait for bytes to read; empty at the end, also at one by an error.
@@ -60,7 +61,10 @@ class EngineTCPServer(EngineConnection, TCPServer):
         transport = self.writer.transport
         self._inlet = inlet = Inlet(transport, recipient, self.config.read_timeout)
         transport.set_protocol(inlet)
-        inlet.go_on(more)
+        if more:
+            inlet.resume()
+        else:
+            inlet.go_on(False)
         return True
 
     def _receive_nowait(self) -> bytes | None:
@@ -81,8 +85,8 @@ class EngineTCPServer(EngineConnection, TCPServer):
         if self._inlet is not None:
             self._inlet.resume()
 
-    async def send_all(self, data: bytes) -> None:
-        """Write all bytes.
+    async def send_all(self, data: bytes) -> bool:
+        """Write all bytes; return whether any had to wait for the peer.
 
         Raises:
             OSError: The connection is closed or broken.
@@ -92,7 +96,9 @@ class EngineTCPServer(EngineConnection, TCPServer):
         if self.writer.is_closing():
             raise ConnectionResetError("the connection is gone")
         self.writer.write(data)
+        waits = self._inlet is not None and self._inlet.writing_waits
         await self.writer.drain()
+        return waits
 
     def send_nowait(self, data: bytes) -> int:
         """Write if the transport's buffer is empty; return how many bytes it took.
@@ -102,10 +108,9 @@ class EngineTCPServer(EngineConnection, TCPServer):
         transport = self.writer.transport
         if transport.is_closing() or transport.get_write_buffer_size():
             return 0
-        if len(data) > _AT_ONCE_BYTES:
-            return (
-                0  # the writer task waits for a large write, and notices a stalled peer
-            )
+        if len(data) > PIECE_BYTES:
+            # The writer task waits for a large write, and notices a stalled peer.
+            return 0
         transport.write(data)
         return len(data)
 

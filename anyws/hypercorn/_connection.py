@@ -13,7 +13,7 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol import ProtocolWrapper
 
-from .._frames.transport import Recipient, Turn
+from .._frames.transport import Recipient, Turn, keep_little_unsent
 from .._session.wakeup import Wakeup
 from ._stream import EngineStream
 from ._worker import Worker, worker_of
@@ -39,6 +39,12 @@ class EngineConnection(ABC):
         self.worker: Worker = worker_of(self.config)
         self.worker.guard_log(self.config.log)
         self.worker.connections.add(self)
+        keep_little_unsent(self.plain_socket)
+
+    @property
+    @abstractmethod
+    def plain_socket(self) -> Any:
+        """The socket, below TLS too, as the event loop shows it."""
 
     async def run(self) -> None:
         """Serve the connection; an error in it ends no other connection."""
@@ -97,14 +103,15 @@ class EngineConnection(ABC):
         if self.read_to(recipient):
             await self.receive()
             return
-        turn = Turn()
+        turn = Turn(recipient)
         while data := await self.receive():
-            while data:
-                if not turn.hand_over(recipient.take_in, data):
-                    await self._room.wait()
-                elif turn.over:
+            more = turn.take(data)
+            while turn.over or not more:
+                if more:
                     await sleep(turn.pause)
-                data = turn.rest
+                else:
+                    await self._room.wait()
+                more = turn.take()
         recipient.take_end(None)
 
     @property
@@ -133,8 +140,12 @@ class EngineConnection(ABC):
         self._room.wake()
 
     @abstractmethod
-    async def send_all(self, data: bytes) -> None:
-        """Write all bytes; raise OSError if the connection is closed or broken."""
+    async def send_all(self, data: bytes) -> bool:
+        """Write all bytes; return whether any had to wait for the peer.
+
+        Raises:
+            OSError: The connection is closed or broken.
+        """
 
     @abstractmethod
     def send_nowait(self, data: bytes) -> int:

@@ -10,7 +10,7 @@ from copy import copy
 from functools import partial
 from socket import socket
 from traceback import walk_tb
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import anyio
 from anyio import (
@@ -69,6 +69,7 @@ async def serve(
     Raises:
         RuntimeError: This version of Hypercorn is not known.
         OSError: An address cannot be bound; names the addresses.
+        ValueError: An address is none, such as port 70000; names the addresses.
         TypeError: `app` is no application; says what it is and what to write.
         TypeError, ValueError: A setting has no meaning; says which and why.
         hypercorn.utils.LifespanFailureError: The application did not start.
@@ -156,6 +157,7 @@ def run(
     Raises:
         RuntimeError: This version of Hypercorn is not known.
         OSError: An address cannot be bound; names the addresses.
+        ValueError: An address is none, such as port 70000; names the addresses.
         TypeError: `app` is no application; says what it is and what to write.
         TypeError, ValueError: A setting has no meaning; says which and why.
         ModuleNotFoundError: The backend is an extra that is not installed.
@@ -211,7 +213,11 @@ def _configured(
     return config
 
 
-def named(exc: OSError, config: Config, *, option: str) -> OSError:
+# What binding raises; the second one for a port over 65535, the third for `fd://x`.
+UNBOUND: Final = (OSError, OverflowError, ValueError)
+
+
+def named(exc: Exception, config: Config, *, option: str) -> OSError | ValueError:
     """Return an error of binding that names the addresses, and their option."""
     # Hypercorn leaves the sockets open that it was about to return.
     for frame, _ in walk_tb(exc.__traceback__):
@@ -219,8 +225,13 @@ def named(exc: OSError, config: Config, *, option: str) -> OSError:
             if isinstance(sock, socket):
                 sock.close()
     addresses = " or ".join([*config.bind, *config.insecure_bind, *config.quic_bind])
-    message = f"cannot listen on {addresses}: {exc.strerror or exc}"
-    return OSError(exc.errno, f"{message} (the addresses are those of {option})")
+    words = getattr(exc, "strerror", None) or str(exc)
+    message = (
+        f"cannot listen on {addresses}: {words} (the addresses are those of {option})"
+    )
+    if isinstance(exc, OSError) and exc.errno is not None:
+        return OSError(exc.errno, message)
+    return OSError(message) if isinstance(exc, OSError) else ValueError(message)
 
 
 @contextmanager
@@ -228,7 +239,7 @@ def _listening(config: Config) -> Iterator[tuple[Sockets, list[str]]]:
     """Open the sockets of a configuration; give them and their URLs; close them."""
     try:
         sockets, urls = config.create_sockets(), []
-    except OSError as exc:
+    except UNBOUND as exc:
         raise named(exc, config, option="bind") from None
     with ExitStack() as stack:
         for scheme, bound in (

@@ -55,6 +55,9 @@ _HANDSHAKE = ASGIWebsocketState.HANDSHAKE
 _CONNECTED = ASGIWebsocketState.CONNECTED
 _OVER = ASGIWebsocketState.HTTPCLOSED
 
+_BARE_101 = b"HTTP/1.1 101 \r\n"
+_WORDED_101 = b"HTTP/1.1 101 Switching Protocols\r\n"
+
 
 class OwnConnection(Transport, Protocol):
     """A connection that carries one WebSocket and nothing else."""
@@ -123,6 +126,9 @@ class EngineStream(WSStream):
             return
         if isinstance(event, Body | Data):
             self.channel.receive_data(event.data)
+            while self.channel.unfinished:
+                await checkpoint()
+                self.channel.receive_data(b"")
         elif isinstance(event, Request):
             await self._open(event)
         elif isinstance(event, EndBody):
@@ -143,6 +149,11 @@ class EngineStream(WSStream):
         self.channel.receive_data(data)
         return not self.paused
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether bytes are left for the next call of `take_in`."""
+        return self.channel.unfinished
+
     def take_end(self, exc: BaseException | None) -> None:
         """Take in the end of the connection.
 
@@ -154,18 +165,33 @@ class EngineStream(WSStream):
 
     # The transport of a stream that shares its connection
 
-    async def send_all(self, data: bytes) -> None:
-        """Write through Hypercorn; raise OSError if the connection is broken."""
+    async def send_all(self, data: bytes) -> bool:
+        """Write through Hypercorn; raise OSError if the connection is broken.
+
+        Returns false: bytes wait here for the turn of their stream too, which tells
+        nothing of the peer. The protocol object calls `take_room`.
+        """
         if not self.closed:
             await self.send(Data(self.stream_id, data))
+        return False
+
+    def take_room(self) -> None:
+        """Note that the peer has made room for bytes of this stream."""
+        if not self.closed:
+            self.channel.take_room()
 
     def send_nowait(self, data: bytes) -> int:
         """Write nothing: Hypercorn can only write by awaiting."""
         return 0
 
     def resume(self) -> None:
-        """Have Hypercorn's protocol object open the peer's window again."""
-        if self.on_resume is not None:
+        """Have Hypercorn's protocol object open the peer's window again.
+
+        The bytes in the window are parsed before: no task waits to do so.
+        """
+        while self.channel.unfinished:
+            self.channel.receive_data(b"")
+        if not self.paused and self.on_resume is not None:
             self.on_resume()
 
     # The opening handshake
@@ -258,7 +284,8 @@ class EngineStream(WSStream):
         else:
             with self._transport.withheld() as parts:
                 await self.send(Response(self.stream_id, headers, status))
-            answer = b"".join(parts)
+            # Hypercorn gives h11 no reason phrase, and some clients insist on one.
+            answer = b"".join(parts).replace(_BARE_101, _WORDED_101, 1)
         self.state = _CONNECTED
         self.channel.begin(self.session, extensions, answer)
         await self._log_access(status, headers)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import trio
 from hypercorn.trio import run as stock
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
+from .._frames.transport import waited_since
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 
@@ -29,6 +31,11 @@ class EngineTCPServer(EngineConnection, TCPServer):
         """
         plain = os.name == "posix" and isinstance(self.stream, trio.SocketStream)
         return self.stream.socket if plain else None
+
+    @property
+    def plain_socket(self) -> Any:
+        """The socket, below TLS too, as trio shows it."""
+        return getattr(self.stream, "transport_stream", self.stream).socket
 
     async def receive(self) -> bytes:
         """Wait for bytes to read; empty at the end, also at one by an error."""
@@ -51,8 +58,8 @@ class EngineTCPServer(EngineConnection, TCPServer):
                 continue  # it was a spurious wakeup
         return b""  # closed by another task
 
-    async def send_all(self, data: bytes) -> None:
-        """Write all bytes.
+    async def send_all(self, data: bytes) -> bool:
+        """Write all bytes; return whether any had to wait for the peer.
 
         Raises:
             OSError: The connection is closed or broken.
@@ -60,13 +67,18 @@ class EngineTCPServer(EngineConnection, TCPServer):
             Some, all or none of the bytes are written; the connection is then aborted.
         """
         try:
-            if rest := memoryview(data)[self.send_nowait(data) :]:
-                await self.stream.send_all(rest)
+            rest = memoryview(data)[self.send_nowait(data) :]
+            if not rest:
+                return False
+            began = trio.current_time()
+            await self.stream.send_all(rest)
         except _BROKEN_STREAM as exc:
             raise ConnectionResetError("the connection is gone") from exc
         except BaseException:
             self.abort()
             raise
+        # The kernel has refused the rest; TLS does not tell.
+        return self._socket is not None or waited_since(began)
 
     def send_nowait(self, data: bytes) -> int:
         """Write as many bytes as the kernel takes at once; return how many."""
@@ -89,8 +101,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
 
     def abort(self) -> None:
         """End the connection now; tasks that wait to send or receive wake."""
-        stream = getattr(self.stream, "transport_stream", self.stream)
-        stream.socket.close()
+        self.plain_socket.close()
 
     async def _close(self) -> None:
         with trio.move_on_after(self.close_timeout):

@@ -125,10 +125,35 @@ def contained(app: Hosted, config: Config) -> Hosted:
     async def hosted(scope: Any, *arguments: Any) -> None:
         if scope["type"] == "http":
             await contain(app(scope, *arguments), config)
+        elif scope["type"] == "lifespan":
+            await _live(app, scope, *arguments)
         else:
             await app(scope, *arguments)
 
     return hosted
+
+
+async def _live(
+    app: Hosted, scope: Any, receive: Any, send: Any, *arguments: Any
+) -> None:
+    """Run an application's lifespan; wait for its end if the application does not.
+
+    An application that knows no lifespan may return at once. Hypercorn's trio worker
+    then sends to a closed channel, and does not start.
+    """
+    is_over = False
+
+    async def receive_event() -> Any:
+        nonlocal is_over
+        event = await receive()
+        is_over = event["type"] == "lifespan.shutdown"
+        return event
+
+    await app(scope, receive_event, send, *arguments)
+    if not is_over:
+        await send({"type": "lifespan.startup.complete"})
+        while not is_over:
+            await receive_event()
 
 
 async def contain(served: Awaitable[None], config: Config) -> None:

@@ -92,6 +92,8 @@ class _Connecting(AsyncContextManagerMixin):
                 f"{history.report()}"
             )
         answer = server.answer
+        if answer.broken:
+            raise ProtocolError("the server did not answer with HTTP/1.1")
         if answer.status == 0:
             raise HandshakeError("the server hung up during the opening handshake")
         if answer.status != 101:

@@ -76,6 +76,10 @@ class UnexpectedMessageError(Exception):
     """Raised by `send` in the application; Hypercorn's error of that name."""
 
 
+class LocalProtocolError(Exception):
+    """Raised by `send` in the application; h11's error of that name."""
+
+
 class Kept:
     """Keeps the exceptions of its blocks, which a task group would put into a group.
 

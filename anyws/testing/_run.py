@@ -114,7 +114,8 @@ class Run:
                 pings=True,
             )
             put_session(scope, session)
-            inside = partial(self._app, scope, session.receive, session.send)
+            receive, send = session.receiver.receive, session.sender.send
+            inside = partial(self._app, scope, receive, send)
             coroutine = host(session, inside, self._drain)
         if iscoroutine(coroutine):
             self.history.application = coroutine

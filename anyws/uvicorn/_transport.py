@@ -7,11 +7,7 @@ import os
 from typing import Final
 
 from .._frames.event_loop import Inlet
-from .._frames.transport import Recipient
-
-# Largest write that is left to the event loop's transport under TLS, in bytes: about as
-# much as the kernel buffers for a socket.
-_AT_ONCE_BYTES: Final = 128 * 1024
+from .._frames.transport import PIECE_BYTES, Recipient, keep_little_unsent
 
 # Seconds until a transport that is being closed is aborted: asyncio closes it once its
 # buffer is written, which a peer that does not read delays without limit.
@@ -36,6 +32,7 @@ class UvicornTransport:
         self.ended = False
         self.lost = False
         self.secure: bool = transport.get_extra_info("sslcontext") is not None
+        keep_little_unsent(transport.get_extra_info("socket"))
         self._transport = transport
         self._inlet: Inlet | None = None
         self._abortion: asyncio.TimerHandle | None = None
@@ -66,8 +63,8 @@ class UvicornTransport:
 
     # The transport
 
-    async def send_all(self, data: bytes) -> None:
-        """Write all bytes; wait as long as much of them is unsent.
+    async def send_all(self, data: bytes) -> bool:
+        """Write all bytes; return whether any had to wait for the peer.
 
         Raises:
             OSError: The connection is closed or broken.
@@ -77,9 +74,11 @@ class UvicornTransport:
         if self._transport.is_closing():
             raise ConnectionResetError("the connection is gone")
         self._transport.write(data)
+        waits = self._inlet is not None and self._inlet.writing_waits
         await self._writable.wait()
         if self.lost:
             raise ConnectionResetError("the connection is gone")
+        return waits
 
     def send_nowait(self, data: bytes) -> int:
         """Write if nothing waits to be written; return how many bytes were taken."""
@@ -91,7 +90,7 @@ class UvicornTransport:
                 return os.write(self._fileno, data)
             except OSError:  # full, or broken: then `send_all` will raise
                 return 0
-        if len(data) > _AT_ONCE_BYTES:
+        if len(data) > PIECE_BYTES:
             return 0
         transport.write(data)
         return len(data)

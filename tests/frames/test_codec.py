@@ -22,9 +22,9 @@ from wsproto.events import (
 )
 from wsproto.extensions import PerMessageDeflate as OtherDeflate
 
-from anyws import CloseInfo
+from anyws import CloseCode, CloseInfo
 from anyws._frames.assembler import MAX_FRAGMENTS
-from anyws._frames.codec import Codec, Side
+from anyws._frames.codec import CORE_STEP_BYTES, Codec, Side
 from anyws._values.events import MORE
 
 from ..support.wired import (
@@ -40,6 +40,7 @@ from ..support.wired import (
     closing,
     frame,
     frames_of,
+    parse,
 )
 
 LIMIT = 1000
@@ -105,7 +106,7 @@ def received(wire: Codec, *reads: bytes) -> list[str | bytes]:
     """Let a wire read; return the messages that it finds."""
     messages = []
     for read in reads:
-        for event in wire.receive(read):
+        for event in parse(wire, read):
             assert event["type"] == "websocket.receive"
             assert set(event) == {"type", "text", "bytes"}
             assert (event["text"] is None) != (event["bytes"] is None)
@@ -241,9 +242,9 @@ def test_control_frames_come_between_fragments(role: str) -> None:
 def test_answers_are_counted_until_they_are_taken() -> None:
     """`answers_size` is in bytes, and what is taken is taken once."""
     wire = server()
-    wire.receive(frame(PING, b"12345"))
+    parse(wire, frame(PING, b"12345"))
     assert wire.answers_size == 7
-    wire.receive(frame(PING))
+    parse(wire, frame(PING))
     assert wire.answers_size == 9
     assert len(wire.take()) == 9
     assert wire.answers_size == 0
@@ -254,10 +255,10 @@ def test_what_is_written_keeps_its_order() -> None:
     """Answers and messages leave in the order in which they came about."""
     wire = server()
     wire.send({"type": "websocket.send", "text": "a"})
-    wire.receive(frame(PING, b"b"))
+    parse(wire, frame(PING, b"b"))
     wire.send({"type": "websocket.send", "bytes": b"c"})
     wire.ping(b"d")
-    wire.receive(frame(PING, b"e"))
+    parse(wire, frame(PING, b"e"))
 
     assert frames_of(wire.take()) == [
         (TEXT, b"a"),
@@ -288,7 +289,7 @@ def test_the_peers_close_is_told_and_echoed(role: str, code: int, reason: str) -
     """The peer's code and reason are in `info`; the answer carries them too."""
     make, turn = ROLES[role]
     wire = make()
-    wire.receive(turn(closing(code, reason)))
+    parse(wire, turn(closing(code, reason)))
 
     assert wire.info == CloseInfo(code, reason, "peer", True)
     assert type(wire.info.code) is int
@@ -299,7 +300,7 @@ def test_the_peers_close_is_told_and_echoed(role: str, code: int, reason: str) -
 def test_a_close_without_a_code_is_1005() -> None:
     """An empty closing frame is reported as 1005 and answered by an empty one."""
     wire = server()
-    wire.receive(closing(None))
+    parse(wire, closing(None))
 
     assert wire.info == CloseInfo(1005, "", "peer", True)
     assert wire.take() == b"\x88\x00"
@@ -313,7 +314,7 @@ def test_the_answer_to_our_close_is_not_answered() -> None:
     ]
     assert wire.info is None
     assert not wire.open
-    wire.receive(closing(4000))
+    parse(wire, closing(4000))
 
     assert wire.info == CloseInfo(4000, "", "peer", True)
     assert wire.take() == b""
@@ -361,7 +362,7 @@ def test_our_close_may_be_answered_between_fragments(role: str, answer: bytes) -
     make, turn = ROLES[role]
     wire = make()
     close(wire, 4000)
-    wire.receive(turn(frame(TEXT, "begun", fin=False) + answer))
+    parse(wire, turn(frame(TEXT, "begun", fin=False) + answer))
 
     assert wire.info is not None
     assert (wire.info.initiator, wire.info.clean) == ("peer", True)
@@ -372,12 +373,12 @@ def test_our_close_may_be_answered_between_fragments(role: str, answer: bytes) -
 def test_a_message_that_is_not_whole_is_none(ending: str) -> None:
     """Once the connection has ended, no part of it is told any more."""
     wire = server()
-    wire.receive(frame(TEXT, "begun", fin=False))
+    parse(wire, frame(TEXT, "begun", fin=False))
     assert wire.under_way
     if ending == "eof":
         wire.receive_eof()
     else:
-        wire.receive(frame(3))
+        parse(wire, frame(3))
 
     assert not wire.under_way
     assert wire.part() is None
@@ -400,7 +401,7 @@ def test_the_end_of_the_stream_is_1006(closed: bool) -> None:
 def test_the_end_of_the_stream_inside_a_frame_is_1006() -> None:
     """A frame that is cut off is no violation."""
     wire = server()
-    wire.receive(frame(TEXT, "hello")[:-1])
+    parse(wire, frame(TEXT, "hello")[:-1])
     wire.receive_eof()
 
     assert wire.info == CloseInfo(1006, "", "network", False)
@@ -412,7 +413,7 @@ def test_the_end_of_the_stream_inside_a_frame_is_1006() -> None:
 def test_the_end_of_the_stream_behind_an_end_changes_nothing(ending: bytes) -> None:
     """How the connection ended is what came first."""
     wire = server()
-    wire.receive(ending)
+    parse(wire, ending)
     before = wire.info
     wire.receive_eof()
 
@@ -447,7 +448,7 @@ def test_nothing_is_taken_in_behind_the_end_of_the_stream() -> None:
     wire = server()
     wire.receive_eof()
 
-    assert wire.receive(frame(TEXT, "late")) == []
+    assert parse(wire, frame(TEXT, "late")) == []
 
 
 @pytest.mark.parametrize("how", ["ours", "theirs", "a violation", "lost"])
@@ -459,7 +460,7 @@ def test_sending_after_the_end_is_silent(how: str) -> None:
     elif how == "lost":
         wire.receive_eof()
     else:
-        wire.receive(closing(1000) if how == "theirs" else frame(3))
+        parse(wire, closing(1000) if how == "theirs" else frame(3))
     wire.take()
 
     assert send(wire, "late", b"late") == b""
@@ -497,7 +498,7 @@ def test_a_violation_is_1002(role: str, name: str) -> None:
     """Whoever breaks the rules of framing is told so; a reason says which."""
     make, turn = ROLES[role]
     wire = make()
-    wire.receive(turn(VIOLATIONS[name]))
+    parse(wire, turn(VIOLATIONS[name]))
     [(opcode, payload)] = frames_of(turn(wire.take()))
 
     assert wire.info is not None
@@ -525,7 +526,7 @@ def test_a_violation_behind_our_close() -> None:
     """It makes the end no cleaner, and no second closing frame is sent."""
     wire = server()
     close(wire, 4000)
-    wire.receive(frame(3))
+    parse(wire, frame(3))
 
     assert wire.info is not None
     assert (wire.info.initiator, wire.info.clean) == ("local", False)
@@ -674,7 +675,7 @@ def test_a_header_is_enough_to_refuse(size: int) -> None:
     """A frame that says it is too big is refused before any of its payload came."""
     head = {11: bytes([0x80 | 11]), 200: b"\xfe" + (200).to_bytes(2, "big")}
     wire = server(10)
-    wire.receive(b"\x82" + head.get(size, b"\xff" + size.to_bytes(8, "big")))
+    parse(wire, b"\x82" + head.get(size, b"\xff" + size.to_bytes(8, "big")))
 
     assert refused(wire)
 
@@ -683,9 +684,9 @@ def test_a_header_is_enough_to_refuse(size: int) -> None:
 def test_fragments_are_refused_together(opcode: int) -> None:
     """Fragments within the limit may be too big as a message."""
     wire = server(10)
-    wire.receive(frame(opcode, b"x" * 6, fin=False))
+    parse(wire, frame(opcode, b"x" * 6, fin=False))
     assert wire.info is None
-    wire.receive(frame(CONT, b"x" * 5, fin=False)[:2])
+    parse(wire, frame(CONT, b"x" * 5, fin=False)[:2])
 
     assert refused(wire, 10)
 
@@ -694,7 +695,7 @@ def test_a_limit_is_in_bytes() -> None:
     """Text counts as it is encoded."""
     wire = server(4)
     assert received(wire, frame(TEXT, "éé")) == ["éé"]
-    wire.receive(frame(TEXT, "ééé"))
+    parse(wire, frame(TEXT, "ééé"))
 
     assert refused(wire, 4)
 
@@ -708,7 +709,7 @@ def test_a_message_has_a_limit_of_fragments() -> None:
     assert received(wire, most + frame(CONT, "b")) == ["ab"]
     assert received(wire, most + rest) == []
     assert wire.info is None
-    wire.receive(rest)
+    parse(wire, rest)
     assert refused(wire)
 
 
@@ -738,7 +739,7 @@ def test_a_bomb_is_refused(takeover: bool, size: int) -> None:
         bomb = bomb[:LIMIT]
 
     assert received(wire, good, good) == ["x" * LIMIT] * 2
-    wire.receive(frame(BINARY, bomb, rsv=4))
+    parse(wire, frame(BINARY, bomb, rsv=4))
     assert refused(wire, LIMIT)
 
 
@@ -749,9 +750,9 @@ def test_a_bomb_in_fragments_is_refused(first: int, size: int) -> None:
     wire = server(LIMIT, deflate=True)
     data = compressed(bytes(first), last=False) + compressed(bytes(size - first))
     cut = len(compressed(bytes(first), last=False))
-    wire.receive(frame(BINARY, data[:cut], fin=False, rsv=4))
+    parse(wire, frame(BINARY, data[:cut], fin=False, rsv=4))
     assert wire.info is None
-    wire.receive(frame(CONT, data[cut:]))
+    parse(wire, frame(CONT, data[cut:]))
 
     assert refused(wire, LIMIT)
 
@@ -769,7 +770,7 @@ def test_a_bomb_in_fragments_is_refused(first: int, size: int) -> None:
 def test_bad_compression_is_1002(reads: bytes) -> None:
     """What is not compressed as agreed breaks the rules."""
     wire = server(deflate=True)
-    wire.receive(reads)
+    parse(wire, reads)
 
     assert wire.info is not None
     assert (wire.info.code, wire.info.initiator) == (1002, "local")
@@ -778,7 +779,7 @@ def test_bad_compression_is_1002(reads: bytes) -> None:
 def test_compressed_text_has_to_be_text() -> None:
     """Text is looked at after decompression."""
     wire = server(deflate=True)
-    wire.receive(frame(TEXT, compressed(b"\xff"), rsv=4))
+    parse(wire, frame(TEXT, compressed(b"\xff"), rsv=4))
 
     assert wire.info is not None
     assert wire.info.code == 1007
@@ -814,11 +815,11 @@ def test_both_sides_understand_each_other(
     assert received(there, send(here, *sent)) == sent
     assert received(here, send(there, *sent)) == sent
     here.ping(b"x")
-    there.receive(here.take())
-    here.receive(there.take())
+    parse(there, here.take())
+    parse(here, there.take())
     assert here.pongs == [b"x"]
-    there.receive(close(here, 4000, REASON))
-    here.receive(there.take())
+    parse(there, close(here, 4000, REASON))
+    parse(here, there.take())
     assert there.info == CloseInfo(4000, REASON, "peer", True)
     assert here.info == CloseInfo(4000, REASON, "peer", True)
     assert here.take() == there.take() == b""
@@ -889,7 +890,7 @@ def test_the_core_is_given_no_small_message(role: str) -> None:
     for size in (0, 1, 125, 126, 2**16 - 1, 2**16):
         for opcode in (TEXT, BINARY, PING, PONG):
             payload = bytes(min(size, 125) if opcode in (PING, PONG) else size)
-            wire.receive(turn(frame(opcode, payload)))
+            parse(wire, turn(frame(opcode, payload)))
             assert wire._protocol.between_frames
 
 
@@ -917,7 +918,7 @@ def test_no_bytes_raise_anything(role: str, data: st.DataObject, deflate: bool) 
     reads = data.draw(noise(MASK if role == "server" else None))
     wire = make(100, deflate=deflate)
     for read in reads:
-        wire.receive(read)
+        parse(wire, read)
     written = [
         payload for opcode, payload in frames_of(turn(wire.take())) if opcode == CLOSE
     ]
@@ -1004,11 +1005,11 @@ def test_another_implementation_understands(
     assert heard(peer, send(wire, *sent)) == (sent, [])
     wire.ping(b"x")
     assert heard(peer, wire.take()) == ([], [Ping(b"x")])
-    wire.receive(peer.send(Pong(b"y")) + peer.send(Ping(b"z")))
+    parse(wire, peer.send(Pong(b"y")) + peer.send(Ping(b"z")))
     assert wire.pongs == [b"y"]
     assert heard(peer, wire.take()) == ([], [Pong(b"z")])
     closed = CloseConnection(4000, REASON)
-    wire.receive(peer.send(closed))
+    parse(wire, peer.send(closed))
     assert wire.info == CloseInfo(4000, REASON, "peer", True)
     assert heard(peer, wire.take()) == ([], [closed])
 
@@ -1020,6 +1021,60 @@ def test_another_implementation_answers_our_close(side: str) -> None:
     wire, peer = make(), other(kind, None)
     [event] = heard(peer, close(wire, 4001, REASON))[1]
     assert event == CloseConnection(4001, REASON)
-    wire.receive(peer.send(event.response()))
+    parse(wire, peer.send(event.response()))
 
     assert wire.info == CloseInfo(4001, REASON, "peer", True)
+
+
+# Steps
+
+
+@pytest.mark.parametrize(
+    ("small", "most"),
+    [
+        (frame(TEXT), 16 * 1024),
+        (frame(PING), 16 * 1024),
+        (frame(CONT, fin=False), CORE_STEP_BYTES),
+    ],
+    ids=["messages", "pings", "fragments"],
+)
+def test_one_call_deals_with_so_many_frames(small: bytes, most: int) -> None:
+    """The others have their turn before the rest, which is not lost."""
+    wire = Codec(Side.SERVER, max_message_bytes=100)
+    parse(wire, frame(TEXT, "begun", fin=False) if small[0] == CONT else b"")
+    data = small * 10_000
+
+    calls = 0
+    while data:
+        wire.receive(data)
+        assert 0 < len(data) - len(wire.rest) <= most + len(small)
+        data, calls = wire.rest, calls + 1
+    assert calls >= 60_000 // most
+    assert wire.info is None
+
+
+@pytest.mark.parametrize("size", [130, 66_000])
+def test_a_large_message_is_one_step(size: int) -> None:
+    """However it is cut, and whatever is behind it."""
+    wire = Codec(Side.SERVER, max_message_bytes=size)
+    large = frame(BINARY, bytes(range(10)) * (size // 10))
+    data = large + frame(TEXT, "next") + large[:-1]
+
+    assert parse(wire, data[:40]) == []
+    first, second = parse(wire, data[40:])
+    [third] = parse(wire, large[-1:])
+    assert first["bytes"] == third["bytes"] == bytes(range(10)) * (size // 10)
+    assert second["text"] == "next"
+    assert wire.open
+
+
+def test_a_lower_limit_holds_for_a_frame_that_is_incomplete() -> None:
+    """It is judged anew once it is whole."""
+    wire = Codec(Side.SERVER, max_message_bytes=1000)
+    message = frame(BINARY, bytes(500))
+    parse(wire, message[:300])
+    wire.limit(400)
+    parse(wire, message[300:])
+
+    assert wire.info is not None
+    assert wire.info.code == CloseCode.MESSAGE_TOO_BIG

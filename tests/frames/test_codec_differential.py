@@ -30,7 +30,17 @@ from websockets.utils import apply_mask
 
 from anyws._frames.codec import Codec, Side
 
-from ..support.wired import BINARY, CLOSE, CONT, MASK, PING, PONG, TEXT, close_payload
+from ..support.wired import (
+    BINARY,
+    CLOSE,
+    CONT,
+    MASK,
+    PING,
+    PONG,
+    TEXT,
+    close_payload,
+    parse,
+)
 
 SEED: Final = int(os.environ.get("ANYWS_CODEC_SEED", "6455"))
 QUICK: Final = 2_000  # cases of each kind
@@ -254,7 +264,7 @@ def of_codec(case: Case) -> Outcome:
     if case.closed:
         codec.send({"type": "websocket.close", "code": 4000, "reason": ""})
         codec.take()
-    events = [event for read in case.reads for event in codec.receive(read)]
+    events = [event for read in case.reads for event in parse(codec, read)]
     messages = [e["text"] if e["bytes"] is None else e["bytes"] for e in events]
     if case.ends:
         codec.receive_eof()

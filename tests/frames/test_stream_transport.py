@@ -36,6 +36,8 @@ class Scripted(ByteStream):
 class Untouched:
     """A recipient that nothing may be handed to."""
 
+    unfinished = False
+
     def take_in(self, data: bytes) -> bool:
         """Refuse."""
         raise AssertionError("a task reads")

@@ -189,36 +189,66 @@ async def test_a_socket_that_is_closed_elsewhere_is_at_its_end(waits: bool) -> N
             tasks.start_soon(receive)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.003, 0.02])
-def test_a_turn_is_bounded(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Bytes are handed over in pieces, each once, until the time of a turn is over."""
-    clock, taken, turns = [0.0], list[bytes](), 0
-    monkeypatch.setattr("anyws._frames.transport.thread_time", lambda: clock[0])
+class Steps:
+    """A recipient that needs some steps, each of which takes some time.
 
-    def take_in(data: bytes) -> bool:
-        clock[0] += seconds
-        taken.append(data)
-        return True
+    Args:
+        count: How many steps.
+        seconds: How long each of them takes.
+        room: The number of the step after which there is no room.
+    """
 
-    data = rest = bytes(range(256)) * 256
-    turn = Turn()
-    while rest:
-        # So few bytes are handed over at once, without a look at the clock.
-        long = seconds > 0.01 and len(rest) > 16384
-        assert turn.hand_over(take_in, rest)
-        rest, turns = turn.rest, turns + 1
-        assert turn.over is bool(rest or long)
-        assert turn.pause == pytest.approx(seconds if long else 0)
+    def __init__(self, count: int, seconds: float = 0.0, room: int = 100) -> None:
+        self.left, self.seconds, self.room = count, seconds, room
+        self.now = 0.0
+        self.taken: list[bytes] = []
 
-    assert b"".join(taken) == data
-    assert turns == (len(taken) if seconds else 1)
-    sizes = [len(piece) for piece in taken]
-    assert max(sizes) == (16384 if seconds else 49152)
+    def take_in(self, data: bytes) -> bool:
+        """Take a step."""
+        self.taken.append(data)
+        self.left -= 1
+        self.now += self.seconds
+        return len(self.taken) != self.room
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a step is left."""
+        return self.left > 0
+
+    def take_end(self, exc: BaseException | None) -> None:
+        """Refuse."""
+        raise AssertionError("it is not the end")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "turns", "pause"),
+    [(0.0, 1, 0.0), (0.001, 4, 0.0), (0.003, 8, 0.0), (0.02, 8, 0.02), (9.0, 8, 0.2)],
+)
+def test_a_turn_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, turns: int, pause: float
+) -> None:
+    """It has as many steps as fit into its time; a very long one is made up for."""
+    recipient = Steps(8, seconds)
+    monkeypatch.setattr("anyws._frames.transport.perf_counter", lambda: recipient.now)
+    turn, count = Turn(recipient), 1
+
+    assert turn.take(b"data")
+    while recipient.unfinished:
+        assert turn.over
+        assert turn.pause == pytest.approx(pause)
+        assert turn.take()
+        count += 1
+
+    assert recipient.taken == [b"data", *[b""] * 7]
+    assert count == turns
+    assert turn.over is (pause > 0)
 
 
 def test_a_turn_ends_where_there_is_no_room() -> None:
-    """What is not handed over is left, whole."""
-    turn, data = Turn(), bytes(range(256)) * 256
+    """The others need not have their turn: the connection waits for room."""
+    recipient = Steps(8, room=3)
+    turn = Turn(recipient)
 
-    assert not turn.hand_over(lambda piece: False, data)
-    assert turn.rest == data[16384:]
+    assert not turn.take(b"data")
+    assert len(recipient.taken) == 3
+    assert not turn.over

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -28,6 +30,7 @@ from anyws.hypercorn import engine, load, run, serve
 from anyws.hypercorn.__main__ import main
 from anyws.hypercorn._engine import uninstall
 from anyws.hypercorn._logging import ExhaustionFilter
+from anyws.hypercorn._worker import contain
 from anyws.testing import HypercornServer
 
 from ..support import servers
@@ -62,6 +65,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         async with anyio.create_task_group() as tg:
             tg.start_soon(anyio.sleep_forever)
             raise Stop
+    if what.endswith("generator"):
+        raise GeneratorExit
     raise SystemExit(3) if what.endswith("exit") else Stop
 
 
@@ -100,7 +105,8 @@ def server(worker_name: str) -> Iterator[HypercornServer]:
 
 
 @pytest.mark.parametrize(
-    ("what", "code"), [("exit", 1001), ("stop", 1011), ("group", 1011)]
+    ("what", "code"),
+    [("exit", 1001), ("stop", 1011), ("group", 1011), ("generator", 1011)],
 )
 def test_an_exit_ends_its_own_websocket(
     server: HypercornServer, caplog: pytest.LogCaptureFixture, what: str, code: int
@@ -119,7 +125,7 @@ def test_an_exit_ends_its_own_websocket(
         assert another.recv(timeout=5) == "again"
 
 
-@pytest.mark.parametrize("what", ["early-exit", "early-stop"])
+@pytest.mark.parametrize("what", ["early-exit", "early-stop", "early-generator"])
 def test_an_exit_before_accepting_is_a_500(server: HypercornServer, what: str) -> None:
     """As with any other exception."""
     with connect(f"{server.url}/echo") as other:
@@ -130,7 +136,7 @@ def test_an_exit_before_accepting_is_a_500(server: HypercornServer, what: str) -
 
 
 @pytest.mark.parametrize("version", ["1.1", "2"])
-@pytest.mark.parametrize("what", ["exit", "group"])
+@pytest.mark.parametrize("what", ["exit", "group", "generator"])
 def test_an_exit_ends_its_own_request(
     server: HypercornServer,
     caplog: pytest.LogCaptureFixture,
@@ -151,6 +157,23 @@ def test_an_exit_ends_its_own_request(
         assert other.recv(timeout=5) == "still here"
     errors = [r for r in caplog.records if r.name == LOGGER and r.exc_info]
     assert len(errors) == 1
+
+
+async def test_a_coroutine_that_is_closed_ends() -> None:
+    """A loop that ends abruptly closes it: that is no exception of an application."""
+
+    class Paused:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    served = contain(Paused(), Config())
+    served.send(None)
+
+    def close() -> None:
+        served.close()
+
+    await anyio.to_thread.run_sync(close)
+    assert inspect.getcoroutinestate(served) == inspect.CORO_CLOSED
 
 
 @pytest.mark.parametrize("log", ["-", None])
@@ -247,6 +270,24 @@ async def test_a_handler_is_served_as_an_endpoint() -> None:
         tg.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("takes", [0, 1], ids=["at once", "behind the startup"])
+async def test_an_application_may_return_from_its_lifespan(takes: int) -> None:
+    """One that knows no lifespan is served all the same, and ends."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await echo(scope, receive, send)
+        elif takes:
+            await receive()
+
+    async with anyio.create_task_group() as tg:
+        [url] = await tg.start(partial(serve, app, bind="127.0.0.1:0"))
+        async with anyws.connect(url.replace("http", "ws")) as client:
+            await client.send_text("hello")
+            assert await client.receive_text() == "hello"
+        tg.cancel_scope.cancel()
+
+
 # An address that is in use.
 
 
@@ -263,6 +304,17 @@ async def test_an_address_in_use_is_named(taken: str) -> None:
     with pytest.raises(OSError, match=words) as caught:
         await serve(echo, bind=taken)
     assert caught.value.errno == errno.EADDRINUSE
+
+
+NO_ADDRESSES = ["127.0.0.1:70000", "127.0.0.1:-1", "fd://one", "unix:" + "x" * 200]
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
+async def test_what_is_no_address_is_named(address: str) -> None:
+    """The same words, where Python's own error is no OSError or has no number."""
+    words = re.escape(f"cannot listen on {address}: ") + ".* those of bind"
+    with pytest.raises((OSError, ValueError), match=words):
+        await serve(echo, bind=address)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +342,23 @@ def test_an_address_in_use_is_one_line(
     assert f"cannot listen on {taken}: " in line
     assert line.endswith(words)
     assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_port_that_is_none_is_one_line() -> None:
+    """As an address in use is."""
+    command = ["-m", "anyws.hypercorn", "--bind", "127.0.0.1:70000", "echo:app"]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=Path(__file__).parents[2] / "examples",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    [line] = done.stderr.splitlines()
+    assert line.startswith("cannot listen on 127.0.0.1:70000: ")
+    assert line.endswith("those of --bind)")
+    assert done.returncode == 1
 
 
 # What is not installed.

@@ -32,6 +32,8 @@ from anyws.hypercorn._http2.streams import (
     HypercornEvent,
 )
 from anyws.hypercorn._http3 import RefusedStream
+from anyws.hypercorn._stream import EngineStream
+from anyws.hypercorn._worker import Worker
 
 HEADERS: Final = [
     (":method", "GET"),
@@ -125,6 +127,7 @@ async def connection(
     config, memory = Config(), Memory()
     config.errorlog = logging.getLogger("test_engine_h2_memory")
     config.server_names = list(server_names)
+    vars(config)["websocket_worker"] = Worker(config)
     if _on_trio():
         from hypercorn.trio.task_group import TaskGroup
         from hypercorn.trio.worker_context import WorkerContext
@@ -561,3 +564,99 @@ async def test_senders_wait_for_one_buffer() -> None:
     assert len(done) == 4
     await buffer.push(b"too late")
     assert buffer.complete
+
+
+# Progress of a WebSocket
+
+
+async def sends(scope: Any, receive: Any, send: Any, *_: object) -> None:
+    """Send a message of as many bytes as the path says."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "bytes": bytes(int(scope["path"][1:]))})
+    await receive()
+
+
+@pytest.fixture
+def progress(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Give the streams that were told that their peer has made room."""
+    streams = list[int]()
+
+    def take_room(stream: EngineStream) -> None:
+        streams.append(stream.stream_id)
+
+    monkeypatch.setattr(EngineStream, "take_room", take_room)
+    return streams
+
+
+async def websocket(memory: Memory, stream_id: int, size: int) -> None:
+    """Open a WebSocket to which so many bytes are sent."""
+    await memory.request(
+        stream_id, end=False, method="CONNECT", protocol="websocket", path=f"/{size}"
+    )
+
+
+async def test_a_window_update_of_the_stream_is_progress(progress: list[int]) -> None:
+    """That of another stream is none, and that of the connection alone is none."""
+    async with connection(sends) as memory:
+        memory.client.increment_flow_control_window(2**20)
+        await websocket(memory, 1, 100_000)
+        await websocket(memory, 3, 10)
+        assert progress == []
+        memory.client.increment_flow_control_window(10, 3)
+        await memory.exchange()
+        assert progress == [3]
+        memory.client.increment_flow_control_window(10, 1)
+        await memory.exchange()
+        assert set(progress) == {3, 1}
+        progress.clear()
+        memory.client.increment_flow_control_window(2**20)
+        await memory.exchange()
+        assert progress == []  # no byte moves: the window of the stream is closed
+
+
+async def test_a_window_that_lets_bytes_move_is_progress(progress: list[int]) -> None:
+    """Also the connection's, of a peer that has opened wide those of its streams."""
+    async with connection(sends) as memory:
+        memory.client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**24})
+        await memory.exchange()
+        await websocket(memory, 1, 100_000)
+        assert progress == []
+        memory.client.increment_flow_control_window(20_000)
+        await memory.exchange()
+        assert progress == [1]
+        memory.client.increment_flow_control_window(20_000)
+        await memory.exchange()
+        assert progress == [1, 1]
+
+
+async def test_to_wait_for_the_turn_of_a_stream_is_no_progress(
+    progress: list[int],
+) -> None:
+    """The buffer of the stream is full for a moment, and the peer has done nothing."""
+    async with connection(sends) as memory:
+        memory.client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**24})
+        memory.client.increment_flow_control_window(2**24)
+        await memory.exchange()
+        for stream_id in (1, 3):
+            await websocket(memory, stream_id, 500_000)
+            parts = memory.found(h2.events.DataReceived, stream_id)
+            assert sum(len(part.data) for part in parts) > 500_000
+        assert progress == []
+
+
+async def test_a_write_for_which_the_socket_waits_is_progress(
+    progress: list[int],
+) -> None:
+    """The peer may leave all windows open, and read slowly."""
+    async with connection(sends) as memory:
+        memory.client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**24})
+        await memory.exchange()
+        await websocket(memory, 1, 10)
+        memory.writable = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(websocket, memory, 3, 30_000)
+            await anyio.sleep(0.05)
+            assert progress == []
+            memory.writable.set()
+        assert set(progress) <= {3}

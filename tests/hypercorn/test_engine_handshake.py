@@ -295,6 +295,14 @@ def test_a_peer_that_leaves_before_it_is_accepted(
 # Subprotocols.
 
 
+def test_the_answer_has_a_reason_phrase(server: Server, case: str) -> None:
+    """Some clients insist on one, though it may be empty (RFC 9112 section 4)."""
+    client = RawClient(server.port)
+    client.ask(f"/starlette/echo?case={case}")
+    assert client.answer().startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    client.close()
+
+
 def test_an_offered_subprotocol_is_agreed_on(server: Server, case: str) -> None:
     """The handler's choice is in the answer."""
     chat = Subprotocol("chat")

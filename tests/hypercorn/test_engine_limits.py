@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import time
 from collections.abc import Iterator
 
@@ -195,3 +196,15 @@ def test_a_handler_that_does_not_read_stops_its_peer(
     assert grown < 16 * MIB
     assert (closed["count"], closed["whole"]) == (number + 1, True)
     assert (closed["code"], closed["reason"]) == (4001, "bye")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+def test_the_kernel_holds_little_that_is_not_sent(server: Server, kind: str) -> None:
+    """A ping does not wait behind megabytes."""
+    client = RawClient(server.port)
+    with contextlib.closing(client):
+        port = client.socket.getsockname()[1]
+        client.open(f"/{kind}/unsent?port={port}")
+        frame = client.receive()
+        assert frame is not None
+        assert int(frame.payload) == 64 * 1024

@@ -63,6 +63,7 @@ class Taken:
 
     data: bytes = b""
     room: bool = True
+    unfinished: bool = False
     fault: Exception | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     ends: list[BaseException | None] = field(default_factory=list)
@@ -281,6 +282,28 @@ async def test_writing_waits_for_the_peer(contexts: Contexts) -> None:
             assert pair.connection.send_nowait(b"behind it") == 0
             assert len(await pair.reader.readexactly(BIG)) == BIG
             await sent.wait()
+            pair.leave()
+
+
+async def test_writing_tells_what_had_to_wait(contexts: Contexts) -> None:
+    """What is taken at once is not told of; what was refused and then taken is."""
+    async with connected(contexts) as pair:
+        waited = list[bool]()
+        sent = asyncio.Event()
+
+        async def send() -> None:
+            for _ in range(BIG // PART):
+                waited.append(await pair.connection.send_all(bytes(PART)))
+            sent.set()
+
+        async with pair.pumping(Taken()), anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            await anyio.wait_all_tasks_blocked()
+            taken = len(waited)
+            assert not any(waited)
+            assert len(await pair.reader.readexactly(BIG)) == BIG
+            await sent.wait()
+            assert waited[taken]
             pair.leave()
 
 

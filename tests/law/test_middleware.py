@@ -265,25 +265,32 @@ async def test_what_lies_between_may_receive_ahead_of_the_websocket(late: bool) 
         assert (await peer.wait_closed()).code == 1000
 
 
-@pytest.mark.parametrize("error", [None, ValueError("mine")], ids=repr)
-async def test_leaving_a_joined_block_ends_the_connection(
-    error: Exception | None,
-) -> None:
-    """A joined block decides the close, as any block; what follows comes too late."""
+async def test_returning_from_a_joined_block_ends_the_connection() -> None:
+    """A return decides the close, as in any block; what follows comes too late."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            async with anyws.WebSocket(scope, receive, send) as ws:
-                await ws.accept()
-                if error is not None:
-                    raise error
-        except ValueError:
-            pass
+        async with anyws.WebSocket[Any](scope, receive, send) as ws:
+            await ws.accept()
         with pytest.raises(anyws.ConnectionClosed):
             await send({"type": "websocket.send", "text": "late"})
 
     async with connect(anyws.WebSocketMiddleware(app)) as peer:
-        assert (await peer.wait_closed()).code == (1011 if error else 1000)
+        assert (await peer.wait_closed()).code == 1000
+
+
+async def test_an_exception_that_leaves_a_joined_block_ends_nothing() -> None:
+    """What stands outside of it decides; handled, it is no error of the connection."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with pytest.raises(ValueError, match="mine"):
+            async with anyws.WebSocket[Any](scope, receive, send) as ws:
+                await ws.accept()
+                raise ValueError("mine")
+        await send({"type": "websocket.send", "text": "after"})
+
+    async with connect(anyws.WebSocketMiddleware(app)) as peer:
+        assert [message async for message in peer] == ["after"]
+        assert (await peer.wait_closed()).code == 1000
 
 
 def test_a_plain_fastapi_application_with_one_more_line() -> None:

@@ -7,9 +7,10 @@ from math import inf
 
 import pytest
 
-from anyws._session.keepalive import KEEPALIVE, Keepalive, Ping
+from anyws._session.deadlines import LULL
+from anyws._session.keepalive import KEEPALIVE, Beat, Keepalive, Ping
 
-GRACE = 0.25
+NOTHING, DUE, LOST = Beat
 
 
 class Clock:
@@ -51,6 +52,10 @@ class Life:
         """Seconds until the keepalive has something to do."""
         return self.keepalive.beat_at - self.clock.now
 
+    def judge(self, timeout: float | None = 5, *, pausing: bool = False) -> Beat:
+        """Ask what is to be done."""
+        return self.keepalive.judge(self.clock.now, timeout, pausing=pausing)
+
     def ping(self, payload: bytes) -> tuple[Ping, Over]:
         """Send a ping of the user's."""
         over = Over()
@@ -75,7 +80,10 @@ def test_a_whole_life() -> None:
     for latency in (1.0, 3.0):
         keepalive.rest(10)
         assert life.left == 10
-        life.move(10)
+        life.move(9)
+        assert life.judge() is NOTHING
+        life.move(1)
+        assert life.judge() is DUE
         assert not keepalive.awaited
         keepalive.sent(5)
         assert keepalive.awaited
@@ -88,11 +96,11 @@ def test_a_whole_life() -> None:
     life.move(10)
     keepalive.sent(5)
     life.move(5)
-    assert not keepalive.late(GRACE)
-    assert life.left == GRACE
+    assert life.judge() is NOTHING
+    assert life.left == pytest.approx(LULL)
     assert keepalive.awaited
-    life.move(GRACE)
-    assert keepalive.late(GRACE)
+    life.move(LULL)
+    assert life.judge() is LOST
 
 
 def test_an_answer_within_the_grace_is_in_time() -> None:
@@ -101,10 +109,10 @@ def test_an_answer_within_the_grace_is_in_time() -> None:
     for _ in range(2):
         life.keepalive.sent(5)
         life.move(5)
-        assert not life.keepalive.late(GRACE)
-        life.move(GRACE)
+        assert life.judge() is NOTHING
+        life.move(LULL)
         assert life.keepalive.answered(KEEPALIVE)
-        assert life.keepalive.latency == 5 + GRACE
+        assert life.keepalive.latency == pytest.approx(5 + LULL)
 
 
 def test_the_interval_waits_for_the_answer() -> None:
@@ -137,30 +145,108 @@ def test_without_a_timeout_an_answer_may_take_for_ever() -> None:
     assert life.keepalive.latency == 1e6
 
 
-def test_while_reading_is_paused_the_answer_has_as_long_again() -> None:
-    """As often as that is found; and its grace comes after the last time."""
+STATES = ("off", "resting", "due", "awaited", "expired", "overdue", "lost")
+
+
+def at(state: str) -> Life:
+    """Return a keepalive in a row of the module's table, early or late in it."""
+    life = Life()
+    if state in ("resting", "due"):
+        life.keepalive.rest(10)
+        life.move(10 if state == "due" else 9)
+    elif state != "off":
+        life.keepalive.sent(5)
+        life.move(4 if state == "awaited" else 5)
+        if state in ("overdue", "lost"):
+            assert life.judge() is NOTHING
+            life.move(LULL if state == "lost" else LULL / 2)
+    return life
+
+
+@pytest.mark.parametrize("pausing", [False, True], ids=["heard", "pausing"])
+@pytest.mark.parametrize("progress", [None, 0, 1, 5], ids="progress-{}".format)
+@pytest.mark.parametrize("state", STATES)
+def test_every_verdict(state: str, progress: float | None, pausing: bool) -> None:
+    """By the row, by how long ago there was progress, and by a pause of ours."""
+    life = at(state)
+    if progress is not None:
+        life.clock.now -= progress
+        life.keepalive.progressed()
+        life.clock.now += progress
+    before = life.left
+    verdict = life.judge(pausing=pausing)
+    if state in ("off", "resting", "awaited", "overdue"):
+        assert (verdict, life.left) == (NOTHING, before)  # it is not time
+    elif state == "due":
+        assert verdict is DUE
+    elif pausing:
+        assert (verdict, life.left) == (NOTHING, 5)
+    elif progress is not None and progress < 5:
+        assert (verdict, life.left) == (NOTHING, 5 - progress)
+    elif state == "expired":
+        assert verdict is NOTHING
+        assert life.left == pytest.approx(LULL)
+    else:
+        assert verdict is LOST
+
+
+@pytest.mark.parametrize("state", STATES[3:])
+def test_progress_moves_no_deadline(state: str) -> None:
+    """Whoever drives the connection need not sleep anew: it is looked at then."""
+    life = at(state)
+    before = life.left
+    life.keepalive.progressed()
+    assert life.left == before
+
+
+def test_the_answer_is_due_exactly_so_long_after_the_last_progress() -> None:
+    """And not so long after it was looked at."""
     life = Life()
     life.keepalive.sent(5)
     for _ in range(3):
-        life.move(5)
-        life.keepalive.postpone(5)
-        assert life.left == 5
-        assert life.keepalive.awaited
-    life.move(5)
-    assert not life.keepalive.late(GRACE)
-    life.move(GRACE)
-    life.keepalive.postpone(5)  # paused within the grace
-    life.move(5)
-    assert not life.keepalive.late(GRACE)
-    assert life.keepalive.late(GRACE)
+        life.move(3)
+        life.keepalive.progressed()
+        life.move(2)
+        assert life.judge() is NOTHING
+        assert life.left == 3
+    life.move(3)
+    assert life.judge() is NOTHING  # the grace
+    life.move(LULL)
+    assert life.judge() is LOST
 
 
-def test_a_timeout_that_is_taken_away_is_waited_for_no_more() -> None:
-    """The options may have changed since the ping was sent."""
+def test_progress_within_the_grace_gives_the_next_one_its_own() -> None:
+    """What is read late may be followed by more that is late."""
+    life = at("overdue")
+    life.keepalive.progressed()
+    life.move(LULL)
+    assert life.judge() is NOTHING
+    life.move(life.left)
+    assert life.judge() is NOTHING
+    assert life.left == pytest.approx(LULL)
+    life.move(LULL)
+    assert life.judge() is LOST
+
+
+def test_progress_before_the_ping_does_not_count() -> None:
+    """The ping is the first there is."""
     life = Life()
+    life.keepalive.rest(10)
+    life.move(10)
+    life.keepalive.progressed()
+    life.move(1)
     life.keepalive.sent(5)
     life.move(5)
-    life.keepalive.postpone(None)
+    assert life.judge() is NOTHING
+    assert life.left == pytest.approx(LULL)
+
+
+@pytest.mark.parametrize("state", ["expired", "overdue", "lost"])
+def test_a_timeout_that_is_taken_away_is_waited_for_no_more(state: str) -> None:
+    """The options may have changed since the ping was sent."""
+    life = at(state)
+    life.move(life.left)
+    assert life.judge(None) is NOTHING
     assert life.left == inf
 
 

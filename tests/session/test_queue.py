@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from anyws._session.queue import AHEAD_BYTES, AHEAD_MESSAGES, MessageQueue
+from anyws._session.queue import (
+    AHEAD_BYTES,
+    AHEAD_MESSAGES,
+    LEAST_MEMORY,
+    MESSAGE_BYTES,
+    MessageQueue,
+)
 from anyws._values.events import MORE, Event
 
 from ..support.wakeups import woken_by
@@ -77,6 +84,42 @@ class TestBounds:
         assert not queue.put_nowait(message("large"), 11)
         queue.discard()
 
+    @pytest.mark.parametrize("text", ["", "a", "x" * 1000, "x" * 999 + "\U0001f600"])
+    def test_memory_is_bounded(self, text: str) -> None:
+        """However small the messages are, and however wide their characters."""
+        queue, bound = MessageQueue(10**6, LEAST_MEMORY), LEAST_MEMORY
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            while queue.put_nowait(message(text[:-1] + text[-1:]), len(text.encode())):
+                pass
+            now, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert queue.full or queue.memory > bound - MESSAGE_BYTES - 5000
+        assert bound / 2 < now - before < bound + 4000  # the stream itself takes some
+        queue.discard()
+        assert queue.memory == 0
+
+    def test_a_low_bound_holds_for_the_payload_alone(self) -> None:
+        """A few small messages do not fill a queue by what Python adds to each."""
+        queue = MessageQueue(10**6, 100)
+        for _ in range(100):
+            assert queue.put_nowait(message("a"), 1)
+        assert queue.full
+        queue.discard()
+
+    def test_what_is_not_written_yet_takes_room(self) -> None:
+        """Until it is written, which wakes the task that waits for room."""
+        queue = MessageQueue(9, 2 * LEAST_MEMORY)
+        queue.put_nowait(message("a"), 1)
+        queue.unwritten = LEAST_MEMORY
+        assert not queue.put_nowait(message("b"), LEAST_MEMORY)
+        queue.written()
+        assert queue.put_nowait(message("b"), LEAST_MEMORY)
+        queue.discard()
+
     def test_events_have_no_bounds(self) -> None:
         """An event that is no message has room always, and takes none."""
         queue = MessageQueue(1, 1)
@@ -121,11 +164,11 @@ class TestMarks:
         """It stands so many bytes behind what was held when the first was passed."""
         queue = MessageQueue(2, 100)
         queue.put_nowait(message("large"), 5000)
-        queue.put_ahead(message("b"), AHEAD_BYTES - 1)
+        queue.put_ahead(message("b"), AHEAD_BYTES - 2 * MESSAGE_BYTES - 1)
         assert not queue.crowded
         queue.put_ahead(message("c"), 1)
         assert queue.crowded
-        assert queue.size == 5000 + AHEAD_BYTES
+        assert queue.memory == 5000 + AHEAD_BYTES + MESSAGE_BYTES
         queue.discard()
 
     def test_a_message_that_has_room_takes_the_mark_away(self) -> None:
@@ -248,6 +291,17 @@ class TestTaking:
         assert not queue.event_first
         assert [item[0] for item in queue.take_messages()] == [message("c")]
         assert counts(queue) == (0, 0, 0, 0)
+        queue.discard()
+
+    def test_no_more_is_taken_than_a_write_should_hold(self) -> None:
+        """The message that passes the bound is the last; one is taken in any case."""
+        queue = MessageQueue(9, 10_000)
+        for name in "abc":
+            queue.put_nowait(message(name), 100)
+        bound = MESSAGE_BYTES + 101
+        assert [item[0]["text"] for item in queue.take_messages(bound)] == ["a", "b"]
+        assert [item[0]["text"] for item in queue.take_messages(1)] == ["c"]
+        assert queue.take_messages(1) == []
         queue.discard()
 
     def test_to_look_takes_nothing(self) -> None:
@@ -381,6 +435,7 @@ FILLS: dict[str, Callable[[MessageQueue], Any]] = {
 FREES: dict[str, Callable[[MessageQueue], Any]] = {
     "take": lambda queue: queue.take_nowait(),
     "take all": lambda queue: queue.take_messages(),
+    "written": lambda queue: queue.written(),
     "drop": lambda queue: queue.put_by_rule(message("b"), 1, "drop_oldest"),
     "resize": lambda queue: queue.resize(2, 20),
     "close": lambda queue: queue.close(),

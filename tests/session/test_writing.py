@@ -319,7 +319,7 @@ async def test_the_maker_may_close_in_the_sessions_place(channel: WiredChannel) 
     channel.wire.close(1011)
     channel.wire.ping(b"x")
     await channel.wire.flush()
-    channel.wire.open(Codec(Side.SERVER, max_message_bytes=1), compressed=False)
+    channel.wire.open(Codec(Side.SERVER, max_message_bytes=1))
     assert channel.frames == []
     channel.wire.close(1011)
     await channel.wire.flush()

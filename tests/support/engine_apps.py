@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import sys
 from collections import defaultdict
 from importlib import import_module
@@ -163,6 +164,20 @@ async def boom(ws: WebSocket) -> None:
         await ws.accept()
         await ws.receive_text()
     raise base.Boom(ws.query_params["case"])
+
+
+@serve("/unsent")
+async def unsent(ws: WebSocket) -> None:
+    """Tell how much the kernel is to hold unsent for the client, by its port."""
+    await ws.accept()
+    port = int(ws.query_params["port"])
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # it is no socket, or not connected
+            with socket.socket(fileno=os.dup(int(name))) as found:
+                if found.family == socket.AF_INET and found.getpeername()[1] == port:
+                    option = socket.TCP_NOTSENT_LOWAT
+                    size = found.getsockopt(socket.IPPROTO_TCP, option)
+                    await ws.send_text(str(size))
 
 
 @serve("/reject")

@@ -571,6 +571,58 @@ async def accepts_with(asgi: Asgi) -> None:
     await asgi.send("close")
 
 
+@row(end_of)
+async def accepts_with_white_space(asgi: Asgi) -> None:
+    """Around the value of a header, as `http.cookies` writes one."""
+    await asgi.raw_receive()
+    await asgi.send("accept", headers=[(b"x-a", b" 1\t")])
+    await asgi.send("close")
+
+
+@row(end_of)
+async def our_class_takes_white_space(asgi: Asgi) -> None:
+    """The same by our class, without `async with`."""
+    ws = anyws.WebSocket(asgi.scope, asgi.raw_receive, asgi.raw_send)
+    await ws.accept(headers=[(b"x-a", b" 1\t")])
+    await ws.close()
+
+
+@row(end_of)
+async def a_block_takes_white_space(asgi: Asgi) -> None:
+    """The same by our class, with `async with`."""
+    async with anyws.WebSocket(asgi.scope, asgi.raw_receive, asgi.raw_send) as ws:
+        await ws.accept(headers=[(b"x-a", b" 1\t")])
+
+
+async def try_headers(asgi: Asgi, ws: anyws.WebSocket) -> None:
+    """Offer headers that no server may send, and then one that is good."""
+    for name, value in (
+        (b"content-length", b"5"),
+        (b"te", b"trailers"),
+        (b"x-a", b"1\r\nx-b: 2"),
+        (b"x-a", b"\x01"),
+        (b"x a", b"1"),
+    ):
+        accept = partial(ws.accept, headers=[(name, value)])
+        asgi.note(name, await asgi.outcome(accept))
+    await ws.accept(headers=[(b"x-a", b"1")])
+    await ws.close()
+
+
+@row(end_of)
+async def our_class_refuses_headers(asgi: Asgi) -> None:
+    """Before the state changes, so that an accept without them follows."""
+    ws = anyws.WebSocket(asgi.scope, asgi.raw_receive, asgi.raw_send)
+    await try_headers(asgi, ws)
+
+
+@row(end_of)
+async def a_block_refuses_headers(asgi: Asgi) -> None:
+    """The same with `async with`."""
+    async with anyws.WebSocket(asgi.scope, asgi.raw_receive, asgi.raw_send) as ws:
+        await try_headers(asgi, ws)
+
+
 @row(end_of, subprotocols=("one",), alone=True)
 async def accepts_unoffered(asgi: Asgi) -> None:
     """A subprotocol that was not offered."""
@@ -989,6 +1041,23 @@ async def one_receiver_at_a_time(asgi: Asgi, ws: anyws.WebSocket) -> None:
             await checkpoint()
         asgi.note("second", await asgi.outcome(ws.receive_text))
     asgi.note("then", await ws.receive_text())
+
+
+@law(7, end_of, [RETURNED], [["end", ["1!", "2!", "3!"], 1000, ""]])
+async def no_message_goes_round_a_middleware(asgi: Asgi, ws: anyws.WebSocket) -> None:
+    """It has them all, in the order of the calls, however long it takes for each."""
+    await ws.accept()
+
+    async def wrapped(event: Any) -> None:
+        if event["type"] == "websocket.send":
+            await anyio.sleep(WAITS / 10 / int(event["text"]))
+            event = {**event, "text": event["text"] + "!"}
+        await ws.send(event)
+
+    async with anyws.WebSocket(ws.scope, ws.receive, wrapped) as inside:
+        inside.send_nowait("1")
+        await inside.send_text("2")
+        inside.send_nowait("3")
 
 
 @law(8, end_of, [RETURNED], [["end", [], 1000, ""]])

@@ -107,6 +107,14 @@ def frames_of(data: bytes) -> list[tuple[int, bytes]]:
     return frames
 
 
+def parse(codec: Codec, data: bytes) -> list[Event]:
+    """Return the messages in a read, parsed in as many steps as it takes."""
+    events = codec.receive(data)
+    while codec.rest:
+        events += codec.receive(codec.rest)
+    return events
+
+
 class WiredChannel(Channel):
     """A client of the direct channel; see `channels.Channel` for what a test says.
 
@@ -117,6 +125,7 @@ class WiredChannel(Channel):
         extensions: What the opening handshake agrees on.
         answers_pings: Whether the peer answers a ping.
         pings: When a ping was written.
+        pace: Seconds that a write waits for the peer to read.
         reads: What the transport has read, and its reader not taken yet.
         writes: What was written whole.
         ends: How many times the channel told that the peer is gone.
@@ -133,6 +142,7 @@ class WiredChannel(Channel):
         self.limit = LARGE
         self.answers_pings = True
         self.pings: list[float] = []
+        self.pace = 0.0
         self._pinged = anyio.Event()
         self.extensions: list[Extension] = []
         self.reads = deque[bytes]()
@@ -158,8 +168,10 @@ class WiredChannel(Channel):
         It is what the engine's reading task does.
         """
         self.reads += reads
-        while self.reads and not self.wire.paused:
-            if data := self.reads.popleft():
+        while self.wire.unfinished or (self.reads and not self.wire.paused):
+            if self.wire.unfinished:
+                self.wire.receive_data(b"")
+            elif data := self.reads.popleft():
                 self.wire.receive_data(data)
             else:
                 self.wire.receive_eof()
@@ -177,10 +189,13 @@ class WiredChannel(Channel):
         self.resumes += 1
         self.read()
 
-    async def write(self, data: bytes) -> None:
-        """Write, once the test lets it."""
+    async def write(self, data: bytes) -> bool:
+        """Write, once the test lets it; tell whether it had to wait."""
+        waits = self.pace > 0 or not self._open_gate.is_set()
+        await anyio.sleep(self.pace)
         await self._pass_gate({"type": "bytes", "bytes": data})
         self._written(data)
+        return waits
 
     def write_nowait(self, data: bytes) -> int:
         """Write nothing."""
@@ -188,7 +203,7 @@ class WiredChannel(Channel):
 
     def _written(self, data: bytes) -> None:
         self.writes.append(data)
-        for event in self._client.receive(data):
+        for event in parse(self._client, data):
             kind = "text" if event["bytes"] is None else "bytes"
             self.sent.append({"type": "websocket.send", kind: event[kind]})
         info, answer = self._client.info, self._client.take()
@@ -216,7 +231,7 @@ class WiredChannel(Channel):
             wire = self.server(
                 Side.SERVER, max_message_bytes=self.limit, extensions=self.extensions
             )
-            self.wire.open(wire, compressed=bool(self.extensions))
+            self.wire.open(wire)
         elif event["type"] == "websocket.close" and self.answers:
             self.leave()
 
@@ -246,9 +261,9 @@ class WiredOutlet:
         self.sends_at_once = channel.sends_at_once
         self._channel = channel
 
-    async def send_all(self, data: bytes) -> None:
-        """Write."""
-        await self._channel.write(data)
+    async def send_all(self, data: bytes) -> bool:
+        """Write; tell whether it had to wait."""
+        return await self._channel.write(data)
 
     def send_nowait(self, data: bytes) -> int:
         """Write what can be written now."""
@@ -286,7 +301,7 @@ class WiredWebSocket(anyws.WebSocket):
 
     def __asynccontextmanager__(self) -> AbstractAsyncContextManager[Self]:
         """Guard the connection."""
-        if self._session is not None or self._plain_info is not None:
+        if self._entered or self._plain_info is not None:
             return super().__asynccontextmanager__()  # which refuses
         session = Session(
             self._receive,
@@ -299,7 +314,7 @@ class WiredWebSocket(anyws.WebSocket):
         )
         session.subprotocol = self.subprotocol
         self._receive, self._send = session.receive, session.send
-        self._session = session
+        self._join(session)
         return session.hosting(self)
 
 
@@ -311,6 +326,9 @@ class DialledChannel(Channel):
 
     Attributes:
         reads: What the stream has for the client, and the client not taken yet.
+        answers_pings: Whether the server answers a ping.
+        pings: When a ping was written.
+        pace: Seconds that a write waits for the server to read.
         ended: Whether the client has ended its half of the stream.
         stream_closed: Whether it has closed the stream.
     """
@@ -322,6 +340,9 @@ class DialledChannel(Channel):
     def __init__(self, *events: Event) -> None:
         super().__init__()
         self.reads = deque[bytes | Exception]()
+        self.answers_pings = True
+        self.pings: list[float] = []
+        self.pace = 0.0
         self.ended = self.stream_closed = False
         self._server = Codec(Side.SERVER, max_message_bytes=LARGE)
         self._left = False  # either end has closed
@@ -357,7 +378,9 @@ class DialledChannel(Channel):
             self.sent.append({"type": "websocket.send", kind: event[kind]})
         info, answer = self._server.info, self._server.take()
         if info is None and answer:  # to a ping
-            self.read(answer)
+            self.pings.append(anyio.current_time())
+            if self.answers_pings:
+                self.read(answer)
         elif info is not None and not self._left:
             self._left = True
             end = {"type": "websocket.close", "code": info.code, "reason": info.reason}
@@ -404,6 +427,7 @@ class MemoryStream(ByteStream):
 
     async def send(self, item: bytes) -> None:
         """Write."""
+        await anyio.sleep(self._channel.pace)
         await self._channel._pass_gate({"type": "bytes", "bytes": item})
         self._channel.written(item)
 

@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket as StarletteWebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 import anyws
+import anyws.fastapi
 import anyws.testing
 
 
@@ -70,6 +71,11 @@ def bases(websocket: anyws.WebSocket[MyState]) -> None:
     connection: HTTPConnection[MyState] = websocket
     mapping: Mapping[str, Any] = websocket
     del theirs, fastapis, connection, mapping
+
+
+def injection(ws: anyws.fastapi.Guarded) -> None:
+    """What FastAPI injects is the class."""
+    assert_type(ws, anyws.WebSocket[Any])
 
 
 def data(websocket: anyws.WebSocket) -> None:

@@ -24,6 +24,10 @@ Hypercorn's own class lets one stream stall or break the others. Here:
 * A stream that waits for the peer's window waits alone, with bounded bytes.
 * Each stream ends by itself: an error in one resets that one; data for a stream that
   has ended is acknowledged and dropped; a stream that the peer does not end is reset.
+* A stream is told that its peer is alive: by its own data and its own WINDOW_UPDATE, by
+  any window whose opening lets bytes of it move, and by a write of its bytes for which
+  the socket had to wait. Bytes that only waited for the turn of their stream show
+  nothing.
 * What costs the peer next to nothing is bounded. Resets, and frames that carry nothing,
   are counted against an `Allowance`; one too many ends the connection by GOAWAY with
   ENHANCE_YOUR_CALM. A read is handled in pieces, so that others have their turn between

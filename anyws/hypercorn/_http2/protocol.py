@@ -18,7 +18,9 @@ from hypercorn.protocol.ws_stream import WSStream
 from hyperframe.frame import GoAwayFrame
 from priority.priority import DeadlockError, MissingStreamError
 
+from ..._frames.transport import waited_since
 from ..._session.wakeup import Wakeup
+from .._stream import EngineStream
 from .allowance import Allowance
 from .streams import Account, EngineStreamBuffer, HypercornEvent, Stallable, refusal
 
@@ -182,11 +184,13 @@ class EngineH2Protocol(H2Protocol):
                 await self.has_data.clear()
             else:
                 await self._send_data(stream_id)
-                await self._write()
+                if await self._write():
+                    self._take_room(stream_id)
 
     async def _send_data(self, stream_id: int) -> None:
         self._idle_frames.earn(_WINDOW_UPDATES_PER_FRAME)
         try:
+            self._look_at_window(stream_id)
             await super()._send_data(stream_id)
         except (KeyError, MissingStreamError, ProtocolError):
             # The stream was reset while its bytes were being sent.
@@ -194,23 +198,45 @@ class EngineH2Protocol(H2Protocol):
         if stream_id not in self.stream_buffers:
             self._settle(stream_id)
 
+    def _look_at_window(self, stream_id: int) -> None:
+        """Tell a stream whose bytes have waited for a window that it has one now.
+
+        The window may be the connection's: the peer may have given the stream so large
+        a one that it updates the other alone.
+        """
+        account, buffer = self._accounts.get(stream_id), self._buffer(stream_id)
+        if account is None or buffer is None or not buffer.buffer:
+            return
+        closed = self.connection.local_flow_control_window(stream_id) <= 0
+        if account.window_closed and not closed:
+            self._take_room(stream_id)
+        account.window_closed = closed
+
+    def _take_room(self, stream_id: int) -> None:
+        stream = self.streams.get(stream_id)
+        if isinstance(stream, EngineStream):
+            stream.take_room()
+
     async def _flush(self) -> None:
         """Wake the sending task, which is not cancelled when the caller is."""
         await self.has_data.set()
 
-    async def _write(self) -> None:
-        """Write the frames that h2 has made."""
+    async def _write(self) -> bool:
+        """Write the frames that h2 has made; return whether the peer had to read."""
         data = self.connection.data_to_send()
         if self._unsent:
             data += self._unsent
             self._unsent.clear()
-        if data and not self.closed:
-            self._writing_since = self._writing_since or self.context.time()
-            try:
-                await self.send(RawData(data=data))
-            except OSError:  # Hypercorn catches only some of asyncio's
-                await self._close()
-            self._writing_since = None
+        if not data or self.closed:
+            return False
+        began = self.context.time()
+        self._writing_since = self._writing_since or began
+        try:
+            await self.send(RawData(data=data))
+        except OSError:  # Hypercorn catches only some of asyncio's
+            await self._close()
+        self._writing_since = None
+        return waited_since(began)
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Take an event that a stream sends."""
@@ -292,6 +318,8 @@ class EngineH2Protocol(H2Protocol):
         else:
             if isinstance(event, _IDLE):
                 self._spend(self._idle_frames)
+            if isinstance(event, h2.events.WindowUpdated) and event.stream_id:
+                self._take_room(event.stream_id)
             await super()._handle_events([event])
 
     async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:

@@ -34,6 +34,7 @@ class Account:
 
     held_bytes: int = 0  # received, and not returned to the peer's window
     peer_ended: bool = False
+    window_closed: bool = False  # when its bytes were last looked at
     deadline: float | None = None  # for the peer to end the stream
 
 

@@ -77,6 +77,11 @@ class PeerChannel:
         self._written.wake()
 
     @property
+    def pausing(self) -> bool:
+        """Whether nothing is read, and no message waits for room."""
+        return self.paused and not self._unsent
+
+    @property
     def full(self) -> bool:
         """Whether the server has to wait before it writes more."""
         return self._down_bytes >= BUFFER_BYTES and not self._over
@@ -112,6 +117,7 @@ class PeerChannel:
                 return False
             if not self.inbox.offer(event, size_of(event)):
                 self.inbox.keep(event, size_of(event))
+            self.inbox.progressed(of_message=True)
             self._down_bytes -= item.size
             self._server.room.wake()
         elif isinstance(item, PingFrame):
@@ -187,6 +193,7 @@ class PeerChannel:
                 self.send_nowait(events.pop(0))
             else:
                 await self._server.room.wait()
+                self.inbox.progressed(of_message=True)
 
     def push(self) -> None:
         """Send the messages that wait for room, without room."""

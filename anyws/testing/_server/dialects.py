@@ -125,9 +125,12 @@ class Dialect:
         returns_late, raises_late: The close code, if the application ends without a
             close; `None`: the transport ends without a closing frame.
         unoffered: What an accept with a subprotocol that was not offered does.
-        accept_headers: Whether the headers of an accept reach the peer. early_data:
-        What happens to messages before the accept: they are kept; held, they
-            are read when the next message comes; or the handshake is refused.
+        white_space: What white space around the value of a header does, in an accept:
+            it is stripped, as the peer strips it too; or, as with h11, the accept
+            raises, and the peer's handshake breaks.
+        accept_headers: Whether the headers of an accept reach the peer.
+        early_data: What happens to messages before the accept: they are kept; held,
+            they are read when the next message comes; or the handshake is refused.
         shutdown: What happens when the server has to stop.
     """
 
@@ -174,6 +177,7 @@ class Dialect:
     returns_late: int | None = None
     raises_late: int | None = None
     unoffered: Literal["raises", "breaks", "passes"] = "passes"
+    white_space: Literal["stripped", "breaks"] = "stripped"
     accept_headers: bool = True
     early_data: Literal["kept", "held", "refused"] = "kept"
     shutdown: Shutdown
@@ -264,6 +268,7 @@ _HYPERCORN_ASYNCIO: Final = Dialect(
     returns_late=1011,
     raises_late=1011,
     unoffered="breaks",
+    white_space="breaks",
     early_data="refused",
     shutdown=Shutdown(),
 )

@@ -120,6 +120,7 @@ class Answer:
     Attributes:
         code, reason: The fields of the `websocket.close` that has rejected the
             handshake, if one did.
+        broken: Whether what the peer reads is no HTTP response.
     """
 
     status: int
@@ -128,6 +129,7 @@ class Answer:
     code: int | None = None
     reason: str | None = None
     subprotocol: str | None = None
+    broken: bool = False
 
 
 class Client(Protocol):

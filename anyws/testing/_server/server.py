@@ -31,6 +31,7 @@ from ..._values.states import (
     event_of,
     next_state,
 )
+from .._errors import LocalProtocolError
 from .dialects import Dialect, Phase, refuse
 from .history import History
 from .inbox import Inbox
@@ -286,14 +287,20 @@ class Server:
         headers = list(event.get("headers") or ())
         if not self._dialect.accept_headers:
             headers = []
+        stripped = [(name, value.strip(b" \t")) for name, value in headers]
+        changed = any(a[1] != b[1] for a, b in zip(headers, stripped, strict=True))
+        if changed and self._dialect.white_space == "breaks":
+            self._state, self._accepted, self.gone = CONNECTED, True, True
+            self._answer(Answer(0, Headers(), broken=True))
+            raise LocalProtocolError("Illegal header value")
         offered = chosen is None or chosen in self._subprotocols
         if not offered and self._dialect.unoffered == "breaks":
             self._state, self._accepted, self.gone = CONNECTED, True, True
             raise Exception("Invalid Subprotocol")  # Hypercorn's own error
         if chosen is not None:
-            headers.append((b"sec-websocket-protocol", chosen.encode()))
+            stripped.append((b"sec-websocket-protocol", chosen.encode()))
         self._state, self._accepted = CONNECTED, True
-        self._answer(Answer(101, Headers(raw=headers), subprotocol=chosen))
+        self._answer(Answer(101, Headers(raw=stripped), subprotocol=chosen))
         self._read()
 
     def _answer(self, answer: Answer) -> None:

@@ -1,0 +1,101 @@
+"""The dependency that guards a connection, and hands the handler our class."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, TypeAlias
+
+import fastapi
+from fastapi import Depends
+from starlette.exceptions import HTTPException
+
+from .._server.websocket import WebSocket
+from .._values.closing import CloseCode, fitted_reason
+from .._values.options import Options, check_options
+from .._values.states import CONNECTED
+
+_FIRST_SERVER_ERROR: Final = 500
+
+
+class Refusal(fastapi.WebSocketException, fastapi.HTTPException):
+    """An `HTTPException` that was raised after the handshake, as a close.
+
+    It is caught as either. FastAPI's handler for `HTTPException` would send a response,
+    which a connection that is accepted cannot have; the one for `WebSocketException`
+    closes.
+    """
+
+    def __init__(self, error: HTTPException) -> None:
+        fastapi.HTTPException.__init__(
+            self, error.status_code, error.detail, dict(error.headers or {})
+        )
+        server = error.status_code >= _FIRST_SERVER_ERROR
+        self.code = CloseCode.INTERNAL_ERROR if server else CloseCode.POLICY_VIOLATION
+        self.reason = fitted_reason(str(error.detail or ""))
+
+
+class Guarding:
+    """A dependency of FastAPI's; equal to another one with the same settings.
+
+    Args:
+        options: The settings of each connection; those inside override those outside.
+
+    Raises:
+        TypeError: `options` is no `Options`.
+    """
+
+    def __init__(self, options: Options | None) -> None:
+        check_options(options)
+        self._options = options
+        # Options that name the same value as another's default override more.
+        self._key = None if options is None else (options, options._named)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other one has the same settings."""
+        return isinstance(other, Guarding) and self._key == other._key
+
+    def __hash__(self) -> int:
+        """Return the hash of the settings."""
+        return hash(self._key)
+
+    async def __call__(
+        self, websocket: fastapi.WebSocket
+    ) -> AsyncIterator[WebSocket[Any]]:
+        """Guard the connection while the handler runs."""
+        ws: WebSocket[Any] = WebSocket(
+            websocket.scope, websocket.receive, websocket.send, options=self._options
+        )
+        async with ws:
+            try:
+                yield ws
+            except HTTPException as exc:
+                if ws.application_state is not CONNECTED:
+                    raise
+                raise Refusal(exc) from exc
+
+
+def guarded(*, options: Options | None = None) -> Guarding:
+    """Return the dependency of a route with settings of its own.
+
+        @app.websocket("/ws")
+        async def handler(
+            ws: Annotated[
+                anyws.WebSocket, Depends(guarded(options=anyws.Options(send_buffer=8)))
+            ],
+        ): ...
+
+    Args:
+        options: The settings of each connection. They override those that they name of
+            the middleware's.
+
+    Raises:
+        TypeError: `options` is no `Options`.
+    """
+    return Guarding(options)
+
+
+#: The guarded `anyws.WebSocket` of the connection, injected into a handler or another
+#: dependency: `async def handler(ws: Guarded)`. The connection closes when the handler
+#: returns, with 1000. An exception goes to the application's exception handlers first,
+#: which may close with a code of their own. It needs no middleware.
+Guarded: TypeAlias = Annotated[WebSocket[Any], Depends(guarded())]

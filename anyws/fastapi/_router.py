@@ -1,0 +1,103 @@
+"""A router whose handlers are annotated with the class itself."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import fastapi
+from fastapi import Depends, params
+
+from .._server.websocket import WebSocket
+from ._guarded import guarded
+
+
+class APIRouter(fastapi.APIRouter):
+    """FastAPI's router, whose WebSocket handlers get the guarded class by annotation.
+
+        router = anyws.fastapi.APIRouter()
+
+        @router.websocket("/ws")
+        async def handler(ws: anyws.WebSocket) -> None: ...
+
+    On FastAPI's own router that annotation gets FastAPI's class. Here it means
+    `Guarded`. All else is FastAPI's: `prefix`, `dependencies`, `include_router`, and
+    what a handler that is annotated otherwise gets.
+    """
+
+    def add_api_websocket_route(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        name: str | None = None,
+        *,
+        dependencies: Sequence[params.Depends] | None = None,
+    ) -> None:
+        """Add a route; FastAPI's decorator calls this, too."""
+        super().add_api_websocket_route(
+            path, _injected(endpoint), name, dependencies=dependencies
+        )
+
+
+def _injected(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an endpoint in whose signature our class is the dependency.
+
+    The function itself stays as it is: it may stand on another router as well.
+    """
+    signature = inspect.signature(endpoint)
+    namespace = _namespace_of(endpoint)
+    before = list(signature.parameters.values())
+    after = []
+    for each in before:
+        annotation = _evaluated(each.annotation, namespace)
+        mended = _guarded_if_ours(annotation)
+        after.append(each if mended is annotation else each.replace(annotation=mended))
+    if before == after:
+        return endpoint
+
+    @functools.wraps(endpoint)
+    async def injected(*args: Any, **kwargs: Any) -> Any:
+        return await endpoint(*args, **kwargs)
+
+    changed = signature.replace(parameters=after)
+    injected.__signature__ = changed  # type: ignore[attr-defined]  # any function's
+    return injected
+
+
+def _namespace_of(endpoint: Callable[..., Any]) -> dict[str, Any]:
+    """Return the names by which annotations of an endpoint that are text are read."""
+    called: Any = inspect.unwrap(endpoint)
+    while isinstance(called, functools.partial):
+        called = called.func
+    if not inspect.isroutine(called):
+        called = type(called).__call__
+    namespace: dict[str, Any] = getattr(called, "__globals__", {})
+    return namespace
+
+
+def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
+    """Return what an annotation stands for.
+
+    One that names what only a type checker sees is returned as it is; FastAPI decides.
+    """
+    holder = SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return get_type_hints(holder, namespace, include_extras=True)["it"]
+    except NameError:
+        return annotation
+
+
+def _guarded_if_ours(annotation: Any) -> Any:
+    """Return the annotation with the dependency, if it is our class and has none."""
+    if get_origin(annotation) is Annotated:
+        inner, *extras = get_args(annotation)
+        if any(isinstance(extra, params.Depends) for extra in extras):
+            return annotation
+        mended = _guarded_if_ours(inner)
+        return annotation if mended is inner else Annotated[(mended, *extras)]
+    if annotation is WebSocket or get_origin(annotation) is WebSocket:
+        return Annotated[annotation, Depends(guarded())]
+    return annotation
