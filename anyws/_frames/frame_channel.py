@@ -160,7 +160,8 @@ class FrameChannel:
             text = event["text"]
             plain = text is not None and text.isascii()
             size = len(text) if plain else size_of(event)
-            if not inbox.offer(event, size):
+            # Where one message had no room, no later one of this step has any.
+            if not (roomy and inbox.offer(event, size)):
                 inbox.keep(event, size)
                 roomy = False
         self._unparsed = codec.rest

@@ -78,17 +78,20 @@ class Intake:
     def keep(self, event: Event, size: int) -> None:
         """Take a message that our own channel has found, and that has no room."""
         connection = self._connection
-        if self._drops and connection.inbound.crowded:
-            connection.inbound.dropped += 1  # as in `_overflow`: reading never stops
+        inbound, counters = connection.inbound, connection.counters
+        counters.messages_received += 1
+        counters.bytes_received += size
+        if not self._drops:
+            inbound.put_ahead(event, size)
+            if connection.ending.failure is None:
+                # The full queue keeps the peer waiting, so the peer is not idle.
+                connection.deadlines.await_nothing()
+            return
+        if inbound.crowded:
+            inbound.dropped += 1  # as in `_overflow`: reading never stops
         else:
-            connection.inbound.put_ahead(event, size)
-        connection.counters.messages_received += 1
-        connection.counters.bytes_received += size
-        if self._drops:
-            connection.await_message()  # reading never pauses
-        elif connection.ending.failure is None:
-            # The full queue keeps the peer waiting, so the peer is not idle.
-            connection.deadlines.await_nothing()
+            inbound.put_ahead(event, size)
+        connection.await_message()  # reading never pauses
 
     @property
     def _drops(self) -> bool:

@@ -50,13 +50,13 @@ MESSAGE_BYTES: Final = 320
 LEAST_MEMORY: Final = 64 * 1024
 
 
-def _widening(event: Event, size: int) -> int:
-    """Return how many bytes more than its UTF-8 the text of a message takes.
+def _widening(text: str | None, size: int) -> int:
+    """Return how many bytes more than its UTF-8 a text takes.
 
     One character outside the basic plane has each character of a text take four bytes.
+    A binary message and ASCII take none more.
     """
-    text = event.get("text")
-    if text is None or len(text) == size:  # bytes, or ASCII: a byte for each character
+    if text is None or len(text) == size:
         return 0
     return max(0, getsizeof(text) - size)
 
@@ -134,7 +134,10 @@ class MessageQueue:
         Raises:
             ClosedResourceError: The queue is closed.
         """
-        wide, messages, total = _widening(event, size), self.messages, self.size + size
+        wide, messages, total = 0, self.messages, self.size + size
+        text = event.get("text")
+        if text is not None and len(text) != size:
+            wide = _widening(text, size)
         if messages and (
             messages >= self._max_messages
             or total > self._max_bytes
@@ -162,9 +165,11 @@ class MessageQueue:
         Raises:
             ClosedResourceError: The queue is closed.
         """
-        self._mark = self.memory if self._mark is None else self._mark
+        if self._mark is None:
+            self._mark = self.memory
         self._put((event, size, None))
-        self.filled.wake()
+        if self.filled.waiting:
+            self.filled.wake()
 
     def put_by_rule(self, event: Event, size: int, rule: Overflow) -> bool:
         """Do with a message that has no room what an overflow rule says.
@@ -228,7 +233,7 @@ class MessageQueue:
         if item[2] is None:
             self.messages += 1
             self.size += item[1]
-            self._wide += _widening(item[0], item[1])
+            self._wide += _widening(item[0].get("text"), item[1])
 
     def has_room(self, size: int, *, messages: int, held: int) -> bool:
         """Whether a message has room behind others that are to be put in before it.
@@ -306,7 +311,7 @@ class MessageQueue:
             self.size -= item[1]
             if self._wide:
                 # Nothing for none, whatever has become of the events meanwhile.
-                wide = self._wide - _widening(item[0], item[1])
+                wide = self._wide - _widening(item[0].get("text"), item[1])
                 self._wide = wide if self.messages else 0
             if self.room.waiting:
                 self.room.wake()
