@@ -41,7 +41,7 @@ TYPING = nox.project.dependency_groups(PYPROJECT, "typing")
 SERVERS = nox.project.dependency_groups(PYPROJECT, "servers")
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 # With every extra.
-PACKAGE = ".[fastapi,hypercorn,msgspec,socks,trio,uvloop]"
+PACKAGE = ".[fastapi,hypercorn,msgspec,socks,trio,uvicorn,uvloop]"
 
 
 def put_pyenv_first() -> None:
@@ -135,6 +135,15 @@ CONFORMANCE_NEEDS = (
     "pytest-timeout>=2.4",  # FastAPI's configuration sets its limit
     "pytest-xdist>=3",  # the marker xdist_group
 )
+UVICORN = "uvicorn==0.54.0"
+UVICORN_NEEDS = (
+    "httptools>=0.6",  # uvicorn's other HTTP protocol
+    "httpx2>=2",
+    "pytest>=9.1.1",
+    "pytest-xdist>=3.8",
+    "trustme>=1.2",
+    "wsproto>=1.3",
+)
 CONFORMANCE = {
     "starlette": (
         "tests/test_applications.py",
@@ -191,6 +200,20 @@ def conformance(session: nox.Session, project: str) -> None:
     session.run(
         *("pytest", "-q", "-p", "conformance_plugin", *session.posargs),
         *CONFORMANCE[project],
+        env={"PYTHONPATH": str(plugin), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+@nox.session(python=PYTHONS[-1], tags=["matrix"])
+def uvicorn(session: nox.Session) -> None:
+    """Run uvicorn's own tests of WebSockets with our protocol class."""
+    session.install("pip", PACKAGE, UVICORN, *UVICORN_NEEDS)
+    plugin = Path("tests/whole").resolve()
+    session.chdir(unpack_tests(session, UVICORN))
+    session.run(
+        # In place of uvicorn's eight processes, whatever the machine.
+        *("pytest", "-q", "-o", "addopts=", "-n", "2", "-p", "uvicorn_plugin"),
+        *("tests/protocols/test_websocket.py", *session.posargs),
         env={"PYTHONPATH": str(plugin), "PYTHONDONTWRITEBYTECODE": "1"},
     )
 

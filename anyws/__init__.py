@@ -15,6 +15,8 @@ from ._messages.interrupt_scope import InterruptScope
 from ._messages.object_stream import MessageStream
 from ._messages.parts import ReceiveStream, SendStream
 from ._messages.typed import TypedMessages
+from ._serve.server import Server, serve
+from ._serve.stream import accept_stream
 from ._server.drain import Drain
 from ._server.endpoint import endpoint
 from ._server.middleware import WebSocketMiddleware
@@ -67,6 +69,7 @@ __all__ = (
     "ReceiveStream",
     "Retry",
     "SendStream",
+    "Server",
     "Statistics",
     "TypedMessages",
     "WebSocket",
@@ -75,8 +78,10 @@ __all__ = (
     "WebSocketError",
     "WebSocketMiddleware",
     "WebSocketState",
+    "accept_stream",
     "connect",
     "endpoint",
+    "serve",
 )
 
 _name_as_public(globals())

@@ -1,10 +1,11 @@
-"""A client for the command line: `python -m anyws ws://...`; see `--help`."""
+"""The command line: `python -m anyws ws://...` and `python -m anyws serve ...`."""
 
 from __future__ import annotations
 
 import sys
 
-from ._cli.conversation import main
+from ._cli import conversation, serving
 
 if __name__ == "__main__":
-    sys.exit(main())
+    served = sys.argv[1:2] == ["serve"]
+    sys.exit(serving.main() if served else conversation.main())

@@ -11,6 +11,9 @@
 
     console.py: what a line that was typed asks for, and what a terminal is shown
 
+`python -m anyws serve module:app` is another program: serving.py makes a server of its
+arguments (`_serve`), and runs it until a signal.
+
 A process holds one conversation: it connects, sends a message for each line of standard
 input, writes a line for each message, closes, and exits with a status that tells how
 that ended (`--help` has the table).
@@ -52,7 +55,8 @@ Which file to change:
 * a new command behind a slash, how a message or an end is shown: `console.py`
 * what ends a conversation, which exit status follows: `conversation.py`
 * how a terminal, a pipe or a file is read or written: `terminal.py`
+* an option of the server: `serving.py`
 
-Imports point down: console, arguments, terminal, conversation. The client is the public
-one: this wing uses nothing of a connection that a user could not.
+Imports point down: console, arguments, terminal, conversation, serving. The client is
+the public one: this wing uses nothing of a connection that a user could not.
 """

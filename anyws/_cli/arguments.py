@@ -29,6 +29,8 @@ messages in hex. Everything else goes to standard error.
 A line that begins with a slash is a command:
 {HELP}
 
+python -m anyws serve --help tells of the server.
+
 At the end of input (Ctrl-D) the connection is closed; if it was no terminal,
 after --wait seconds in which nothing came. Without a terminal, a line that is
 no valid command ends it too.

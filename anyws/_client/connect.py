@@ -15,10 +15,11 @@ from anyio.abc import ByteStream
 from websockets.uri import WebSocketURI
 
 from .._frames.transport import StreamTransport
+from .._frames.transports import transport_of
 from .._values.errors import HandshakeError, HandshakeRejected
 from .._values.headers import HeadersLike, check_value, checked_request_headers
 from .._values.options import DEFAULTS, Options
-from .dial import Dialling, transport_of
+from .dial import Dialling
 from .handshake import ClientHandshake, checked_subprotocols
 from .proxy import proxy_for
 from .reconnect import Connections

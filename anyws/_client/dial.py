@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
@@ -20,19 +18,14 @@ from anyio import (
     connect_tcp,
     connect_unix,
 )
-from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
+from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 from websockets.http11 import Response
 from websockets.proxy import Proxy, prepare_connect_request
 from websockets.streams import StreamReader
 from websockets.uri import WebSocketURI
 
-from .._frames.transport import (
-    SocketTransport,
-    StreamTransport,
-    keep_little_unsent,
-    reason_of,
-)
+from .._frames.transport import reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .handshake import USER_AGENT, starlette_headers
 from .response import read_response
@@ -175,25 +168,6 @@ class Dialling:
         except (BrokenResourceError, ClosedResourceError, OSError, ValueError) as exc:
             # The ssl module raises ValueError for a host name that it cannot check.
             raise HandshakeError(f"{step} failed: {reason_of(exc)}") from exc
-
-
-def transport_of(stream: ByteStream) -> StreamTransport:
-    """Return the transport that costs the least over a stream.
-
-    The socket below the stream, if there is one, is told to keep little unsent.
-    """
-    keep_little_unsent(stream.extra(SocketAttribute.raw_socket, None))
-    if isinstance(stream, SocketStream | UNIXSocketStream) and os.name == "posix":
-        plain = stream.extra(SocketAttribute.raw_socket)
-        if isinstance(plain, socket.socket):
-            return SocketTransport(stream, plain)
-    # AnyIO has no public name for asyncio's own transport. Should a release hide it
-    # elsewhere, the connection works all the same, but each message costs more.
-    if isinstance(stream, SocketStream) and hasattr(stream, "_transport"):
-        from .._frames.event_loop import LoopTransport
-
-        return LoopTransport(stream, stream._transport)
-    return StreamTransport(stream)
 
 
 async def _response_of(stream: ByteStream) -> Response:

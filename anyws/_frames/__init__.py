@@ -78,6 +78,7 @@ Which file to change:
 * another kind of stream, an error that a socket may raise, how a stream tells that a
   write had to wait: `transport.py`
 * how asyncio or uvloop hand over what they read: `event_loop.py`
+* which transport a stream gets: `transports.py`
 * how much is read at a time: `_READ_BYTES` in `transport.py`, where a task reads;
   `_READ_BUFFER_BYTES` in `event_loop.py`, where the event loop does; Hypercorn's
   `MAX_RECV`, where a task of the engine reads (on trio, and on asyncio until the
@@ -85,6 +86,6 @@ Which file to change:
 * the close code for a lost connection, a violation of the protocol, or an orderly end:
   `Codec.info`, and `_values/closing.py`
 
-Imports point down: assembler, codec, transport, frame_channel, event_loop. The last one
-alone imports `asyncio`.
+Imports point down: assembler, codec, transport, frame_channel, event_loop, transports.
+Of these `event_loop` alone imports `asyncio`.
 """

@@ -1,14 +1,15 @@
 """The server's side: how the session of a connection meets an ASGI application.
 
-    foreign ASGI server           engine (anyws.hypercorn)
-          |                              |
-      scope, receive, send          handshake.py: checks the request, writes the answer
-          |                              |
-    guard.py: Guard.__call__        EngineStream._host
-          |         makes a Session,     |
-          |         puts it into         |
-          |         the scope            |
-          +-------------+----------------+
+    foreign ASGI server       anyws.uvicorn, anyws.serve        anyws.hypercorn
+          |                              |                              |
+      scope, receive, send      request.py: the head                    |
+          |                     connection.py: ServerConnection    EngineStream
+    guard.py: Guard.__call__             |                              |
+          |         makes a Session,     +-- handshake.py: checks the --+
+          |         puts it into         |   request, and answers       |
+          |         the scope            +-- server_channel.py: frames -+
+          +-------------+----------------+------------------------------+
+                        |
                         |
                   guard.py: host()      runs the application inside the session
                         |                and inside drain.py: Drain.hosting()
@@ -23,10 +24,16 @@
                                              outside, hosts one of its own; or,
                                              without `async with`, has none (plain)
 
+Where the frames are ours, a server reads the head of a request and makes a
+`ServerConnection`, which has the transport for itself from then on: it answers the
+opening handshake, hosts the session, and closes the transport at the end. Hypercorn
+writes the HTTP of its connections itself, and shares them between HTTP/2 streams, so
+its `EngineStream` does the same with the same parts: handshake, channel, scope, host.
+
 A connection has one session. The *host* is the outermost block that has the session:
-the first guard that the scope passes, the engine, or the `async with` of a `WebSocket`
-that finds no session in its scope. The host starts the session's tasks and waits for
-their end. Each block further in *joins* the session and starts no task.
+the first guard that the scope passes, the server itself, or the `async with` of a
+`WebSocket` that finds no session in its scope. The host starts the session's tasks and
+waits for their end. Each block further in *joins* the session and starts no task.
 
 Who hosts the session decides how the connection ends, and decides last (law 8). An
 `async with` or an endpoint that only joins closes with 1000 when it returns. It leaves
@@ -71,19 +78,28 @@ Who owns which state:
   called `Drain.aclose`; there is no other task for it.
 * `Guard` owns nothing of a connection; `options` and `drain` are the same for all.
 * `ServerHandshake` is one request, already checked; it has no state that changes.
+* `ServerConnection` knows what the opening handshake was answered with, and whether the
+  end has begun. `Terms` is what all connections of a server have in common.
+* `StreamChannel` owns the bytes that were read and not yet handed over.
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
 `drain`; `endpoint` also imports `websocket`, which imports `wrapping`, `origin` and
-`handlers`. `handshake` and `wrapping` import no file of the wing. Below are `_session`
-(the law), `_messages` (the verbs that both ends have), `_values` (events, states,
-headers) and, for the handshake alone, `_frames`. Above are the engine, which calls
-`host`, `Drain` and `ServerHandshake`, and `anyws.testing`, which calls `host` and
-`Drain`.
+`handlers`. `connection` imports the parsers, `guard` and `server_channel`.
+`containment`, `handshake` and `wrapping` import no file of the wing. Below are
+`_session` (the law), `_messages` (the verbs that both ends have), `_values` (events,
+states, headers) and, for the servers of our own, `_frames`. Above are the servers
+(`_serve`, `anyws.uvicorn`, `anyws.hypercorn`) and `anyws.testing`, which calls `host`
+and `Drain`.
 
 Which file to change:
 
 * how a client with too many connections is refused: admission.py
 * a rule for what a client's opening handshake may say: handshake.py
+* how the head of a request is read, and its limits: request.py
+* what an HTTP response of ours looks like: response.py
+* how a connection of ours is read: server_channel.py
+* how it is answered and closed: connection.py
+* what an exception of an application ends: containment.py
 * a rule for what an application may answer to it: `_values/events.py` and `headers.py`
 * what happens to open connections when a server stops: drain.py
 * which exceptions reach the server: guard.py

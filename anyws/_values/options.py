@@ -53,11 +53,11 @@ class Options:
             them (default 16). Together they hold at most `max_message_bytes`. At the
             limit, `receive_overflow` decides.
 
-            Where anyws reads the frames itself (`anyws.connect`, `anyws.hypercorn`) and
-            the rule is `"wait"`, there is a *read-ahead* behind a full buffer: up to
-            256 messages and 1 MiB more are read and kept, in order, so that pings and
-            the peer's closing frame are seen although the application does not read.
-            Then reading stops.
+            Where anyws reads the frames itself (`anyws.connect`, `anyws.serve`,
+            `anyws.hypercorn`, `anyws.uvicorn`) and the rule is `"wait"`, there is a
+            *read-ahead* behind a full buffer: up to 256 messages and 1 MiB more are
+            read and kept, in order, so that pings and the peer's closing frame are seen
+            although the application does not read. Then reading stops.
         receive_overflow: What happens to a message that finds the receive buffer full.
             `"wait"` (default): the message waits, reading stops, and so the peer is
             slowed down; until the application reads, the peer's leaving may go

@@ -60,7 +60,8 @@ to each connection, and the worker's copy of it carries the `Worker` (`worker_of
 
     for a change of                          see
     a setting of operators                   _worker.py
-    signals, the drain, the end              _worker.py; `_abort_later` of a backend
+    the drain, the end                       _worker.py; `_abort_later` of a backend
+    signals                                  `_serve/signals`
     the bytes of one kind of event loop      _asyncio.py, _trio.py
     what both event loops share              _connection.py
     the handshake, access log, closing       _stream.py

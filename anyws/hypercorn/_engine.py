@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
-from inspect import Signature, signature
+from inspect import signature
 from threading import Lock
 from typing import Any, Final
 
 from hypercorn.utils import is_asgi
 
+from .._serve.application import takes
 from .._server.endpoint import endpoint
 
 KNOWN_VERSION: Final = "0.18"
@@ -136,23 +137,14 @@ def application_of(app: Any) -> Any:
     except (TypeError, ValueError):  # of a callable in C
         return app
     asynchronous = is_asgi(app)
-    if _takes(parameters, 3 if asynchronous else 2):
+    if takes(parameters, 3 if asynchronous else 2):
         return app
-    if asynchronous and _takes(parameters, 1):
+    if asynchronous and takes(parameters, 1):
         return endpoint(app)
     raise TypeError(
         f"an application is wanted, not {app!r} with the parameters {parameters}: "
         f"{_KINDS}"
     )
-
-
-def _takes(parameters: Signature, count: int) -> bool:
-    """Tell whether a function can be called with so many positional arguments."""
-    try:
-        parameters.bind(*range(count))
-    except TypeError:
-        return False
-    return True
 
 
 @contextmanager

@@ -25,10 +25,10 @@ from hypercorn.config import Config, Sockets
 from hypercorn.typing import AppWrapper
 from hypercorn.utils import repr_socket_addr, wrap_app
 
+from .._serve.signals import Trigger, signalled, wait_first
 from .._values.options import Options, check_options
 from .._values.outcomes import sole_cause_of
 from ._engine import application_of, check_installed, engine
-from ._worker import Trigger, signalled, wait_first
 
 # ASGI or WSGI: each framework declares types of its own for these.
 Application: TypeAlias = Callable[..., Any]

@@ -35,9 +35,8 @@ from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.typing import AppWrapper, TaskGroup, WorkerContext
 from hypercorn.utils import valid_server_name
 
-from .._frames.codec import Codec, Side
-from .._frames.frame_channel import FrameChannel
 from .._frames.transport import Transport
+from .._server.connection import websocket_scope
 from .._server.guard import host
 from .._server.handshake import (
     HandshakeRefusal,
@@ -45,6 +44,7 @@ from .._server.handshake import (
     ServerHandshake,
     origin_form,
 )
+from .._server.server_channel import ServerChannel
 from .._session.scope import put_session
 from .._session.session import Session
 from .._values.closing import CloseCode
@@ -64,14 +64,6 @@ class OwnConnection(Transport, Protocol):
 
     def withheld(self) -> AbstractContextManager[list[bytes]]:
         """Give the bytes that Hypercorn sends in the block, and write none of them."""
-
-
-class EngineFrameChannel(FrameChannel):
-    """The frames of a WebSocket in Hypercorn."""
-
-    answers_late = True
-
-    __slots__ = ()
 
 
 class EngineStream(WSStream):
@@ -106,7 +98,7 @@ class EngineStream(WSStream):
             app, config, context, task_group, ssl, client, server, send, stream_id
         )
         self.worker = worker_of(config)
-        self.channel = EngineFrameChannel(self, self._answer, self._ended)
+        self.channel = ServerChannel(self, self._answer, self._ended)
         self.session: Session
         self.on_resume: Callable[[], None] | None = None
         self._transport: OwnConnection | None = None  # a connection for itself
@@ -209,25 +201,19 @@ class EngineStream(WSStream):
         if event.http_version != "2":
             target, headers = origin_form(event.raw_path, event.headers)
             event = replace(event, raw_path=target, headers=headers)
-        path, _, query_string = event.raw_path.partition(b"?")
-        self.scope = {
-            "type": "websocket",
-            "asgi": {"spec_version": "2.4", "version": "3.0"},
-            "scheme": self.scheme,
-            "http_version": event.http_version,
-            "path": path.decode("latin-1"),
-            "raw_path": path,
-            "query_string": query_string,
-            "root_path": self.config.root_path,
-            "headers": event.headers,
-            "client": self.client,
-            "server": self.server,
-            "state": event.state.copy(),  # type: ignore[typeddict-item]  # as Hypercorn
-            "subprotocols": [],
-            "extensions": {"websocket.http.response": {}},
-        }
+        scope: Any = websocket_scope(
+            event.raw_path,
+            event.headers,
+            http_version=event.http_version,
+            secure=self.scheme == "wss",
+            client=self.client,
+            server=self.server,
+            root_path=self.config.root_path,
+            state=event.state,
+        )
+        self.scope = scope
         try:
-            self._opening = self._checked_opening(event, path)
+            self._opening = self._checked_opening(event)
         except HandshakeRefusal as exc:
             # In a task of its own: the reader task must not wait for a write.
             self.task_group.spawn(self._refuse, exc.status, exc.headers)
@@ -247,7 +233,8 @@ class EngineStream(WSStream):
             self._host, self.config, self.scope, self.app_send
         )
 
-    def _checked_opening(self, event: Request, path: bytes) -> ServerHandshake:
+    def _checked_opening(self, event: Request) -> ServerHandshake:
+        path = self.scope["raw_path"]
         opening = ServerHandshake(path, event.headers, event.http_version)
         try:
             if not valid_server_name(self.config, event):
@@ -300,13 +287,7 @@ class EngineStream(WSStream):
             # Hypercorn gives h11 no reason phrase, and some clients insist on one.
             answer = b"".join(parts).replace(_BARE_101, _WORDED_101, 1)
         self.state = _CONNECTED
-        options = self.session.options
-        codec = Codec(
-            Side.SERVER,
-            max_message_bytes=options.max_message_bytes,
-            extensions=extensions,
-        )
-        self.channel.open(codec, answer=answer)
+        self.channel.begin(self.session, extensions, answer)
         await self._log_access(status, headers)
         # The application has its turn, in which others cannot know of the answer yet;
         # then the channel writes the answer, and any frames behind it.

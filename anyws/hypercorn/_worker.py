@@ -17,40 +17,26 @@ message, and `websocket_ping_interval`, where it is set, is the interval between
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
-from anyio import Event as Signal
-from anyio import (
-    TaskInfo,
-    create_task_group,
-    get_cancelled_exc_class,
-    get_current_task,
-    open_signal_receiver,
-)
 from hypercorn.config import Config
 from hypercorn.utils import ShutdownError
 
+from .._serve.signals import ASKING, Trigger, signalled, wait_first
+from .._server import containment
 from .._server.drain import Drain
 from .._values.closing import CloseCode
 from .._values.options import Options
 from ._logging import escape_access, quieten
 
-Trigger = Callable[[], Awaitable[object]]
 Hosted = Callable[..., Awaitable[None]]  # an application as Hypercorn wraps it
 
 _ATTRIBUTE: Final = "websocket_worker"
-
-# The signals that ask a process to end. SIGBREAK is Ctrl-Break, on Windows only.
-_ASKING: Final = tuple(
-    signal.Signals[name]
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK")
-    if name in signal.Signals.__members__
-)
 
 # The worker that the running task belongs to.
 current_worker: ContextVar[Worker] = ContextVar("current_worker")
@@ -173,41 +159,11 @@ async def _live(
 async def contain(served: Awaitable[None], config: Config) -> None:
     """Wait for an application; log what would otherwise end the server.
 
-    Hypercorn itself logs an `Exception` and goes on. `SystemExit`, and an exception of
-    the application's that is a `BaseException` only, would go through trio's nurseries
-    or asyncio's loop, and with them through every other connection.
-
-    Raises:
-        Exception: For Hypercorn to log.
-        KeyboardInterrupt: It ends the server.
-        BaseException: A cancellation.
+    Hypercorn itself logs an `Exception` and goes on.
     """
-    task, through = get_current_task(), (get_cancelled_exc_class(), KeyboardInterrupt)
-    try:
-        await served
-    except Exception:
-        raise
-    except BaseException as exc:
-        if isinstance(exc, through):
-            raise
-        if isinstance(exc, GeneratorExit) and not _is_current(task):
-            raise  # not the application's: the coroutine is closed from outside
-        ends: BaseException | None = None
-        others: BaseException | None = exc
-        if isinstance(exc, BaseExceptionGroup):
-            ends, others = exc.split(through)
-        if others is not None:
-            await config.log.exception("Error in ASGI Framework")
-        if ends is not None:
-            raise ends from None
-
-
-def _is_current(task: TaskInfo) -> bool:
-    """Whether a task is the one that runs now."""
-    try:
-        return get_current_task() == task
-    except Exception:  # no loop, or no task
-        return False
+    await containment.contain(
+        served, partial(config.log.exception, "Error in ASGI Framework")
+    )
 
 
 class Backend:
@@ -262,7 +218,7 @@ class Backend:
             keywords["shutdown_trigger"] = signalled
         else:
             ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-            heeded = (signal.SIGTERM,) if ignored else _ASKING
+            heeded = (signal.SIGTERM,) if ignored else ASKING
             own = partial(signalled, *heeded)
             keywords["shutdown_trigger"] = partial(wait_first, trigger, own)
         await self.serve_worker(app, config, **keywords)
@@ -277,45 +233,3 @@ class Backend:
         await worker.drain.aclose()
         worker.call_off = self._abort_later(worker, worker.graceful_timeout)
         raise ShutdownError
-
-
-async def wait_first(*triggers: Trigger) -> None:
-    """Wait until one of the triggers returns."""
-    async with create_task_group() as tasks:
-
-        async def wait(trigger: Trigger) -> None:
-            await trigger()
-            tasks.cancel_scope.cancel()
-
-        for trigger in triggers:
-            tasks.start_soon(wait, trigger)
-
-
-async def signalled(*numbers: signal.Signals) -> None:
-    """Wait for one of these signals; by default, for one that asks to end."""
-    numbers = numbers or _ASKING
-    try:
-        with open_signal_receiver(*numbers) as signals:
-            async for _ in signals:
-                return
-    except NotImplementedError:  # asyncio on Windows
-        await _signalled_plainly(numbers)
-
-
-async def _signalled_plainly(numbers: Iterable[signal.Signals]) -> None:
-    """Wait for a signal where the event loop has no handlers, as on Windows.
-
-    The event loop there wakes by itself when a signal arrives, and runs the handler of
-    the `signal` module.
-    """
-    came = Signal()
-
-    def handle(*_: object) -> None:
-        came.set()
-
-    former = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        await came.wait()
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -19,8 +19,9 @@ import pytest
 from hypercorn.config import Config
 
 import anyws.hypercorn
-from anyws.hypercorn import _worker
-from anyws.hypercorn._worker import Backend, signalled
+from anyws._serve import signals
+from anyws._serve.signals import signalled
+from anyws.hypercorn._worker import Backend
 
 pytestmark = pytest.mark.usefixtures("ctrl_c")
 
@@ -38,7 +39,7 @@ def no_receiver(*_: signal.Signals) -> Iterator[None]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the event loop receive signals, or not."""
     if request.param == "handled":
-        monkeypatch.setattr(_worker, "open_signal_receiver", no_receiver)
+        monkeypatch.setattr(signals, "open_signal_receiver", no_receiver)
 
 
 async def ends(
@@ -75,7 +76,7 @@ async def test_a_cancelled_wait_leaves_the_handlers_as_they_were(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Plain handlers of signals are there only while somebody waits."""
-    monkeypatch.setattr(_worker, "open_signal_receiver", no_receiver)
+    monkeypatch.setattr(signals, "open_signal_receiver", no_receiver)
     former = signal.getsignal(signal.SIGTERM)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(signalled)

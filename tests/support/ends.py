@@ -24,15 +24,11 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 import anyws
-from anyws._client.client_channel import ClientChannel
-from anyws._frames.codec import Codec, Side
-from anyws._frames.transport import StreamTransport
 from anyws._messages.verbs import Messaging
 from anyws._values.options import Options
 
-from .channels import Event
 from .obedient import Boom, Far
-from .wired import CLOSE, WiredWebSocket, frame
+from .wired import CLOSE, frame
 
 End: TypeAlias = anyws.WebSocket | anyws.ClientWebSocket
 
@@ -189,24 +185,6 @@ async def listening(kind: str, folder: Path) -> AsyncIterator[Listener]:
 # A server's end
 
 
-class ServerChannel(ClientChannel):
-    """A client's channel, seen from the other end: it accepts by what it is given."""
-
-    def __init__(
-        self, transport: StreamTransport, protocol: ServerProtocol, limit: int
-    ) -> None:
-        super().__init__(transport)
-        self._protocol, self._limit = protocol, limit
-        self.post({"type": "websocket.connect"})
-
-    async def _refuse(self, event: Event) -> None:
-        assert event["type"] == "websocket.accept"
-        await self._transport.send_all(b"".join(self._protocol.data_to_send()))
-        extensions = self._protocol.extensions
-        wire = Codec(Side.SERVER, max_message_bytes=self._limit, extensions=extensions)
-        self.open(wire)
-
-
 async def asked(stream: ByteStream) -> ServerProtocol:
     """Read a client's opening handshake, and have the answer to it."""
     protocol = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()])
@@ -221,16 +199,9 @@ async def asked(stream: ByteStream) -> ServerProtocol:
 @asynccontextmanager
 async def served(stream: ByteStream, **options: Any) -> AsyncIterator[anyws.WebSocket]:
     """Accept the WebSocket that a stream brings; the server's end of it."""
-    chosen = Options(**options)
-    protocol = await asked(stream)
-    transport = StreamTransport(stream)
-    channel = ServerChannel(transport, protocol, chosen.max_message_bytes)
-    try:
-        async with WiredWebSocket(channel, chosen) as ws:
-            await ws.accept()
-            yield ws
-    finally:
-        await transport.aclose()  # at once: the client waits for it
+    async with anyws.accept_stream(stream, options=Options(**options)) as ws:
+        await ws.accept()
+        yield ws
 
 
 class RawServer:

@@ -73,6 +73,21 @@ COMMANDS: dict[str, Callable[[str], Sequence[str]]] = {
         *("-m", "uvicorn", "--ws", "websockets-sansio"),
         *("--host", HOST, "--port", port),
     ),
+    "uvicorn_anyws-asyncio": lambda port: (
+        *("-m", "uvicorn", "--ws", "anyws.uvicorn:WebSocketProtocol"),
+        *("--loop", "asyncio", "--host", HOST, "--port", port),
+    ),
+    "uvicorn_anyws-uvloop": lambda port: (
+        *("-m", "uvicorn", "--ws", "anyws.uvicorn:WebSocketProtocol"),
+        *("--loop", "uvloop", "--host", HOST, "--port", port),
+    ),
+    **{
+        f"serve-{worker}": lambda port, worker=worker: (  # type: ignore[misc]  # cannot infer
+            *("-m", "anyws", "serve", "--backend", worker),
+            *("--host", HOST, "--port", port),
+        )
+        for worker in ("asyncio", "uvloop", "trio")
+    },
     "granian": lambda port: (
         *("-m", "granian", "--interface", "asgi"),
         *("--host", HOST, "--port", port),
@@ -84,6 +99,8 @@ COMMANDS: dict[str, Callable[[str], Sequence[str]]] = {
 #: What makes a server expect answers to its pings soon; Granian sends none.
 PINGS: Final = {
     "uvicorn": ("--ws-ping-interval", "0.3", "--ws-ping-timeout", "0.3"),
+    "uvicorn_anyws": ("--ws-ping-interval", "0.3", "--ws-ping-timeout", "0.3"),
+    "serve": ("--ping-interval", "0.3", "--ping-timeout", "0.3"),
     "hypercorn": ("-c", f"file:{HERE / 'keepalive.py'}"),
     "engine": ("-c", f"file:{HERE / 'keepalive.py'}"),
 }
@@ -92,7 +109,8 @@ PINGS: Final = {
 def missing(name: str) -> str | None:
     """Return the module that a server needs and that is not installed, if any."""
     package, _, worker = name.partition("-")
-    package = {"engine": "hypercorn"}.get(package, package)
+    needed = {"engine": "hypercorn", "serve": "anyws", "uvicorn_anyws": "uvicorn"}
+    package = needed.get(package, package)
     for module in filter(None, (package, worker)):
         if find_spec(module) is None:
             return module

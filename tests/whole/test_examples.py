@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,6 +155,62 @@ def test_chat(worker: str) -> None:
                 assert caught.value.rcvd is not None
                 assert caught.value.rcvd.code == 1012
         assert process.wait(10) == 0
+
+
+@contextmanager
+def standing(script: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run an example that is a server of its own; yield the address it prints."""
+    with running(script, "--port", "0") as process:
+        line = wait_for_line(process, "Ctrl-C stops it")
+        yield process, line.partition(";")[0]
+
+
+def stopped(process: subprocess.Popen[str], *clients: ClientConnection) -> None:
+    """Stop a server; each client sees 1012, and the process ends in order."""
+    process.send_signal(signal.SIGINT)
+    for client in clients:
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                client.recv(timeout=5)
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1012
+    assert process.wait(10) == 0
+    assert process.stdout is not None
+    assert "Traceback" not in process.stdout.read()
+
+
+def test_sensor() -> None:
+    """Each client has the values of its sensor, until the nursery is cancelled."""
+    with standing("sensor.py") as (process, url):
+        with connect(url) as one, connect(url) as two:
+            one.send("cellar")
+            two.send("roof")
+            for client, sensor in ((one, "cellar"), (two, "roof")):
+                for _ in range(2):
+                    line = client.recv(timeout=5)
+                    assert isinstance(line, str)
+                    assert re.fullmatch(rf"{sensor}: \d\d\.\d", line)
+            stopped(process, one, two)
+
+
+def test_counter() -> None:
+    """All clients see one value, and a wrong path is refused."""
+    with standing("counter.py") as (process, url):
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(url.replace("/counter", "/"))
+        with connect(url) as one:
+            assert json.loads(one.recv(5)) == {"value": 0, "clients": 1}
+            with connect(url) as two:
+                for client in (one, two):
+                    assert json.loads(client.recv(5)) == {"value": 0, "clients": 2}
+                two.send("plus")
+                two.send("plus")
+                one.recv(5)
+                assert json.loads(one.recv(5)) == {"value": 2, "clients": 2}
+            assert json.loads(one.recv(5)) == {"value": 2, "clients": 1}
+            one.send("minus")
+            assert json.loads(one.recv(5)) == {"value": 1, "clients": 1}
+            stopped(process, one)
 
 
 def test_the_readmes_test(tmp_path: Path) -> None:

@@ -69,18 +69,40 @@ WINGS: Final = {
         "verbs",
         "parts",
     ),
-    "_frames": ("assembler", "codec", "transport", "frame_channel", "event_loop"),
+    "_frames": (
+        "assembler",
+        "codec",
+        "transport",
+        "frame_channel",
+        "event_loop",
+        "transports",
+    ),
     "_server": (
+        "containment",
         "handshake",
+        "request",
+        "response",
         "drain",
         "admission",
         "guard",
+        "server_channel",
+        "connection",
         "middleware",
         "wrapping",
         "origin",
         "handlers",
         "websocket",
         "endpoint",
+    ),
+    "_serve": (
+        "signals",
+        "application",
+        "lifespan",
+        "listeners",
+        "greeting",
+        "served",
+        "server",
+        "stream",
     ),
     "_client": (
         "url",
@@ -96,7 +118,7 @@ WINGS: Final = {
         "reconnect",
         "connect",
     ),
-    "_cli": ("console", "arguments", "terminal", "conversation"),
+    "_cli": ("console", "arguments", "terminal", "conversation", "serving"),
 }
 PACKAGES: Final = {
     "hypercorn": (
@@ -116,6 +138,7 @@ PACKAGES: Final = {
         "__init__",
         "__main__",
     ),
+    "uvicorn": ("_transport", "_protocol", "__init__"),
     "fastapi": ("_guarded", "_router", "__init__"),
     "testing": (
         "_errors",
@@ -163,6 +186,8 @@ ADAPTERS: Final = {
     "_frames.event_loop": {"asyncio", "sniffio"},
     "hypercorn._asyncio": {"asyncio"},
     "hypercorn._trio": {"trio"},
+    "uvicorn._transport": {"asyncio"},
+    "uvicorn._protocol": {"asyncio"},
 }
 # The servers' own modules are imported by the package that is named after them, and by
 # the fixture that runs a real one.
@@ -228,7 +253,7 @@ def test_imports_point_down(module: str) -> None:
     ours, others = imports_of(module)
 
     assert ours <= set(ORDER[: ORDER.index(module)])
-    assert not others & {"hypercorn", "fastapi"}
+    assert not others & {"hypercorn", "uvicorn", "fastapi"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -267,9 +292,7 @@ def test_the_public_names() -> None:
     # pytest adds some names with "@" to packages that have a plugin of its.
     public = {name for name in vars(anyws) if not name.startswith(("_", "@"))}
     # A submodule is there once somebody has imported it.
-    assert public - {"annotations", "fastapi", "hypercorn", "testing"} == set(
-        anyws.__all__
-    )
+    assert public - {"annotations"} - {*PACKAGES} == set(anyws.__all__)
 
 
 @pytest.mark.parametrize("package", [anyws, anyws.testing])

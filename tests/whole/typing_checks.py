@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypedDict, assert_type
 
 import fastapi
 import msgspec
-from anyio.abc import ObjectStream
+from anyio.abc import ByteStream, ObjectStream, TaskGroup
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.datastructures import URL, Headers, State
@@ -319,3 +319,26 @@ def rejections(error: anyws.HandshakeRejected, tested: anyws.testing.Rejected) -
     for each in (error, tested):
         assert_type(each.code, int | None)
         assert_type(each.reason, str | None)
+
+
+# The servers.
+
+
+async def servers(
+    handler: Callable[[anyws.WebSocket], Awaitable[None]],
+    app: Starlette,
+    stream: ByteStream,
+    tasks: TaskGroup,
+) -> None:
+    """What serves, what it serves, and what is known of that."""
+    async with anyws.serve(handler, "127.0.0.1") as server:
+        assert_type(server, anyws.Server)
+        assert_type(server.url, str)
+        assert_type(server.port, int)
+        assert_type(server.connections[0].address, tuple[str, int] | None)
+        assert_type(server.connections[0].statistics(), anyws.Statistics)
+    await tasks.start(anyws.serve(app).run)
+    anyws.serve(None)  # type: ignore[arg-type]  # no application
+    anyws.serve("module:app")  # type: ignore[arg-type]  # for the command line
+    async with anyws.accept_stream(stream) as ws:
+        assert_type(ws, anyws.WebSocket[State])

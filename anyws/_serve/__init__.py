@@ -1,0 +1,58 @@
+"""`anyws.serve`: a WebSocket server without an ASGI server, in its user's task tree.
+
+    the user's block  --- async with serve(...) ---  Server (server.py)
+                                                        |  _run: a task, shielded
+                                                        |  once it has started
+          +------------------+--------------------------+
+          v                  v                          v
+    Lifespan           Listeners                  Drain (_server)
+    (lifespan.py:      (listeners.py: accept,          |
+     its own task)      one task a listener)           |
+                             |  a task a stream        |
+                             v                         |
+                       Entrance (greeting.py): TLS, the head of the request,
+                             |                a refusal; bounded in number and time
+                             v                         |
+                       ServerConnection (_server/connection) <-- counted by the Drain
+                             |                    shown as ServedConnection (served.py)
+                             v
+                       the application (application.py: what counts as one)
+
+`accept_stream` (stream.py) is the same for one stream that somebody else has accepted:
+the head, then a `ServerConnection`, whose session the user's own block hosts.
+
+What owns which state:
+
+* `Server` owns the order of things: listen, startup, accept; and at the end: close the
+  listeners, drop the half-open connections, drain, shutdown. It knows the connections
+  whose request is complete.
+* `Entrance` owns the connections whose request is not.
+* `Listeners` owns the listeners, and the files of unix sockets.
+* `Lifespan` owns the application's lifespan task and its state.
+
+Invariants:
+
+* All tasks are in the task group of the block. Leaving the block waits for them.
+* A cancellation of the user's block does not reach the connections: `_run` is shielded
+  once it has started, sees that the block is left, and drains. So the peers see
+  `drain_code`, and handlers have `drain_timeout`.
+* Nothing that a peer sends, and no exception of an application, ends another connection
+  or the server; an exception is logged once, to `anyws.server`. What a peer does is not
+  logged.
+* What a peer can hold before it is served is bounded: 64 KiB of head, `open_timeout`
+  seconds, and `MAX_HALF_OPEN` connections together, of which the oldest gives way.
+  Above `max_connections` the answer is a 503.
+* An error of accepting (no descriptor is left) is waited out, and said once a minute.
+
+Which file to change:
+
+* an argument of `serve`, the order of start and end: server.py
+* what a client is told before it is a WebSocket: greeting.py
+* another kind of address, URLs: listeners.py
+* what `Server.connections` tells: served.py
+* what may be served, and `module:app`: application.py
+* which signals end a process: signals.py
+
+Imports point down: signals, application, lifespan, listeners, greeting, served, server,
+stream.
+"""

@@ -1,0 +1,93 @@
+"""What counts as an application, and how it is loaded by its name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from inspect import Signature, iscoroutinefunction, signature
+from pathlib import Path
+from typing import Any, Final
+
+from .._server.endpoint import endpoint
+
+_KINDS: Final = (
+    "write `async def handler(ws)` or an ASGI application "
+    "`async def app(scope, receive, send)`"
+)
+
+
+def application_of(app: Any) -> Any:
+    """Return the application that a server can run; a handler is made one.
+
+    Raises:
+        TypeError: It is none; says what it is, and what to write.
+    """
+    if isinstance(app, str):
+        raise TypeError(
+            f"an application is wanted, not its path {app!r}: import it, or run "
+            f"`python -m anyws serve {app}`"
+        )
+    if not callable(app):
+        raise TypeError(f"an application is wanted, not {app!r}: {_KINDS}")
+    try:
+        parameters = signature(app)
+    except (TypeError, ValueError):  # of a callable in C
+        return app
+    if not is_async(app):
+        raise TypeError(f"an application is async, and {app!r} is not: {_KINDS}")
+    if takes(parameters, 3):
+        return app
+    if takes(parameters, 1):
+        return endpoint(app)
+    raise TypeError(
+        f"an application is wanted, not {app!r} with the parameters {parameters}: "
+        f"{_KINDS}"
+    )
+
+
+def is_async(app: Callable[..., Any]) -> bool:
+    """Whether a callable is an async function, or an object that is called as one."""
+    return iscoroutinefunction(app) or iscoroutinefunction(type(app).__call__)
+
+
+def takes(parameters: Signature, count: int) -> bool:
+    """Whether a function can be called with so many positional arguments."""
+    try:
+        parameters.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def load_application(path: str) -> Any:
+    """Load an application by its name, `module:attribute`.
+
+    Args:
+        path: An importable module, or the path of a file, relative to the current
+            folder; and behind a colon the application in it, or an expression that
+            makes it (default `app`).
+
+    Raises:
+        LookupError: There is no such module or attribute.
+        TypeError: It is no application; says what it is.
+    """
+    # A Windows drive has a colon too.
+    name, colon, attribute = path.rpartition(":")
+    if not colon or (len(name) == 1 and attribute.startswith(("\\", "/"))):
+        name, attribute = path, "app"
+    file = Path(name).resolve()
+    module = file.stem if file.is_file() else name
+    sys.path.insert(0, str(file.parent if file.is_file() else Path.cwd()))
+    try:
+        loaded = import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{module}.".startswith(f"{exc.name}."):
+            raise
+        raise LookupError(f"there is no module {name!r}") from None
+    try:
+        # As Hypercorn does: `create_app()` is an application's name, too.
+        app = eval(attribute, vars(loaded))
+    except (NameError, AttributeError) as exc:
+        raise LookupError(f"there is no {attribute!r} in {name!r}: {exc}") from None
+    return application_of(app)

@@ -1,0 +1,148 @@
+"""The listeners of a server: those that it opens, and those that it was given."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from time import monotonic
+from typing import Any, Final
+
+from anyio import (
+    CancelScope,
+    create_task_group,
+    create_tcp_listener,
+    create_unix_listener,
+    sleep,
+)
+from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
+from anyio.streams.stapled import MultiListener
+from anyio.streams.tls import TLSListener
+
+Accept = Callable[[ByteStream], Awaitable[None]]
+
+# Seconds until the next try, when the system had no room for another connection.
+_PAUSE: Final = 0.1
+_QUIET_SECONDS: Final = 60.0
+
+# What a URL says for an address that stands for all addresses of the machine.
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "localhost"}
+
+_log: Final = logging.getLogger("anyws.server")
+
+
+class Listeners:
+    """All that a server listens on.
+
+    Attributes:
+        urls: The URLs of the addresses, for a client on this machine.
+        port: The first TCP port; `None` if there is none.
+    """
+
+    def __init__(self, listeners: Iterable[Listener[Any]], *, secure: bool) -> None:
+        self._listeners = list(flattened(listeners))
+        self._paths: dict[str, int] = {}
+        self.port: int | None = None
+        self.urls: list[str] = []
+        self._quiet_until = 0.0
+        for listener in self._listeners:
+            source = listener
+            if isinstance(source, TLSListener):
+                source = source.listener
+            scheme = "wss" if secure or source is not listener else "ws"
+            address = source.extra(SocketAttribute.local_address, None)
+            if isinstance(address, tuple):
+                host, port = str(address[0]), int(address[1])
+                self.port = self.port or port
+                self.urls.append(f"{scheme}://{_shown(host)}:{port}")
+            elif address is not None:
+                self.urls.append(f"{scheme}+unix://{address}")
+
+    @classmethod
+    async def open(
+        cls,
+        host: str | None,
+        port: int,
+        unix_path: str | None,
+        given: Sequence[Listener[Any]] | None,
+        ssl_context: ssl.SSLContext | None,
+    ) -> Listeners:
+        """Listen on the addresses, or take the listeners that were given.
+
+        Raises:
+            OSError: An address cannot be bound; names the address.
+        """
+        secure = ssl_context is not None
+        if given is not None:
+            return cls(given, secure=secure)
+        where = repr(unix_path) if unix_path else f"{host or 'all addresses'}:{port}"
+        try:
+            if unix_path is None:
+                tcp = await create_tcp_listener(local_host=host, local_port=port)
+                return cls([tcp], secure=secure)
+            unix = await create_unix_listener(unix_path)
+        except OSError as exc:
+            words = f"cannot listen on {where}: {exc.strerror or exc}"
+            raise OSError(exc.errno, words) from exc
+        listeners = cls([unix], secure=secure)
+        listeners._paths[unix_path] = os.stat(unix_path).st_ino
+        return listeners
+
+    async def accept(self, handle: Accept, tasks: TaskGroup) -> None:
+        """Start a task for each connection that arrives, until cancelled.
+
+        Raises:
+            BaseException: A listener is broken.
+        """
+        async with create_task_group() as accepting:
+            for listener in self._listeners:
+                accepting.start_soon(self._accept, listener, handle, tasks)
+
+    async def _accept(
+        self, listener: Listener[Any], handle: Accept, tasks: TaskGroup
+    ) -> None:
+        while True:
+            try:
+                await listener.serve(handle, tasks)
+            except OSError as exc:
+                if exc.errno == errno.EBADF:
+                    raise
+                # No descriptor is left, or the peer was gone before it was accepted.
+                # The listener itself is as it was.
+                self._say(exc)
+                await sleep(_PAUSE)
+
+    def _say(self, exc: OSError) -> None:
+        """Log an error of accepting once a minute: a peer may cause many."""
+        if monotonic() >= self._quiet_until:
+            self._quiet_until = monotonic() + _QUIET_SECONDS
+            _log.warning("connections cannot be accepted: %s", exc.strerror or exc)
+
+    async def aclose(self) -> None:
+        """Close all listeners; remove the unix sockets that were opened here."""
+        with CancelScope(shield=True):
+            for listener in self._listeners:
+                await listener.aclose()
+        for path, inode in self._paths.items():
+            try:
+                if os.stat(path).st_ino == inode:  # and not another server's by now
+                    os.unlink(path)
+            except OSError:
+                pass
+        self._paths.clear()
+
+
+def flattened(listeners: Iterable[Listener[Any]]) -> Iterable[Listener[Any]]:
+    """Yield the listeners one by one: a name may have had several addresses."""
+    for listener in listeners:
+        if isinstance(listener, MultiListener):
+            yield from flattened(listener.listeners)
+        else:
+            yield listener
+
+
+def _shown(host: str) -> str:
+    host = _LOOPBACK.get(host, host)
+    return f"[{host}]" if ":" in host else host

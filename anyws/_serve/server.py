@@ -1,0 +1,406 @@
+"""A WebSocket server in the task tree of its user."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from functools import partial
+from math import inf
+from types import UnionType
+from typing import Any, Final, Literal, TypeAlias
+
+from anyio import (
+    TASK_STATUS_IGNORED,
+    AsyncContextManagerMixin,
+    BrokenResourceError,
+    CancelScope,
+    EndOfStream,
+    create_task_group,
+    get_cancelled_exc_class,
+)
+from anyio import Event as Signal
+from anyio.abc import ByteStream, Listener, TaskGroup, TaskStatus
+
+from .._frames.transport import StreamTransport
+from .._frames.transports import transport_of
+from .._server.connection import ServerConnection, Terms
+from .._server.containment import contain
+from .._server.drain import Drain
+from .._server.handshake import HandshakeRefusal, Headers
+from .._values.closing import CloseCode
+from .._values.options import DEFAULTS, Options
+from .._values.outcomes import sole_cause_of
+from .application import application_of
+from .greeting import Entrance, addresses_of, encrypted, read_request, refuse
+from .lifespan import Lifespan
+from .listeners import Listeners
+from .served import ServedConnection
+
+_log: Final = logging.getLogger("anyws.server")
+
+# A handler or an ASGI application: each framework declares types of its own for these.
+Application: TypeAlias = Callable[..., Any]
+
+# The type of each argument, and its name in error messages.
+_TYPES: Final[dict[str, tuple[UnionType | type, str]]] = {
+    "host": (str | None, "a str or None"),
+    "port": (int, "an int"),
+    "unix_path": (str | None, "a str or None"),
+    "ssl_context": (ssl.SSLContext | None, "an ssl.SSLContext or None"),
+    "options": (Options, "anyws.Options"),
+    "max_connections": (int | None, "an int or None"),
+    "open_timeout": (int | float | None, "a number of seconds or None"),
+}
+
+
+class Server(AsyncContextManagerMixin):
+    """A WebSocket server; `serve` makes one.
+
+    `async with` runs it, and leaving the block drains it: no connection is accepted any
+    more, the open ones are closed with `drain_code`, and handlers have `drain_timeout`
+    seconds to end before they are cancelled. A block that is cancelled is left in the
+    same way. The server runs once.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        host: str | None,
+        port: int,
+        unix_path: str | None,
+        listeners: Sequence[Listener[Any]] | None,
+        ssl_context: ssl.SSLContext | None,
+        options: Options,
+        compression: Literal["deflate"] | None,
+        max_connections: int | None,
+        open_timeout: float | None,
+        drain_timeout: float,
+        drain_code: int,
+    ) -> None:
+        self._app = application_of(app)
+        _check_types(
+            host=host,
+            port=port,
+            unix_path=unix_path,
+            ssl_context=ssl_context,
+            options=options,
+            max_connections=max_connections,
+            open_timeout=open_timeout,
+        )
+        if (unix_path is not None) + (listeners is not None) + (host is not None) > 1:
+            raise ValueError("host, unix_path and listeners exclude each other")
+        if compression not in ("deflate", None):
+            raise ValueError(f"compression is 'deflate' or None, not {compression!r}")
+        if open_timeout is not None and not open_timeout > 0:
+            raise ValueError(f"open_timeout is over 0 seconds, not {open_timeout}")
+        if max_connections is not None and max_connections < 1:
+            raise ValueError(f"max_connections is 1 or more, not {max_connections}")
+        self._open = partial(
+            Listeners.open, host, port, unix_path, listeners, ssl_context
+        )
+        self._ssl_context = ssl_context
+        self._max_connections = inf if max_connections is None else max_connections
+        self._drain = Drain(code=drain_code, timeout=drain_timeout)
+        self._terms = Terms(
+            options=options,
+            compression=compression is not None,
+            headers=dated,
+            draining=lambda: self._drain.draining,
+        )
+        self._entrance = Entrance(open_timeout)
+        self._lifespan: Lifespan
+        self._listeners: Listeners | None = None
+        self._connections: dict[ServerConnection, ServedConnection] = {}
+        self._tasks: TaskGroup
+        self._entered = False
+        self._stopping = Signal()
+        self._stopped = Signal()
+
+    # What is known of the server
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs of all addresses, for a client on this machine.
+
+        A unix socket has `ws+unix://` and its path.
+        """
+        return list(self._known.urls)
+
+    @property
+    def url(self) -> str:
+        """The first of `urls`."""
+        urls = self._known.urls
+        if not urls:
+            raise RuntimeError("the listeners that were given tell no address")
+        return urls[0]
+
+    @property
+    def port(self) -> int:
+        """The first TCP port that the server listens on."""
+        if self._known.port is None:
+            raise RuntimeError("the server listens on no TCP port")
+        return self._known.port
+
+    @property
+    def connections(self) -> list[ServedConnection]:
+        """The WebSockets that are being served, the oldest first."""
+        return list(self._connections.values())
+
+    @property
+    def _known(self) -> Listeners:
+        if self._listeners is None:
+            raise RuntimeError("the server does not run: enter it by 'async with'")
+        return self._listeners
+
+    # Running
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Server]:
+        """Run the server; drain it when the block is left."""
+        if self._entered:
+            raise RuntimeError("a server runs once: call serve() for another one")
+        self._entered = True
+        cancelled = get_cancelled_exc_class()
+        outcome: BaseException | None = None
+        try:
+            async with create_task_group() as tasks:
+                # The task group would raise an exception of its block in a group.
+                try:
+                    await tasks.start(self._run)
+                    try:
+                        yield self
+                    except cancelled:
+                        raise
+                    except BaseException as exc:
+                        outcome = exc
+                except cancelled:
+                    raise
+                except BaseException as exc:
+                    outcome = sole_cause_of(exc)  # the start has failed
+                finally:
+                    self._stopping.set()
+        except BaseExceptionGroup as group:
+            raise sole_cause_of(group) from None  # the server has failed
+        try:
+            if outcome is not None:
+                raise outcome
+        finally:
+            outcome = None  # its traceback holds this frame
+
+    async def run(
+        self, *, task_status: TaskStatus[Server] = TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until the server is drained or the call is cancelled.
+
+        Args:
+            task_status: Told the server, once it accepts connections; for
+                `TaskGroup.start` and trio's `Nursery.start`.
+
+        Raises:
+            OSError: An address cannot be bound; names the address.
+            RuntimeError: The application's startup failed, or the server has run.
+
+        Cancellation:
+            Drains the server, and waits for that: see `drain`.
+        """
+        async with self:
+            task_status.started(self)
+            await self.wait_closed()
+
+    async def drain(self) -> None:
+        """Stop accepting, close every connection, and wait until the server is over.
+
+        The peers see `drain_code`. Handlers have `drain_timeout` seconds; then they are
+        cancelled. Do not await this in a handler, which would wait for itself.
+
+        Cancellation:
+            Safe: only the wait ends. The drain goes on.
+        Source: RFC 6455 section 7.1.5, IANA close code 1012.
+        """
+        self._stopping.set()
+        await self.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Wait until the server has been drained.
+
+        Cancellation:
+            Safe: waiting changes nothing.
+        """
+        await self._stopped.wait()
+
+    async def _run(self, *, task_status: TaskStatus[None]) -> None:
+        """Serve until asked to stop. From the startup on, no cancellation ends this."""
+        try:
+            listeners = await self._open()
+            try:
+                self._lifespan = Lifespan(self._app)
+                with CancelScope() as scope:
+                    async with create_task_group() as tasks:
+                        await self._lifespan.start(tasks)
+                        scope.shield = True
+                        self._listeners = listeners
+                        task_status.started()
+                        await self._serve(listeners)
+                        await self._lifespan.stop()
+            finally:
+                await listeners.aclose()
+        finally:
+            self._stopped.set()
+
+    async def _serve(self, listeners: Listeners) -> None:
+        async with create_task_group() as self._tasks:
+            async with create_task_group() as accepting:
+                accepting.start_soon(listeners.accept, self._handle, self._tasks)
+                await self._stopping.wait()
+                accepting.cancel_scope.cancel()
+            await listeners.aclose()
+            self._entrance.close()
+            await self._drain.aclose()
+            self._tasks.cancel_scope.cancel()
+
+    # Connections
+
+    async def _handle(self, stream: ByteStream) -> None:
+        """Serve one connection, from its first byte to its end."""
+        transport = StreamTransport(stream)
+        connection: ServerConnection | None = None
+        try:
+            with self._entrance.entering():
+                stream = await encrypted(stream, self._ssl_context)
+                transport = transport_of(stream)
+                connection = await self._connect(stream, transport)
+            if connection is not None:
+                await self._host(connection)
+        except (OSError, EndOfStream, BrokenResourceError, EOFError):
+            pass  # the client does not speak TLS, or has gone
+        finally:
+            if connection is None:
+                with CancelScope(shield=True):
+                    await transport.aclose()
+
+    async def _connect(
+        self, stream: ByteStream, transport: StreamTransport
+    ) -> ServerConnection | None:
+        """Read the request; return its connection, or refuse it."""
+        try:
+            request, early = await read_request(transport)
+            if len(self._connections) >= self._max_connections:
+                raise HandshakeRefusal(503)
+            return ServerConnection(
+                transport,
+                request,
+                self._terms,
+                self._tasks.start_soon,
+                early=early,
+                secure=self._ssl_context is not None,
+                state=self._lifespan.state,
+                **addresses_of(stream),
+            )
+        except HandshakeRefusal as exc:
+            await refuse(transport, exc, self._terms.headers())
+            return None
+
+    async def _host(self, connection: ServerConnection) -> None:
+        """Run the application; an error in it ends no other connection."""
+        self._connections[connection] = ServedConnection(connection)
+        try:
+            await contain(connection.run(self._app, self._drain), _log_error)
+        except Exception:
+            await _log_error()
+        finally:
+            del self._connections[connection]
+
+
+async def _log_error() -> None:
+    _log.exception("Exception in the application")
+
+
+def dated() -> Headers:
+    """Return the `Date` header (RFC 9110 section 6.6.1)."""
+    return [(b"date", formatdate(usegmt=True).encode())]
+
+
+def _check_types(**arguments: object) -> None:
+    """Raise TypeError for an argument whose type is not the one in `_TYPES`."""
+    for name, value in arguments.items():
+        kind, spoken = _TYPES[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise TypeError(f"{name} must be {spoken}, not {type(value).__name__}")
+
+
+def serve(
+    app: Application,
+    host: str | None = None,
+    port: int = 0,
+    *,
+    unix_path: str | None = None,
+    listeners: Sequence[Listener[Any]] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    options: Options = DEFAULTS,
+    compression: Literal["deflate"] | None = "deflate",
+    max_connections: int | None = None,
+    open_timeout: float | None = 10.0,
+    drain_timeout: float = 3.0,
+    drain_code: int = CloseCode.SERVICE_RESTART,
+) -> Server:
+    """Make a WebSocket server that runs in your own task tree, on either backend.
+
+        async with anyws.serve(handler, "127.0.0.1", 8000) as server:
+            print(server.url)
+            await server.wait_closed()  # or do other work; leaving the block drains
+
+    Or, to serve until cancelled: `await anyws.serve(handler, port=8000).run()`, and
+    `await tasks.start(anyws.serve(handler).run)` in a task group.
+
+    Plain HTTP requests are answered with 426. A request has to arrive within
+    `open_timeout`, in at most 64 KiB. At most 1000 connections may be without a whole
+    request; one more ends the oldest of them.
+
+    Args:
+        app: A handler `async def handler(ws)`; an `@anyws.endpoint`; or any ASGI
+            application, whose WebSocket routes and lifespan are used.
+        host: The name or the address to listen on, with all addresses of the name;
+            `None`: on every interface.
+        port: The TCP port; 0: any that is free.
+        unix_path: The path of a unix socket to listen on instead.
+        listeners: AnyIO's listeners of byte streams to listen on instead. The server
+            closes them.
+        ssl_context: Serve `wss`, with the certificates in it.
+        options: The settings of each WebSocket. Applications override what they name.
+        compression: `"deflate"` (default): agree on permessage-deflate with clients
+            that offer it. `None`: never.
+        max_connections: WebSockets at a time; more are refused with 503. `None`: no
+            limit but the system's.
+        open_timeout: Seconds for TLS and for the request, together; `None`: no limit.
+        drain_timeout: Seconds that handlers have to end, when the server ends.
+        drain_code: The close code of connections that the server ends (1012).
+
+    Raises:
+        TypeError: `app` is no application; says what it is and what to write. Or an
+            argument is of another type.
+        ValueError: An argument has no meaning; says which and why.
+        OSError: On entry: an address cannot be bound; names the address.
+        RuntimeError: On entry: the application's startup failed.
+
+    Cancellation:
+        A block that is cancelled drains the server, and waits for that.
+    Source: RFC 6455 section 4.2; ASGI "websocket", "lifespan".
+    """
+    return Server(
+        app,
+        host=host,
+        port=port,
+        unix_path=unix_path,
+        listeners=listeners,
+        ssl_context=ssl_context,
+        options=options,
+        compression=compression,
+        max_connections=max_connections,
+        open_timeout=open_timeout,
+        drain_timeout=drain_timeout,
+        drain_code=drain_code,
+    )

@@ -1,0 +1,118 @@
+"""The server's end of one WebSocket, on a byte stream that somebody else accepted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+from anyio import CancelScope, create_task_group, get_cancelled_exc_class
+from anyio.abc import ByteStream
+
+from .._frames.transports import transport_of
+from .._server.connection import ServerConnection, Terms
+from .._server.handshake import HandshakeRefusal
+from .._server.websocket import WebSocket
+from .._values.errors import HandshakeError, ProtocolError
+from .._values.options import DEFAULTS, Options, check_options
+from .greeting import Entrance, addresses_of, read_request, refuse
+from .server import dated
+
+
+@asynccontextmanager
+async def accept_stream(
+    stream: ByteStream,
+    *,
+    options: Options = DEFAULTS,
+    compression: Literal["deflate"] | None = "deflate",
+    open_timeout: float | None = 10.0,
+) -> AsyncGenerator[WebSocket]:
+    """Serve one WebSocket on a byte stream, in an `async with` block.
+
+        async with anyws.accept_stream(stream) as ws:
+            await ws.accept()
+            async for message in ws: ...
+
+    Entering reads and checks the request, and raises `HandshakeError` for a client that
+    sends none; catch it where one client must not end the others. The block accepts, or
+    is left without that to reject with 403; leaving it closes the connection by what
+    leaves the block, and then the stream.
+
+    Args:
+        stream: A connected byte stream, which the client's request comes from.
+        options: Buffers, limits and time-outs of the connection.
+        compression: `"deflate"` (default): agree on permessage-deflate with a client
+            that offers it. `None`: never.
+        open_timeout: Seconds for the request (default 10.0); `None`: no limit.
+
+    Raises:
+        ProtocolError: On entry: the request is not one for a WebSocket. It was answered
+            with 400 or 426, and the stream is closed.
+        HandshakeError: On entry: the client has gone, or `open_timeout` is over. The
+            stream is closed.
+        TypeError, ValueError: An argument has no meaning; says which and why.
+
+    Cancellation:
+        On entry the stream is closed. In the block the connection is closed with 1012,
+        within `Options.close_timeout`.
+    Source: RFC 6455 section 4.2.
+    """
+    check_options(options)
+    if compression not in ("deflate", None):
+        raise ValueError(f"compression is 'deflate' or None, not {compression!r}")
+    terms = Terms(options=options, compression=compression is not None, headers=dated)
+    outcome: BaseException | None = None
+    async with create_task_group() as tasks:
+        try:
+            connection = await _connect(stream, terms, open_timeout, tasks.start_soon)
+            async with connection.opened():
+                session = connection.session
+                receive, send = session.receiver.receive, session.sender.send
+                websocket = WebSocket(connection.scope, receive, send)
+                websocket._join(session)
+                async with session.hosting(websocket):
+                    yield websocket
+        except get_cancelled_exc_class():
+            raise
+        except BaseException as exc:
+            outcome = exc  # the task group would raise it in a group
+    try:
+        if outcome is not None:
+            raise outcome
+    finally:
+        outcome = None  # its traceback holds this frame
+
+
+async def _connect(
+    stream: ByteStream, terms: Terms, seconds: float | None, spawn: Any
+) -> ServerConnection:
+    """Read the request; close the stream if it is none, or comes too late."""
+    transport = transport_of(stream)
+    connection: ServerConnection | None = None
+    failure: HandshakeError = HandshakeError(
+        f"no request came within open_timeout, {seconds} s"
+    )
+    try:
+        with Entrance(seconds).entering():
+            try:
+                request, early = await read_request(transport)
+                connection = ServerConnection(
+                    transport,
+                    request,
+                    terms,
+                    spawn,
+                    early=early,
+                    secure=False,
+                    **addresses_of(stream),
+                )
+                return connection
+            except HandshakeRefusal as exc:
+                failure = ProtocolError(f"the request was answered with {exc.status}")
+                await refuse(transport, exc, terms.headers())
+            except EOFError as exc:
+                failure = HandshakeError(str(exc))
+    finally:
+        if connection is None:
+            with CancelScope(shield=True):
+                await transport.aclose()
+    raise failure
