@@ -66,6 +66,7 @@ Which file to change:
 
 * how frames become messages, limits of messages, text: `assembler.py`
 * what a frame means, close codes of violations: `codec.py`
+* frames that many connections share, and when those are compressed: `shared_frames.py`
 * when reading pauses, what is written when, parts of messages: `frame_channel.py`
 * another kind of stream, an error that a socket may raise: `transport.py`
 * how asyncio or uvloop hand over what they read: `event_loop.py`
@@ -76,6 +77,6 @@ Which file to change:
 * the close code for a lost connection, a violation of the protocol, or an orderly end:
   `Codec.info`, and `_values/closing.py`
 
-Imports point down: assembler, codec, transport, frame_channel, event_loop. The last one
-alone imports `asyncio`.
+Imports point down: assembler, shared_frames, codec, transport, frame_channel,
+event_loop. The last one alone imports `asyncio`.
 """
