@@ -11,6 +11,10 @@ from starlette.websockets import (
 from ._client.connect import Connector, connect
 from ._client.retry import Retry
 from ._client.websocket import ClientWebSocket, HandshakeResponse
+from ._hub.event import Event
+from ._hub.hub import Hub
+from ._hub.position import Position
+from ._hub.presence import Presence
 from ._messages.object_stream import MessageStream
 from ._messages.parts import ReceiveStream, SendStream
 from ._server.drain import Drain
@@ -22,6 +26,7 @@ from ._values.errors import (
     ConnectionClosed,
     HandshakeError,
     HandshakeRejected,
+    HubError,
     MessageDecodeError,
     MessageTooBig,
     MessageTypeError,
@@ -39,14 +44,19 @@ __all__ = (
     "ConnectionClosed",
     "Connector",
     "Drain",
+    "Event",
     "HandshakeError",
     "HandshakeRejected",
     "HandshakeResponse",
+    "Hub",
+    "HubError",
     "MessageDecodeError",
     "MessageStream",
     "MessageTooBig",
     "MessageTypeError",
     "Options",
+    "Position",
+    "Presence",
     "ProtocolError",
     "ReceiveStream",
     "Retry",

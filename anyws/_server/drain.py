@@ -7,7 +7,7 @@ hosted further out, by a guard without this drain, is over when its session is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil, inf
 from typing import Final
@@ -95,6 +95,7 @@ class Drain:
         self._closed: set[Session] = set()
         # Set when `_hosted` becomes empty; made only if a task waits for that.
         self._emptied: Signal | None = None
+        self._watchers: list[Callable[[], None]] = []  # called when the drain begins
 
     @property
     def connections(self) -> int:
@@ -132,6 +133,8 @@ class Drain:
             return
         self.draining = True
         self._cancel_at = current_time() + self.timeout
+        for tell in self._watchers:
+            tell()
         for session, scope in self._hosted.items():
             self._close(session, scope)
 
@@ -139,6 +142,19 @@ class Drain:
         scope.deadline = self._cancel_at
         self._closed.add(session)
         session.close_by_rule(self.code, self.reason, by=self._cancel_at)
+
+    # For hubs
+
+    @contextmanager
+    def watched(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Call a function when the drain begins, or now if it has begun."""
+        self._watchers.append(tell)
+        try:
+            if self.draining:
+                tell()
+            yield
+        finally:
+            self._watchers.remove(tell)
 
     # For guards and the engine
 
