@@ -11,6 +11,7 @@ from starlette.websockets import (
 from ._client.connect import Connector, connect
 from ._client.retry import Retry
 from ._client.websocket import ClientWebSocket, HandshakeResponse
+from ._hub.backend import Backend, Delivery, Publication
 from ._hub.event import Event
 from ._hub.hub import Hub
 from ._hub.position import Position
@@ -38,11 +39,13 @@ from ._values.options import Options
 from ._values.statistics import Statistics
 
 __all__ = (
+    "Backend",
     "ClientWebSocket",
     "CloseCode",
     "CloseInfo",
     "ConnectionClosed",
     "Connector",
+    "Delivery",
     "Drain",
     "Event",
     "HandshakeError",
@@ -58,6 +61,7 @@ __all__ = (
     "Position",
     "Presence",
     "ProtocolError",
+    "Publication",
     "ReceiveStream",
     "Retry",
     "SendStream",

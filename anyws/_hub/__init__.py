@@ -23,6 +23,7 @@ Who owns what:
     Reading       what one member has still to read, its rule and its counters
     Membership    the topics of one member, from its entry to its end
     Roster        who is a member, and whether there can be members
+    Relay         the queue to a backend, and the tasks that call it
     Dispatcher    the line of topics whose members have still to be told
 
 How a message goes: `publish` checks it, gives it the next number of the hub (`order`),
@@ -60,6 +61,8 @@ Which file to change:
     when members are told, and for how long               dispatcher
     arguments that members have in common                 member
     what joins, leaves and updates are                    presence
+    what carries messages between processes               backend
+    queueing, retries, gaps when that fails               relay
     when a connection takes a message                     _session.feed
     what connections share of a message                   _frames.shared_frames
 """

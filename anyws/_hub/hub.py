@@ -34,15 +34,19 @@ from .._session.session import Session
 from .._session.wakeup import Wakeup
 from .._values.events import Binary
 from .attachment import Attachment
+from .backend import Backend, Delivery, Publication
 from .dispatcher import Dispatcher
 from .log import Bounds, Encode, Entry
 from .member import DEFAULT_BUFFER, SinceArgument, Wishes
+from .position import Id, Position
 from .presence import Presence
 from .reading import Filter, Overflow, Reading
+from .relay import Relay
 from .roster import Roster
 from .subscription import Subscription
+from .topic import Topic
 from .topic_names import OWN, checked_topic
-from .topics import Topics
+from .topics import Topics, Wants
 
 # Seconds between two looks at histories for messages that are too old.
 _SWEEP_SECONDS: Final = 5.0
@@ -102,6 +106,10 @@ class Hub(AsyncContextManagerMixin):
         buffer_bytes: How many bytes of payload the messages of one topic hold together
             that members have not taken yet (default 16 MiB). Above that, the oldest are
             dropped, and told as a gap; a single larger message passes.
+        backend: What connects this hub with those of other processes; see
+            `anyws.Backend`. Without one (default) the hub serves one process.
+        max_queued: How many publications may wait for the backend (default 1000); one
+            more raises `HubError`.
         drain: The drain of the server: when it begins, all subscriptions end. The
             drain itself closes the connections.
 
@@ -110,7 +118,7 @@ class Hub(AsyncContextManagerMixin):
 
     Raises:
         ValueError: A number has no meaning.
-        TypeError: `drain` is no `Drain`.
+        TypeError: `drain` is no `Drain`, or `backend` no `Backend`.
     """
 
     def __init__(
@@ -120,9 +128,14 @@ class Hub(AsyncContextManagerMixin):
         history_bytes: int = 1024 * 1024,
         history_seconds: float = 300.0,
         buffer_bytes: int = 16 * 1024 * 1024,
+        backend: Backend | None = None,
+        max_queued: int = 1000,
         drain: Drain | None = None,
     ) -> None:
         check_drain(drain)
+        if backend is not None and not isinstance(backend, Backend):
+            raise TypeError(f"{type(backend).__name__} is no anyws.Backend")
+        _check_number("max_queued", max_queued, int, least=1)
         _check_number("history", history, int, least=0)
         _check_number("history_bytes", history_bytes, int, least=1)
         _check_number("buffer_bytes", buffer_bytes, int, least=1)
@@ -135,6 +148,10 @@ class Hub(AsyncContextManagerMixin):
         self._topics = Topics(self._bounds, secrets.token_hex(8))
         self._dispatcher = Dispatcher(self._topics)
         self._published = 0
+        self._backend = backend
+        self._max_queued = max_queued
+        self._relay: Relay | None = None
+        self._excluded: dict[str, frozenset[Reading]] = {}  # by the tokens under way
         self._sweepable = Wakeup()
         self._loop: tuple[EventLoopToken, int] | None = None
         self.presence: Presence = Presence(
@@ -165,7 +182,8 @@ class Hub(AsyncContextManagerMixin):
                 tasks.start_soon(self._dispatcher.run)
                 tasks.start_soon(self._sweep)
                 try:
-                    yield self
+                    async with self._relaying():
+                        yield self
                 except Exception as exc:
                     outcome = exc  # the task group would raise it in a group
                 self._roster.running = False
@@ -209,7 +227,8 @@ class Hub(AsyncContextManagerMixin):
             How many members want the message. Whether each gets it is for its overflow
             rule and its filter to say.
         Raises:
-            HubError: The hub is not running.
+            HubError: The hub is not running, or too many messages wait for the backend:
+                the message is not published.
             TypeError: An argument has a wrong type.
             ValueError: The topic is a pattern, empty or too long, or no text.
             UnicodeEncodeError: The text holds a lone surrogate, which is no text.
@@ -220,7 +239,18 @@ class Hub(AsyncContextManagerMixin):
         if key is not None and not isinstance(key, str):
             raise TypeError(f"key must be a str, not {type(key).__name__}")
         excluded = _NOBODY if exclude is None else self._readings_of(exclude)
-        return self._deliver(topic, payload, size, key, excluded)
+        if self._relay is None:
+            self._published += 1
+            return self._deliver(topic, payload, size, key, excluded)
+        token = f"{self._topics.epoch}-{self._published}"
+        self._published += 1
+        self._relay.put(Publication(topic, payload, key, token))
+        if excluded:
+            self._excluded[token] = excluded
+        there = self._topics.by_name.get(topic)
+        if there is None:
+            return self.subscribers(topic)
+        return len(there.readings) - len(excluded.intersection(there.readings))
 
     def publish_from_thread(
         self, topic: str, message: str | Binary, *, key: str | None = None
@@ -252,15 +282,21 @@ class Hub(AsyncContextManagerMixin):
         size: int,
         key: str | None,
         excluded: frozenset[Reading],
+        position: tuple[str, Id] | None = None,
     ) -> int:
         """Put a message into the log of its topic; return how many want it."""
         topics = self._topics
         topics.order += 1
-        self._published += 1
-        message_id = (topics.order,)
         topic = topics.find(name)
+        if position is None:
+            message_id: Id = (topics.order,)
+        else:
+            epoch, message_id = position
+            if topic is not None and topic.epoch != epoch:
+                self._begin_epoch(topic, epoch, message_id)
         if topic is None:
-            topics.forgotten = message_id
+            if position is None:
+                topics.forgotten = message_id
             return 0
         log = topic.log
         entry = Entry(
@@ -284,6 +320,59 @@ class Hub(AsyncContextManagerMixin):
             self._sweepable.wake()
         self._dispatcher.add(topic)  # also without members: one may come to resume
         return len(topic.readings) - len(excluded.intersection(topic.readings))
+
+    def _begin_epoch(self, topic: Topic, epoch: str, first: Id) -> None:
+        """Have the positions of a topic be of another epoch from now on."""
+        if topic.log.end:
+            for reading in topic.readings:
+                reading.tell_gap(topic)
+        topic.epoch = epoch
+        topic.log.begin_epoch(first)
+
+    # The receiver of the relay
+
+    @asynccontextmanager
+    async def _relaying(self) -> AsyncIterator[None]:
+        """Connect the hub with the others, if it has a backend."""
+        if self._backend is None:
+            yield
+            return
+        self._excluded.clear()
+        relay = Relay(self._backend, self, self._max_queued)
+        self._topics.changed = relay.wants_change
+        async with relay.running():
+            self._relay = relay
+            try:
+                yield
+            finally:
+                self._relay = None
+
+    def wanted(self) -> Wants:
+        """Return the topics and the patterns that members have named."""
+        return self._topics.wanted()
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a message or a gap from the backend."""
+        if delivery.message is None:
+            self._excluded.clear()  # of messages that may be lost
+            self._tell_gap(delivery.topic)
+            return
+        excluded = self._excluded.pop(delivery.token, _NOBODY)
+        position = None
+        if delivery.id is not None and delivery.epoch is not None:
+            position = delivery.epoch, Position.id_of(delivery.id)
+        payload, size = _checked_message(delivery.message)
+        name = checked_topic(delivery.topic)
+        self._deliver(name, payload, size, delivery.key, excluded, position)
+
+    def _tell_gap(self, name: str | None) -> None:
+        """Tell the members of a topic, or all members, that messages may be missing."""
+        names = list(self._topics.by_name) if name is None else [name]
+        for topic in filter(None, map(self._topics.by_name.get, names)):
+            if not topic.name.startswith(OWN):
+                for reading in topic.readings:
+                    reading.tell_gap(topic)
+                self._dispatcher.add(topic)
 
     def _readings_of(self, exclude: object) -> frozenset[Reading]:
         if isinstance(exclude, Subscription | Attachment):

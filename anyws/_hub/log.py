@@ -207,6 +207,10 @@ class Log:
         ):
             self._forget()
 
+    def begin_epoch(self, first: Id) -> None:
+        """Note that the ids begin anew, with the message that comes next."""
+        self.floor = self.last = first
+
     def _forget(self) -> None:
         entry = self._entries.pop(self.first)
         if entry.key is None or self._newest[entry.key] == self.first:

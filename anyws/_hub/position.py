@@ -34,6 +34,15 @@ class Position(str):
         number = "-".join(map(str, message_id))
         return cls(f"{epoch}{_SEPARATOR}{number}{_SEPARATOR}{topic}")
 
+    @classmethod
+    def id_of(cls, text: str) -> Id:
+        """Return the id that a backend has given as text.
+
+        Raises:
+            ValueError: It is no id.
+        """
+        return cls(f"-{_SEPARATOR}{text}{_SEPARATOR}-").parts[1]
+
     @property
     def topic(self) -> str | None:
         """The topic; `None` for `OLDEST`, which is a place in every topic."""

@@ -144,6 +144,12 @@ class Reading:
         if gap or index < cursor.topic.log.end:
             self._push(cursor)
 
+    def tell_gap(self, topic: Topic) -> None:
+        """Tell a gap before the next message of a topic."""
+        cursor = self.cursors[topic.name]
+        cursor.gap = True
+        self._push(cursor)
+
     @property
     def lag(self) -> int:
         """How many messages the member has not taken, of the topic with the most."""

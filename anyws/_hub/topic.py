@@ -16,6 +16,9 @@ class Reader(Protocol):
     def notice(self, topic: Topic) -> None:
         """Look at the log, which has new messages."""
 
+    def tell_gap(self, topic: Topic) -> None:
+        """Tell a gap before the next message of the topic."""
+
     def leave(self, topic: Topic) -> None:
         """Read the topic no more."""
 

@@ -8,7 +8,7 @@ all members in one place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from .log import Bounds, Log
@@ -18,6 +18,7 @@ from .topic import Horizon, Topic
 from .topic_names import OWN, compiled, is_pattern
 
 Since: TypeAlias = Mapping[str, Position]
+Wants: TypeAlias = tuple[frozenset[str], frozenset[str]]
 
 
 class Wanted:
@@ -45,6 +46,7 @@ class Topics:
     Attributes:
         by_name: The topics that are there.
         patterns: The patterns that members want.
+        changed: Called when members may want other topics.
         order: The number of the latest message of the hub.
         horizon: Up to where members may read.
         forgotten: The id of the latest message that no topic holds any more, of those
@@ -56,6 +58,7 @@ class Topics:
         self.epoch = epoch
         self.by_name: dict[str, Topic] = {}
         self.patterns: dict[str, Wanted] = {}
+        self.changed: Callable[[], None] = _nothing
         self.order = 0
         self.horizon = Horizon()
         self.forgotten: Id = (0,)
@@ -90,6 +93,7 @@ class Topics:
 
     def join(self, reading: Reading, name: str, since: Since) -> None:
         """Have a member read a topic, or all topics that a pattern matches."""
+        self.changed()
         if not is_pattern(name):
             self._enter(reading, name, since.get(name), named=True)
             return
@@ -127,7 +131,8 @@ class Topics:
             return
         epoch, message_id, _ = since.parts
         index = None
-        if epoch == topic.epoch and message_id <= (self.order,):
+        known = topic.log.last if topic.epoch != self.epoch else (self.order,)
+        if epoch == topic.epoch and message_id <= known:
             index = topic.log.behind(message_id)
         if index is None:
             reading.resume(cursor, topic.log.first, gap=True)
@@ -136,6 +141,7 @@ class Topics:
 
     def leave(self, reading: Reading, name: str) -> None:
         """Have a member no longer read a topic, or what a pattern matches."""
+        self.changed()
         if not is_pattern(name):
             cursor = reading.cursors.get(name)
             if cursor is None:
@@ -163,6 +169,7 @@ class Topics:
 
     def remove(self, reading: Reading) -> None:
         """Have a member leave all its topics."""
+        self.changed()
         for pattern in list(reading.patterns):
             self._drop_pattern(reading, pattern)
         for topic in list(reading.topics()):
@@ -176,6 +183,12 @@ class Topics:
         if there and not len(topic.log) and not topic.readings:
             del self.by_name[topic.name]
             self.forgotten = max(self.forgotten, topic.log.floor)
+
+    def wanted(self) -> Wants:
+        """Return the topics and the patterns that members have named."""
+        there = self.by_name.items()
+        names = (n for n, topic in there if topic.named and not n.startswith(OWN))
+        return frozenset(names), frozenset(self.patterns)
 
     @property
     def sweepable(self) -> bool:
@@ -192,3 +205,7 @@ class Topics:
         if idle and not topic.named:
             for reading in list(topic.readings):
                 reading.leave(topic)  # the last one to leave ends it
+
+
+def _nothing() -> None:
+    """Do nothing: no backend has to know what is wanted."""

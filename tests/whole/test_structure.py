@@ -72,6 +72,7 @@ WINGS: Final = {
         "topic_names",
         "position",
         "event",
+        "backend",
         "log",
         "topic",
         "reading",
@@ -82,6 +83,7 @@ WINGS: Final = {
         "subscription",
         "attachment",
         "presence",
+        "relay",
         "hub",
     ),
     "_client": (
