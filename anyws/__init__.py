@@ -11,11 +11,14 @@ from starlette.websockets import (
 from ._client.connect import Connector, connect
 from ._client.retry import Retry
 from ._client.websocket import ClientWebSocket, HandshakeResponse
+from ._hub.attachment import Attachment
 from ._hub.backend import Backend, Delivery, Publication
+from ._hub.browser import browser_client
 from ._hub.event import Event
 from ._hub.hub import Hub
 from ._hub.position import Position
 from ._hub.presence import Presence
+from ._hub.subscription import Subscription
 from ._messages.object_stream import MessageStream
 from ._messages.parts import ReceiveStream, SendStream
 from ._server.drain import Drain
@@ -39,6 +42,7 @@ from ._values.options import Options
 from ._values.statistics import Statistics
 
 __all__ = (
+    "Attachment",
     "Backend",
     "ClientWebSocket",
     "CloseCode",
@@ -66,12 +70,14 @@ __all__ = (
     "Retry",
     "SendStream",
     "Statistics",
+    "Subscription",
     "WebSocket",
     "WebSocketDisconnect",
     "WebSocketDisconnected",
     "WebSocketError",
     "WebSocketMiddleware",
     "WebSocketState",
+    "browser_client",
     "connect",
     "endpoint",
 )

@@ -63,6 +63,7 @@ Which file to change:
     what joins, leaves and updates are                    presence
     what carries messages between processes               backend
     queueing, retries, gaps when that fails               relay
+    what a page does with all of it                       anyws.js, browser, event
     when a connection takes a message                     _session.feed
     what connections share of a message                   _frames.shared_frames
 """

@@ -34,12 +34,13 @@ class Attachment:
         wishes: Wishes,
         session: Session,
         encode: Encode | None,
+        own_topic: str | None = None,
     ) -> None:
         self._roster = roster
         self._session = session
         self._encode = encode
         self._feed: Feed | None = None
-        self._membership = Membership(topics, wishes, self._wake)
+        self._membership = Membership(topics, wishes, self._wake, own_topic)
         self._error: Exception | None = None
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 from .position import Position
+from .topic_names import HEARTBEAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Event:
         It has `topic` and `position`, and one of `text`, `base64` (a binary message)
         and `gap`, which is true. Give this method to `Hub.attach` as `encode`.
         """
+        if self.topic == HEARTBEAT:
+            return f'{{"heartbeat":{self.message!s}}}'
         fields: dict[str, object] = {"topic": self.topic, "position": self.position}
         if self.message is None:
             fields["gap"] = True

@@ -36,6 +36,7 @@ from .._values.events import Binary
 from .attachment import Attachment
 from .backend import Backend, Delivery, Publication
 from .dispatcher import Dispatcher
+from .event import Event
 from .log import Bounds, Encode, Entry
 from .member import DEFAULT_BUFFER, SinceArgument, Wishes
 from .position import Id, Position
@@ -45,7 +46,7 @@ from .relay import Relay
 from .roster import Roster
 from .subscription import Subscription
 from .topic import Topic
-from .topic_names import OWN, checked_topic
+from .topic_names import HEARTBEAT, OWN, checked_topic
 from .topics import Topics, Wants
 
 # Seconds between two looks at histories for messages that are too old.
@@ -110,6 +111,8 @@ class Hub(AsyncContextManagerMixin):
             `anyws.Backend`. Without one (default) the hub serves one process.
         max_queued: How many publications may wait for the backend (default 1000); one
             more raises `HubError`.
+        heartbeat: Seconds between two heartbeats for browsers (default 20.0), which go
+            to connections that are attached with `encode=Event.as_json`; `None`: none.
         drain: The drain of the server: when it begins, all subscriptions end. The
             drain itself closes the connections.
 
@@ -130,9 +133,12 @@ class Hub(AsyncContextManagerMixin):
         buffer_bytes: int = 16 * 1024 * 1024,
         backend: Backend | None = None,
         max_queued: int = 1000,
+        heartbeat: float | None = 20.0,
         drain: Drain | None = None,
     ) -> None:
         check_drain(drain)
+        if heartbeat is not None:
+            _check_number("heartbeat", heartbeat, (int, float), least=0.001)
         if backend is not None and not isinstance(backend, Backend):
             raise TypeError(f"{type(backend).__name__} is no anyws.Backend")
         _check_number("max_queued", max_queued, int, least=1)
@@ -153,6 +159,8 @@ class Hub(AsyncContextManagerMixin):
         self._relay: Relay | None = None
         self._excluded: dict[str, frozenset[Reading]] = {}  # by the tokens under way
         self._sweepable = Wakeup()
+        self._heartbeat = heartbeat
+        self._heard = Wakeup()  # woken when there is a member for heartbeats
         self._loop: tuple[EventLoopToken, int] | None = None
         self.presence: Presence = Presence(
             self._roster, self._announce, self._subscribe_own
@@ -181,6 +189,8 @@ class Hub(AsyncContextManagerMixin):
             async with create_task_group() as tasks:
                 tasks.start_soon(self._dispatcher.run)
                 tasks.start_soon(self._sweep)
+                if self._heartbeat is not None:
+                    tasks.start_soon(self._beat, self._heartbeat)
                 try:
                     async with self._relaying():
                         yield self
@@ -463,7 +473,13 @@ class Hub(AsyncContextManagerMixin):
         if encode is not None and not callable(encode):
             raise TypeError("encode must be a function of an Event")
         session = _session_of(websocket, "attach")
-        return Attachment(self._roster, self._topics_now, wishes, session, encode)
+        own_topic = None
+        if self._heartbeat is not None and encode is Event.as_json:
+            own_topic = HEARTBEAT
+            self._heard.wake()
+        return Attachment(
+            self._roster, self._topics_now, wishes, session, encode, own_topic
+        )
 
     def _topics_now(self) -> Topics:
         """Return the topics of the hub's present life."""
@@ -511,6 +527,16 @@ class Hub(AsyncContextManagerMixin):
 
     # Tasks
 
+    async def _beat(self, seconds: float) -> None:
+        """Publish heartbeats as long as there are members for them."""
+        message = f"{seconds:g}"
+        while True:
+            if HEARTBEAT not in self._topics.by_name:
+                await self._heard.wait()
+            await sleep(seconds)
+            if HEARTBEAT in self._topics.by_name:
+                self._deliver(HEARTBEAT, message, len(message), None, _NOBODY)
+
     async def _sweep(self) -> None:
         """Let messages leave the histories when they are too old."""
         while True:
@@ -524,7 +550,7 @@ class Hub(AsyncContextManagerMixin):
 
 
 def _check_number(
-    name: str, value: object, types: type | tuple[type, ...], *, least: int
+    name: str, value: object, types: type | tuple[type, ...], *, least: float
 ) -> None:
     if (
         not isinstance(value, types)

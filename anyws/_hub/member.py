@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from .position import Position, checked_position
 from .reading import RULES, Filter, Overflow, Reading
-from .topic_names import checked_name, checked_names, is_pattern
+from .topic_names import OWN, checked_name, checked_names, is_pattern
 from .topics import Topics
 
 # What `since=` takes: one position, or one for each topic or pattern.
@@ -171,7 +171,11 @@ class Membership:
     def topics(self) -> frozenset[str]:
         """The topics and patterns that the member has joined."""
         cursors = self.reading.cursors.items()
-        named = {name for name, cursor in cursors if cursor.named}
+        named = {
+            name
+            for name, cursor in cursors
+            if cursor.named and not name.startswith(OWN)
+        }
         return frozenset(named | self.reading.patterns)
 
     def statistics(self) -> MemberStatistics:

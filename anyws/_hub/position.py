@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar, Final, TypeAlias
 
 # The id of a message: numbers that grow within a topic, compared one after the other.
@@ -35,6 +36,31 @@ class Position(str):
         return cls(f"{epoch}{_SEPARATOR}{number}{_SEPARATOR}{topic}")
 
     @classmethod
+    def from_json(cls, text: str | None, *topics: str) -> dict[str, Position]:
+        """Return where topics go on, as `anyws.js` says it: the value for `since=`.
+
+        Args:
+            text: The query parameter `since` of a connection; `None` if there is none.
+            topics: The topics. One of which the browser has seen nothing begins with
+                its history (`OLDEST`).
+        Raises:
+            ValueError: The text is no JSON object of positions.
+        """
+        try:
+            given = json.loads(text or "{}")
+        except (ValueError, RecursionError) as exc:
+            raise ValueError(f"since is no JSON: {exc}") from exc
+        if not isinstance(given, dict):
+            raise ValueError("since is no JSON object of topics and positions")
+        wanted = {topic: given.get(topic, _OLDEST) for topic in topics}
+        if not all(isinstance(position, str) for position in wanted.values()):
+            raise ValueError("since is no JSON object of topics and positions")
+        return {
+            topic: checked_position(position, topic)
+            for topic, position in wanted.items()
+        }
+
+    @classmethod
     def id_of(cls, text: str) -> Id:
         """Return the id that a backend has given as text.
 
@@ -45,7 +71,11 @@ class Position(str):
 
     @property
     def topic(self) -> str | None:
-        """The topic; `None` for `OLDEST`, which is a place in every topic."""
+        """The topic; `None` for `OLDEST`, which is a place in every topic.
+
+        Raises:
+            ValueError: The text is no position.
+        """
         return None if self == _OLDEST else self.parts[2]
 
     @property

@@ -32,6 +32,7 @@ from .event import Event
 from .log import Entry
 from .position import Id
 from .topic import Topic
+from .topic_names import OWN
 
 Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "coalesce", "close"]
 Filter: TypeAlias = Callable[[Event], bool]
@@ -330,7 +331,9 @@ class Reading:
         if self in entry.exclude or self.error is not None:
             return False
         try:
-            return self._filter is None or bool(self._filter(entry.event))
+            if self._filter is None or entry.topic.startswith(OWN):
+                return True
+            return bool(self._filter(entry.event))
         except Exception as exc:
             self.error = exc
             return False

@@ -12,6 +12,9 @@ _LONGEST: Final = 512  # characters
 # What begins the names of the hub's own topics: no name of a user's may hold it.
 OWN: Final = "\0"
 
+# The topic of heartbeats, for members that tell a browser everything.
+HEARTBEAT: Final = f"{OWN}heartbeat"
+
 
 def is_pattern(name: str) -> bool:
     """Whether a name stands for all topics that it matches."""

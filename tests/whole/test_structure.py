@@ -84,6 +84,7 @@ WINGS: Final = {
         "attachment",
         "presence",
         "relay",
+        "browser",
         "hub",
     ),
     "_client": (
