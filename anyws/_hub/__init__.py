@@ -17,7 +17,8 @@ and resuming are all moves of the cursor. No task and no queue belongs to a memb
 
 Who owns what:
 
-    Hub           the block, the two tasks, the arguments of the public methods
+    Hub           the public methods, and their arguments
+    Life          what begins anew each time that a hub is entered: topics, tasks, relay
     Topics        which topics there are, which patterns, who wants which
     Topic, Log    the messages of one topic, their bounds, the history
     Reading       what one member has still to read, its rule and its counters

@@ -5,55 +5,34 @@ The wing's `__init__` has the picture.
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import AsyncIterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    ExitStack,
-    asynccontextmanager,
-)
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final, Self
+from typing import Any, Self
 
-from anyio import (
-    AsyncContextManagerMixin,
-    create_task_group,
-    current_time,
-    from_thread,
-    sleep,
-)
-from anyio.lowlevel import EventLoopToken, checkpoint, current_token
+from anyio import AsyncContextManagerMixin, from_thread
+from anyio.lowlevel import EventLoopToken, current_token
 from starlette.websockets import WebSocket as StarletteWebSocket
 
 from .._messages.verbs import Messaging
 from .._server.drain import Drain, check_drain
 from .._session.scope import session_in
 from .._session.session import Session
-from .._session.wakeup import Wakeup
 from .._values.events import Binary
 from .attachment import Attachment
-from .backend import Backend, Delivery, Publication
-from .dispatcher import Dispatcher
+from .backend import Backend
 from .event import Event
-from .log import Bounds, Encode, Entry
+from .life import NOBODY, Life
+from .log import Bounds, Encode
 from .member import DEFAULT_BUFFER, SinceArgument, Wishes
-from .position import Id, Position
 from .presence import Presence
 from .reading import Filter, Overflow, Reading
-from .relay import Relay
 from .roster import Roster
 from .subscription import Subscription
-from .topic import Topic
-from .topic_names import HEARTBEAT, OWN, checked_topic
-from .topics import Topics, Wants
-
-# Seconds between two looks at histories for messages that are too old.
-_SWEEP_SECONDS: Final = 5.0
-_SWEPT_AT_ONCE: Final = 100  # topics
-
-_NOBODY: Final[frozenset[Reading]] = frozenset()
+from .topic_names import OWN, checked_topic
+from .topics import Topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +128,13 @@ class Hub(AsyncContextManagerMixin):
         self._bounds = Bounds(
             history, history_bytes if history else 0, history_seconds, buffer_bytes
         )
-        self._drain = drain
-        self._roster = Roster()
-        self._topics = Topics(self._bounds, secrets.token_hex(8))
-        self._dispatcher = Dispatcher(self._topics)
-        self._published = 0
+        self._heartbeat = heartbeat
         self._backend = backend
         self._max_queued = max_queued
-        self._relay: Relay | None = None
-        self._excluded: dict[str, frozenset[Reading]] = {}  # by the tokens under way
-        self._sweepable = Wakeup()
-        self._heartbeat = heartbeat
-        self._heard = Wakeup()  # woken when there is a member for heartbeats
+        self._drain = drain
+        self._roster = Roster()
         self._loop: tuple[EventLoopToken, int] | None = None
+        self._life = self._new_life()
         self.presence: Presence = Presence(
             self._roster, self._announce, self._subscribe_own
         )
@@ -174,37 +147,31 @@ class Hub(AsyncContextManagerMixin):
         """
         return self._running()
 
+    def _new_life(self) -> Life:
+        return Life(self._bounds, self._heartbeat, self._backend, self._max_queued)
+
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[Self]:
-        self._topics = Topics(self._bounds, secrets.token_hex(8))
-        self._dispatcher = Dispatcher(self._topics)
+        life = self._life = self._new_life()
         self._loop = current_token(), threading.get_ident()
         self._roster.draining = False
         self._roster.running = True
+        outcome: Exception | None = None
         with ExitStack() as stack:
             stack.callback(self._roster.end)
             if self._drain is not None:
                 stack.enter_context(self._drain.watched(self._roster.drain))
-            outcome: BaseException | None = None
-            async with create_task_group() as tasks:
-                tasks.start_soon(self._dispatcher.run)
-                tasks.start_soon(self._sweep)
-                if self._heartbeat is not None:
-                    tasks.start_soon(self._beat, self._heartbeat)
+            async with life.running():
                 try:
-                    async with self._relaying():
-                        yield self
+                    yield self
                 except Exception as exc:
-                    outcome = exc  # the task group would raise it in a group
+                    outcome = exc  # a task group would raise it in a group
                 self._roster.running = False
-                self._dispatcher.close()
-                await self._dispatcher.ended()
-                tasks.cancel_scope.cancel()
-            if outcome is not None:
-                try:
-                    raise outcome
-                finally:
-                    outcome = None
+        if outcome is not None:
+            try:
+                raise outcome
+            finally:
+                outcome = None  # its traceback holds this frame
 
     # Publishing
 
@@ -248,19 +215,8 @@ class Hub(AsyncContextManagerMixin):
         payload, size = _checked_message(message)
         if key is not None and not isinstance(key, str):
             raise TypeError(f"key must be a str, not {type(key).__name__}")
-        excluded = _NOBODY if exclude is None else self._readings_of(exclude)
-        if self._relay is None:
-            self._published += 1
-            return self._deliver(topic, payload, size, key, excluded)
-        token = f"{self._topics.epoch}-{self._published}"
-        self._published += 1
-        self._relay.put(Publication(topic, payload, key, token))
-        if excluded:
-            self._excluded[token] = excluded
-        there = self._topics.by_name.get(topic)
-        if there is None:
-            return self.subscribers(topic)
-        return len(there.readings) - len(excluded.intersection(there.readings))
+        excluded = NOBODY if exclude is None else self._readings_of(exclude)
+        return self._life.publish(topic, payload, size, key, excluded)
 
     def publish_from_thread(
         self, topic: str, message: str | Binary, *, key: str | None = None
@@ -284,105 +240,6 @@ class Hub(AsyncContextManagerMixin):
         return from_thread.run_sync(
             lambda: self.publish(topic, message, key=key), token=token
         )
-
-    def _deliver(
-        self,
-        name: str,
-        message: str | bytes,
-        size: int,
-        key: str | None,
-        excluded: frozenset[Reading],
-        position: tuple[str, Id] | None = None,
-    ) -> int:
-        """Put a message into the log of its topic; return how many want it."""
-        topics = self._topics
-        topics.order += 1
-        topic = topics.find(name)
-        if position is None:
-            message_id: Id = (topics.order,)
-        else:
-            epoch, message_id = position
-            if topic is not None and topic.epoch != epoch:
-                self._begin_epoch(topic, epoch, message_id)
-        if topic is None:
-            if position is None:
-                topics.forgotten = message_id
-            return 0
-        log = topic.log
-        entry = Entry(
-            name,
-            message,
-            topic.epoch,
-            message_id,
-            topics.order,
-            log.last,
-            key=key,
-            exclude=excluded,
-            at=current_time(),
-            size=size,
-        )
-        if topic.keepers and log.full:
-            for reading in topic.keepers:
-                reading.notice(topic)
-        log.append(entry)
-        topic.published += 1
-        if topics.sweepable:
-            self._sweepable.wake()
-        self._dispatcher.add(topic)  # also without members: one may come to resume
-        return len(topic.readings) - len(excluded.intersection(topic.readings))
-
-    def _begin_epoch(self, topic: Topic, epoch: str, first: Id) -> None:
-        """Have the positions of a topic be of another epoch from now on."""
-        if topic.log.end:
-            for reading in topic.readings:
-                reading.tell_gap(topic)
-        topic.epoch = epoch
-        topic.log.begin_epoch(first)
-
-    # The receiver of the relay
-
-    @asynccontextmanager
-    async def _relaying(self) -> AsyncIterator[None]:
-        """Connect the hub with the others, if it has a backend."""
-        if self._backend is None:
-            yield
-            return
-        self._excluded.clear()
-        relay = Relay(self._backend, self, self._max_queued)
-        self._topics.changed = relay.wants_change
-        async with relay.running():
-            self._relay = relay
-            try:
-                yield
-            finally:
-                self._relay = None
-
-    def wanted(self) -> Wants:
-        """Return the topics and the patterns that members have named."""
-        return self._topics.wanted()
-
-    def deliver(self, delivery: Delivery) -> None:
-        """Take a message or a gap from the backend."""
-        if delivery.message is None:
-            self._excluded.clear()  # of messages that may be lost
-            self._tell_gap(delivery.topic)
-            return
-        excluded = self._excluded.pop(delivery.token, _NOBODY)
-        position = None
-        if delivery.id is not None and delivery.epoch is not None:
-            position = delivery.epoch, Position.id_of(delivery.id)
-        payload, size = _checked_message(delivery.message)
-        name = checked_topic(delivery.topic)
-        self._deliver(name, payload, size, delivery.key, excluded, position)
-
-    def _tell_gap(self, name: str | None) -> None:
-        """Tell the members of a topic, or all members, that messages may be missing."""
-        names = list(self._topics.by_name) if name is None else [name]
-        for topic in filter(None, map(self._topics.by_name.get, names)):
-            if not topic.name.startswith(OWN):
-                for reading in topic.readings:
-                    reading.tell_gap(topic)
-                self._dispatcher.add(topic)
 
     def _readings_of(self, exclude: object) -> frozenset[Reading]:
         if isinstance(exclude, Subscription | Attachment):
@@ -474,16 +331,15 @@ class Hub(AsyncContextManagerMixin):
             raise TypeError("encode must be a function of an Event")
         session = _session_of(websocket, "attach")
         own_topic = None
-        if self._heartbeat is not None and encode is Event.as_json:
-            own_topic = HEARTBEAT
-            self._heard.wake()
+        if encode is Event.as_json:
+            own_topic = self._life.expect_heartbeats()
         return Attachment(
             self._roster, self._topics_now, wishes, session, encode, own_topic
         )
 
     def _topics_now(self) -> Topics:
         """Return the topics of the hub's present life."""
-        return self._topics
+        return self._life.topics
 
     def subscribers(self, topic: str) -> int:
         """Return how many members get what is published in a topic.
@@ -491,24 +347,20 @@ class Hub(AsyncContextManagerMixin):
         Raises:
             TypeError, ValueError: The topic is no topic.
         """
-        there = self._topics.by_name.get(checked_topic(topic))
-        if there is not None:
-            return len(there.readings)
-        matching = (w for w in self._topics.patterns.values() if w.match(topic))
-        return len({reading for wanted in matching for reading in wanted.readings})
+        return len(self._life.topics.readers_of(checked_topic(topic)))
 
     def topics(self) -> frozenset[str]:
         """Return the topics that have members, or messages that are kept."""
-        names = self._topics.by_name
+        names = self._life.topics.by_name
         return frozenset(name for name in names if not name.startswith(OWN))
 
     def statistics(self) -> HubStatistics:
         """Return the counters as they stand now."""
-        topics = self._topics.by_name.values()
+        topics = self._life.topics.by_name.values()
         return HubStatistics(
             topics=len(self.topics()),
             members=len(self._roster),
-            published=self._published,
+            published=self._life.published,
             sent=sum(topic.sent for topic in topics),
             dropped=sum(topic.dropped for topic in topics),
             coalesced=sum(topic.coalesced for topic in topics),
@@ -518,35 +370,12 @@ class Hub(AsyncContextManagerMixin):
 
     def _announce(self, own_topic: str, key: str) -> None:
         """Tell the watchers of a topic that a key has changed."""
-        if self._roster.running and own_topic in self._topics.by_name:
-            self._deliver(own_topic, key, len(key), key, _NOBODY)
+        if self._roster.running and own_topic in self._life.topics.by_name:
+            self._life.append(own_topic, key, len(key), key)
 
     def _subscribe_own(self, own_topic: str) -> Subscription:
         wishes = Wishes((), None, None, DEFAULT_BUFFER, "coalesce")
         return Subscription(self._roster, self._topics_now, wishes, own_topic)
-
-    # Tasks
-
-    async def _beat(self, seconds: float) -> None:
-        """Publish heartbeats as long as there are members for them."""
-        message = f"{seconds:g}"
-        while True:
-            if HEARTBEAT not in self._topics.by_name:
-                await self._heard.wait()
-            await sleep(seconds)
-            if HEARTBEAT in self._topics.by_name:
-                self._deliver(HEARTBEAT, message, len(message), None, _NOBODY)
-
-    async def _sweep(self) -> None:
-        """Let messages leave the histories when they are too old."""
-        while True:
-            if not self._topics.sweepable:
-                await self._sweepable.wait()
-            await sleep(_SWEEP_SECONDS)
-            for number, name in enumerate(list(self._topics.by_name)):
-                if number % _SWEPT_AT_ONCE == 0:
-                    await checkpoint()
-                self._topics.sweep(name, current_time())
 
 
 def _check_number(

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from .log import Bounds, Log
 from .position import Id, Position
 from .reading import Cursor, Reading
-from .topic import Horizon, Topic
+from .topic import Horizon, Reader, Topic
 from .topic_names import OWN, compiled, is_pattern
 
 Since: TypeAlias = Mapping[str, Position]
@@ -88,6 +88,14 @@ class Topics:
         topic = Topic(name, self.epoch, log, self.horizon, self._settled)
         self.by_name[name] = topic
         return topic
+
+    def readers_of(self, name: str) -> dict[Reader, None]:
+        """Return the members that want a topic, whether or not it is there."""
+        topic = self.by_name.get(name)
+        if topic is not None:
+            return topic.readings
+        matching = (w for w in self.patterns.values() if w.match(name))
+        return {reading: None for wanted in matching for reading in wanted.readings}
 
     # Members
 

@@ -85,7 +85,7 @@ async def test_an_excluded_member_stays_excluded() -> None:
             one.publish("a", "2")
             assert await taken(there, 2) == ["1", "2"]
             assert await taken(here, 1) == ["2"]
-            assert not one._excluded
+            assert not one._life._excluded
 
 
 async def test_a_full_queue_refuses() -> None:

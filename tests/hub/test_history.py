@@ -115,7 +115,7 @@ async def test_a_position_of_another_life_is_a_gap() -> None:
     async with Hub(history=5) as hub:
         places = await positions(hub, "a", 3)
     async with Hub(history=5) as hub:
-        for since in (places[2], Position.of("a", hub._topics.epoch, (99,))):
+        for since in (places[2], Position.of("a", hub._life.topics.epoch, (99,))):
             hub.publish("a", "kept")
             with hub.subscribe("a", since=since) as events:
                 assert (await anext(events)).gap

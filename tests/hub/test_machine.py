@@ -159,7 +159,7 @@ class Machine:
         A burst that is longer than the log, and in one turn, drops messages that no
         member has looked at. They count as dropped, also for one that wants them not.
         """
-        while any(topic.dirty for topic in self.hub._topics.by_name.values()):
+        while any(topic.dirty for topic in self.hub._life.topics.by_name.values()):
             await checkpoint()
 
     async def do_subscribe(self, names: set[str], buffer: int, rule: Any) -> None:
@@ -311,7 +311,7 @@ async def run(script: list[tuple[Any, ...]]) -> None:
         for step in script:
             await driven.do(step)
         await driven.finish()
-        assert not driven.hub._topics.patterns
+        assert not driven.hub._life.topics.patterns
 
 
 @given(st.lists(steps, max_size=40))

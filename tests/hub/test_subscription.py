@@ -352,7 +352,7 @@ async def test_the_log_keeps_no_more_than_members_may_be_behind(hub: Hub) -> Non
     with hub.subscribe("a", buffer=5) as events:
         for number in range(100):
             hub.publish("a", str(number))
-        log = hub._topics.by_name["a"].log
+        log = hub._life.topics.by_name["a"].log
         assert len(log) == 5
         assert log.size == 10
         await taken(events, 6)

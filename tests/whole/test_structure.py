@@ -84,6 +84,7 @@ WINGS: Final = {
         "attachment",
         "presence",
         "relay",
+        "life",
         "browser",
         "hub",
     ),
