@@ -58,9 +58,10 @@ class HubStatistics:
 class Hub(AsyncContextManagerMixin):
     """Topics, and members that get what is published in them.
 
-    A hub runs inside `async with hub:`, for instance in the lifespan of an application.
-    It may be made before, as a global, and entered again after it has ended. Members
-    come and go; a member that does not read costs the others nothing.
+    A hub runs inside `async with hub:`; `hub.lifespan` is that block as the lifespan of
+    a FastAPI or Starlette application. A hub may be made before, as a global, and
+    entered again after it has ended. Members come and go; a member that does not read
+    costs the others nothing.
 
         hub = anyws.Hub()
 
@@ -172,6 +173,22 @@ class Hub(AsyncContextManagerMixin):
                 raise outcome
             finally:
                 outcome = None  # its traceback holds this frame
+
+    @asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:
+        """Run the hub as the lifespan of an application: `FastAPI(lifespan=...)`.
+
+        Args:
+            app: The application, which is not looked at.
+        Raises:
+            RuntimeError: The hub is running already.
+        Cancellation:
+            Entering is no checkpoint. Leaving tells the members of all messages first,
+            and with a backend publishes what is queued, for at most a second.
+        Source: ASGI "lifespan".
+        """
+        async with self:
+            yield
 
     # Publishing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import pytest
@@ -337,3 +337,43 @@ async def test_a_client_is_attached_too(hub: Hub) -> None:
         with hub.attach(client, "a"):
             hub.publish("a", "1")
             assert await client.receive_text() == "got 1"
+
+
+def test_fastapi_has_the_hub_as_lifespan_and_dependency() -> None:
+    """Publishing from an HTTP route, to FastAPI's own class under the middleware."""
+    fastapi = pytest.importorskip("fastapi")
+    from starlette.testclient import TestClient
+
+    hub = Hub()
+    app = fastapi.FastAPI(lifespan=hub.lifespan)
+    app.add_middleware(anyws.WebSocketMiddleware)
+
+    def the_hub() -> Hub:
+        return hub
+
+    async def news(text: str, hub: Any) -> int:
+        published: int = hub.publish("news", text)
+        return published
+
+    async def listen(websocket: Any, hub: Any) -> None:
+        await websocket.accept()
+        with hub.attach(websocket, "news"):
+            async for _ in websocket.iter_text():
+                pass
+
+    given = fastapi.Depends(the_hub)
+    news.__annotations__ = {"text": str, "hub": Annotated[Hub, given], "return": int}
+    listen.__annotations__ = {
+        "websocket": fastapi.WebSocket,
+        "hub": Annotated[Hub, given],
+    }
+    app.post("/news")(news)
+    app.websocket("/ws")(listen)
+
+    for _ in range(2):
+        with TestClient(app) as client:
+            assert client.post("/news?text=nobody").json() == 0
+            with client.websocket_connect("/ws") as peer:
+                while client.post("/news?text=extra").json() == 0:
+                    pass
+                assert peer.receive_text() == "extra"
