@@ -23,7 +23,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.fan_out_servers import SERVERS, WORKERS
-from benchmarks.wire import PATIENCE, WebSocketPeer, connect, frame
+from benchmarks.wire import PATIENCE, PING, PONG, TEXT, WebSocketPeer, connect, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,11 +58,15 @@ class Members:
         address = listener.getsockname()
         listener.close()
         self._epoll = select.epoll()
-        self._members = {}
-        for _ in range(count):
-            member = connect(WebSocketPeer(), address, deflate=deflate)
-            self._members[member.fileno()] = member
-            self._epoll.register(member, select.EPOLLIN)
+        self._members: dict[int, socket.socket] = {}
+        try:
+            for _ in range(count):
+                member = connect(WebSocketPeer(), address, deflate=deflate)
+                self._members[member.fileno()] = member
+                self._epoll.register(member, select.EPOLLIN)
+        except BaseException:
+            self.close()
+            raise
         self._first = next(iter(self._members.values()))
 
     def close(self) -> None:
@@ -76,6 +80,14 @@ class Members:
         for member in self._members.values():
             member.close()
 
+    def _without_pings(self, fd: int, data: bytes) -> bytes:
+        """Answer the pings at the start; opening many connections takes long."""
+        while data[:1] == bytes([PING]) and len(data) >= 2 + data[1]:
+            end = 2 + data[1]
+            self._members[fd].sendall(frame(PONG, data[2:end], masked=True))
+            data = data[end:]
+        return data
+
     def cpu(self) -> float:
         """Return the CPU time of the server so far, in seconds."""
         tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
@@ -84,15 +96,16 @@ class Members:
     def publish(self, size: int) -> None:
         """Send one message, and wait until all members have it."""
         payload = os.urandom(size // 2).hex().encode()
-        self._first.sendall(frame(0x81, payload, masked=True))
+        self._first.sendall(frame(TEXT, payload, masked=True))
         waiting = dict.fromkeys(self._members, b"")
         deadline = time.monotonic() + PATIENCE
         while waiting:
             for fd, _ in self._epoll.poll(PATIENCE):
                 data = waiting.get(fd, b"") + self._members[fd].recv(PIECE)
+                data = self._without_pings(fd, data)
                 if _whole(data):
                     del waiting[fd]
-                else:
+                elif data:
                     waiting[fd] = data
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(waiting)} members have no message")
@@ -148,14 +161,16 @@ def main() -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     print("CPU of the server for one message and member, in µs")
-    print(f"{'worker':8} {'members':>8}", *(f"{name:>10}" for name in arguments.server))
+    titles = (f"{name:>10}" for name in arguments.server)
+    print(f"{'worker':8} {'members':>8}", *titles, flush=True)
     for worker, count in cells(arguments):
         rounds = [
             [cost(name, worker, count, arguments) for name in arguments.server]
             for _ in range(arguments.rounds)
         ]
         costs = [median(column) for column in zip(*rounds, strict=True)]
-        print(f"{worker:8} {count:>8}", *(f"{value:>10.1f}" for value in costs))
+        values = (f"{value:>10.1f}" for value in costs)
+        print(f"{worker:8} {count:>8}", *values, flush=True)
 
 
 if __name__ == "__main__":

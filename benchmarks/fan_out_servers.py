@@ -90,22 +90,7 @@ async def _broadcast_trio(listener: socket.socket, compression: Any) -> None:
 
 async def manager(listener: socket.socket, worker: str, *, deflate: bool) -> None:
     """The ConnectionManager of FastAPI's documentation."""
-    from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-
-    app = FastAPI()
-    active: list[WebSocket] = []
-
-    @app.websocket("/")
-    async def endpoint(websocket: WebSocket) -> None:
-        await websocket.accept()
-        active.append(websocket)
-        try:
-            while True:
-                text = await websocket.receive_text()
-                for connection in active:
-                    await connection.send_text(text)
-        except WebSocketDisconnect:
-            active.remove(websocket)
+    from benchmarks.fan_out_manager import app
 
     if worker == "trio":
         import hypercorn.trio

@@ -30,7 +30,6 @@ from typing import Final, Literal, TypeAlias
 
 from .event import Event
 from .log import Entry
-from .position import Id
 from .topic import Topic
 from .topic_names import OWN
 
@@ -52,10 +51,10 @@ class Cursor:
         gap: Whether a gap is to be told before the next message.
         kept: Messages and gaps that stand before `next`, by key or by number.
         keeping: How many messages, not gaps, are in `kept`.
-        after: Messages up to this id were read elsewhere; `None`: none were.
+        seen: The end of the log when the member looked last.
     """
 
-    __slots__ = ("after", "gap", "keeping", "kept", "named", "next", "pending", "topic")
+    __slots__ = ("gap", "keeping", "kept", "named", "next", "pending", "seen", "topic")
 
     def __init__(self, topic: Topic, index: int, *, named: bool) -> None:
         self.topic = topic
@@ -65,7 +64,7 @@ class Cursor:
         self.gap = False
         self.kept: dict[str | int, Entry] = {}
         self.keeping = 0
-        self.after: Id | None = None
+        self.seen = index
 
 
 class Reading:
@@ -142,6 +141,7 @@ class Reading:
     def resume(self, cursor: Cursor, index: int, *, gap: bool) -> None:
         """Go back to a message, or tell a gap before the next one."""
         cursor.next, cursor.gap = index, gap
+        cursor.seen = -1  # what comes next is to be looked at
         if gap or index < cursor.topic.log.end:
             self._push(cursor)
 
@@ -165,6 +165,7 @@ class Reading:
         if cursor is None:
             return
         log = topic.log
+        cursor.seen = log.end
         if cursor.kept:
             self._keep(cursor)
         else:
@@ -191,7 +192,7 @@ class Reading:
         log = cursor.topic.log
         forgotten = max(log.first - cursor.next, 0)
         skipped = forgotten + sum(
-            self._wants(cursor, log[n]) for n in range(cursor.next + forgotten, index)
+            self._wants(log[n]) for n in range(cursor.next + forgotten, index)
         )
         if self._overflow == "coalesce" and not log.lost_any(cursor.next):
             self._count_coalesced(cursor.topic, skipped)
@@ -208,7 +209,7 @@ class Reading:
         merges = self._overflow == "coalesce"
         for index in range(cursor.next, log.end):
             entry = log[index]
-            if not self._wants(cursor, entry):
+            if not self._wants(entry):
                 continue
             key = entry.key if merges and entry.key is not None else index
             if kept.pop(key, None) is not None:  # the newest has its own place
@@ -276,6 +277,8 @@ class Reading:
         else:
             cursor.next += 1
             taken = True
+            if cursor.next < topic.log.end:
+                self._skip_unwanted(cursor)
         self.sent += taken
         topic.sent += taken
         if not cursor.kept and cursor.next == topic.log.end:
@@ -293,7 +296,7 @@ class Reading:
     def _head(self, cursor: Cursor) -> Entry | None:
         """Return what comes next in one topic; skip what the member does not want."""
         log = cursor.topic.log
-        if cursor.next < log.end:
+        if cursor.seen != log.end:
             self.notice(cursor.topic)
         if self.overrun:
             return None
@@ -301,15 +304,12 @@ class Reading:
             return self._gap_before(cursor)
         if cursor.kept:
             return next(iter(cursor.kept.values()))
-        self._skip_unwanted(cursor)
         return log[cursor.next] if cursor.next < log.end else None
 
     def _skip_unwanted(self, cursor: Cursor) -> None:
         """Move the cursor on to the first message that the member wants."""
         log = cursor.topic.log
-        while log.first <= cursor.next < log.end:
-            if self._wants(cursor, log[cursor.next]):
-                return
+        while log.first <= cursor.next < log.end and not self._wants(log[cursor.next]):
             cursor.next += 1
 
     def _gap_before(self, cursor: Cursor) -> Entry:
@@ -325,9 +325,7 @@ class Reading:
         before = following.before
         return Entry(topic.name, None, following.epoch, before, following.order, before)
 
-    def _wants(self, cursor: Cursor, entry: Entry) -> bool:
-        if cursor.after is not None and entry.id <= cursor.after:
-            return False
+    def _wants(self, entry: Entry) -> bool:
         if self in entry.exclude or self.error is not None:
             return False
         try:

@@ -85,7 +85,8 @@ class Feed:
         A message that is alone is written within this call, where the frames are ours.
         """
         connection = self._connection
-        if not self._idle or connection.in_hand:
+        outbound = connection.outbound
+        if outbound.held or connection.in_hand or outbound.closed or self._sender.busy:
             return  # the writer task will call `refill`
         first = self._first()
         if first is None:

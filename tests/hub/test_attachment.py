@@ -74,6 +74,44 @@ async def test_a_burst_comes_whole_and_in_order(hub: Hub, kind: type[Channel]) -
 
 
 @every_channel
+async def test_the_order_holds_across_topics(hub: Hub, kind: type[Channel]) -> None:
+    """Messages of several topics come as they were published."""
+    channel = kind()
+    async with channel.websocket() as ws:
+        await ws.accept()
+        with hub.attach(ws, "*"):
+            for number in range(50):
+                hub.publish(f"t{number * 7 % 5}", str(number))
+            while len(channel.messages) < 50:
+                await checkpoint()
+    assert channel.messages == list(map(str, range(50)))
+
+
+async def test_the_order_holds_for_what_is_published_meanwhile(hub: Hub) -> None:
+    """While members are told, one of them publishes in two topics."""
+    channels = EagerChannel(), EagerChannel()
+
+    def encode(event: Event) -> str | None:
+        if event.message == "0":
+            hub.publish("b", "1")
+            hub.publish("a", "2")
+        return None
+
+    async with channels[0].websocket() as first, channels[1].websocket() as second:
+        await first.accept()
+        await second.accept()
+        await anyio.wait_all_tasks_blocked()
+        with (
+            hub.attach(first, "a", "c", encode=encode),
+            hub.attach(second, "a", "b"),
+        ):
+            hub.publish("a", "0")
+            hub.publish("c", "another topic")
+            await anyio.wait_all_tasks_blocked()
+    assert channels[1].messages == ["0", "1", "2"]
+
+
+@every_channel
 async def test_a_stalled_peer_costs_the_others_nothing(
     hub: Hub, kind: type[Channel]
 ) -> None:
@@ -322,6 +360,27 @@ async def test_frameworks_own_class_under_the_middleware(hub: Hub) -> None:
             await anyio.wait_all_tasks_blocked()
         assert await peer.receive_text() == "extra"
         await peer.send_text("bye")
+
+
+async def test_a_message_in_parts_is_not_cut_by_the_hub(hub: Hub) -> None:
+    """What is published meanwhile comes behind it, although nothing else is sent."""
+    received: list[str | bytes] = []
+
+    @anyws.endpoint
+    async def app(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        received.extend([await ws.receive_message() for _ in range(2)])
+
+    async with connect(app) as client:
+        with hub.attach(client, "a"):
+            async with client.send_stream("text") as out:
+                await out.send("one ")
+                hub.publish("a", "hub")
+                await turns()
+                await out.send("message")
+            while len(received) < 2:
+                await checkpoint()
+    assert received == ["one message", "hub"]
 
 
 async def test_a_client_is_attached_too(hub: Hub) -> None:

@@ -162,6 +162,22 @@ async def test_a_replay_is_not_cut_by_the_buffer(hub: Hub) -> None:
         assert told(await until(events, "4")) == list("1234")
 
 
+async def test_a_replay_passes_the_filter_and_the_exclusion(hub: Hub) -> None:
+    """From its first message on."""
+    with hub.subscribe("a") as mine:
+        for number in range(4):
+            hub.publish("a", str(number), exclude=mine if number == 2 else None)
+    for rule in ("drop_oldest", "coalesce"):
+        wanted = hub.subscribe(
+            "a",
+            since=Position.OLDEST,
+            filter=lambda event: event.message != "0",
+            overflow=rule,
+        )
+        with wanted as events:
+            assert told(await until(events, "3")) == ["1", "2", "3"]
+
+
 async def test_the_history_is_bounded_in_bytes() -> None:
     """The oldest messages go first."""
     async with Hub(history=100, history_bytes=10) as hub:

@@ -172,6 +172,25 @@ async def test_a_sender_that_is_cancelled_lets_the_source_go_on(
 
 
 @every_channel
+async def test_the_end_of_a_message_in_parts_lets_the_source_go_on(
+    kind: type[Channel],
+) -> None:
+    """Although the writer task had nothing more to do."""
+    channel = kind()
+    async with channel.websocket() as ws:
+        await ws.accept()
+        assert ws._session is not None
+        turn = await ws._session.sender.begin()
+        feed_of(ws).add(Texts("source"))
+        feed_of(ws).pump()
+        await anyio.wait_all_tasks_blocked()
+        assert channel.messages == []
+        ws._session.sender.end(turn)
+        await anyio.wait_all_tasks_blocked()
+        assert channel.messages == ["source"]
+
+
+@every_channel
 async def test_sources_take_turns(kind: type[Channel]) -> None:
     """A source that never runs dry does not starve another."""
     channel = kind()
