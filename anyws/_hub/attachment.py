@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +12,6 @@ from .log import Encode
 from .member import Membership, MemberStatistics, SinceArgument, Wishes
 from .reading import Reading
 from .roster import Roster
-from .topics import Topics
 
 
 class Attachment:
@@ -30,7 +28,6 @@ class Attachment:
     def __init__(
         self,
         roster: Roster,
-        topics: Callable[[], Topics],
         wishes: Wishes,
         session: Session,
         encode: Encode | None,
@@ -40,7 +37,7 @@ class Attachment:
         self._session = session
         self._encode = encode
         self._feed: Feed | None = None
-        self._membership = Membership(topics, wishes, self._wake, own_topic)
+        self._membership = Membership(roster, wishes, self._wake, own_topic)
         self._error: Exception | None = None
 
     def __enter__(self) -> Self:

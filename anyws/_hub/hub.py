@@ -32,7 +32,6 @@ from .reading import Filter, Overflow, Reading
 from .roster import Roster
 from .subscription import Subscription
 from .topic_names import OWN, checked_topic
-from .topics import Topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +132,9 @@ class Hub(AsyncContextManagerMixin):
         self._backend = backend
         self._max_queued = max_queued
         self._drain = drain
-        self._roster = Roster()
         self._loop: tuple[EventLoopToken, int] | None = None
         self._life = self._new_life()
+        self._roster = Roster(self._life.topics)
         self.presence: Presence = Presence(
             self._roster, self._announce, self._subscribe_own
         )
@@ -155,6 +154,7 @@ class Hub(AsyncContextManagerMixin):
     async def _running(self) -> AsyncIterator[Self]:
         life = self._life = self._new_life()
         self._loop = current_token(), threading.get_ident()
+        self._roster.topics = life.topics
         self._roster.draining = False
         self._roster.running = True
         outcome: Exception | None = None
@@ -301,7 +301,7 @@ class Hub(AsyncContextManagerMixin):
             TypeError, ValueError: An argument has no meaning.
         """
         wishes = Wishes(topics, since, filter, buffer, overflow)
-        return Subscription(self._roster, self._topics_now, wishes)
+        return Subscription(self._roster, wishes)
 
     def attach(
         self,
@@ -350,13 +350,7 @@ class Hub(AsyncContextManagerMixin):
         own_topic = None
         if encode is Event.as_json:
             own_topic = self._life.expect_heartbeats()
-        return Attachment(
-            self._roster, self._topics_now, wishes, session, encode, own_topic
-        )
-
-    def _topics_now(self) -> Topics:
-        """Return the topics of the hub's present life."""
-        return self._life.topics
+        return Attachment(self._roster, wishes, session, encode, own_topic)
 
     def subscribers(self, topic: str) -> int:
         """Return how many members get what is published in a topic.
@@ -392,7 +386,7 @@ class Hub(AsyncContextManagerMixin):
 
     def _subscribe_own(self, own_topic: str) -> Subscription:
         wishes = Wishes((), None, None, DEFAULT_BUFFER, "coalesce")
-        return Subscription(self._roster, self._topics_now, wishes, own_topic)
+        return Subscription(self._roster, wishes, own_topic)
 
 
 def _check_number(

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 from .position import Position, checked_position
 from .reading import RULES, Filter, Overflow, Reading
+from .roster import Roster
 from .topic_names import OWN, checked_name, checked_names, is_pattern
 from .topics import Topics
 
@@ -98,7 +99,7 @@ class Membership:
     """The topics of one member of a hub, from its entry to its end.
 
     Args:
-        topics: Returns the topics of the hub, when the member is entered.
+        roster: Knows the topics of the hub, when the member is entered.
         wishes: What the member asks for.
         wake: Called when there is something to read.
         own_topic: A topic of the hub's own, which no user can name.
@@ -109,8 +110,8 @@ class Membership:
     """
 
     __slots__ = (
-        "_find_topics",
         "_own_topic",
+        "_roster",
         "_topics",
         "_wishes",
         "entered",
@@ -119,26 +120,28 @@ class Membership:
 
     def __init__(
         self,
-        topics: Callable[[], Topics],
+        roster: Roster,
         wishes: Wishes,
         wake: Callable[[], None],
         own_topic: str | None = None,
     ) -> None:
-        self._find_topics = topics
+        self._roster = roster
         self._topics: Topics
         self._own_topic = own_topic
-        self._wishes = wishes
+        self._wishes: Wishes | None = wishes  # until the entry
         self.entered = False
         self.reading = Reading(wishes.buffer, wishes.overflow, wishes.filter, wake)
 
     def enter(self) -> None:
         """Become a member of the topics that were asked for."""
         self.entered = True
-        self._topics = self._find_topics()
+        self._topics = self._roster.topics
+        wishes, self._wishes = self._wishes, None
         if self._own_topic is not None:
             self._topics.join(self.reading, self._own_topic, {})
-        for name in self._wishes.topics:
-            self._topics.join(self.reading, name, self._wishes.positions)
+        if wishes is not None:
+            for name in wishes.topics:
+                self._topics.join(self.reading, name, wishes.positions)
 
     def leave_all(self) -> None:
         """Be a member of nothing any more; again, it does nothing."""

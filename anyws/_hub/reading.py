@@ -37,6 +37,7 @@ Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "coalesce", "close"]
 Filter: TypeAlias = Callable[[Event], bool]
 
 RULES: Final = ("drop_oldest", "drop_newest", "coalesce", "close")
+_NO_PATTERNS: Final[frozenset[str]] = frozenset()  # one for all: it takes 216 bytes
 _KEEPING: Final = ("drop_newest", "coalesce")
 
 
@@ -49,7 +50,8 @@ class Cursor:
         named: Whether the member named the topic itself; otherwise a pattern did.
         pending: Whether the reading has the cursor in its heap.
         gap: Whether a gap is to be told before the next message.
-        kept: Messages and gaps that stand before `next`, by key or by number.
+        kept: Messages and gaps that stand before `next`, by key or by number; `None`:
+            there never were any.
         keeping: How many messages, not gaps, are in `kept`.
         seen: The end of the log when the member looked last.
     """
@@ -62,7 +64,7 @@ class Cursor:
         self.named = named
         self.pending = False
         self.gap = False
-        self.kept: dict[str | int, Entry] = {}
+        self.kept: dict[str | int, Entry] | None = None
         self.keeping = 0
         self.seen = index
 
@@ -114,7 +116,7 @@ class Reading:
         self._heap: list[tuple[int, int, Cursor]] = []
         self._serial = 0  # tells entries of the heap apart
         self.cursors: dict[str, Cursor] = {}
-        self.patterns: set[str] = set()
+        self.patterns = _NO_PATTERNS
         self.wake = wake
         self.sent = 0
         self.dropped = 0
@@ -203,7 +205,8 @@ class Reading:
 
     def _keep(self, cursor: Cursor) -> None:
         """Take the messages of the log into the list of the member, by the rule."""
-        log, kept, topic = cursor.topic.log, cursor.kept, cursor.topic
+        log, topic = cursor.topic.log, cursor.topic
+        kept = cursor.kept = {} if cursor.kept is None else cursor.kept
         if cursor.next < log.first:
             self._skip(cursor, log.first)
         merges = self._overflow == "coalesce"
@@ -225,15 +228,8 @@ class Reading:
                 kept[key] = entry
                 cursor.gap = True
             else:
-                self._keep_gap(cursor, index, entry)
+                _keep_gap(kept, index, entry)
         cursor.next = log.end
-
-    def _keep_gap(self, cursor: Cursor, index: int, dropped: Entry) -> None:
-        """Tell a gap behind what is kept; it grows by each message that is dropped."""
-        last = next(reversed(cursor.kept))
-        if cursor.kept[last].message is None:
-            del cursor.kept[last]
-        cursor.kept[index] = _gap(dropped)
 
     def _count_dropped(self, topic: Topic, messages: int) -> None:
         self.dropped += messages
@@ -358,9 +354,12 @@ class Reading:
             yield cursor.topic
 
 
-def _gap(dropped: Entry) -> Entry:
-    """Return a gap behind which the topic goes on after a message."""
-    return Entry(
+def _keep_gap(kept: dict[str | int, Entry], index: int, dropped: Entry) -> None:
+    """Tell a gap behind what is kept; it grows by each message that is dropped."""
+    last = next(reversed(kept))
+    if kept[last].message is None:
+        del kept[last]
+    kept[index] = Entry(
         dropped.topic,
         None,
         dropped.epoch,

@@ -7,6 +7,7 @@ from typing import Protocol
 from .._session.session import Session
 from .._values.errors import HubError
 from .reading import Reading
+from .topics import Topics
 
 
 class Member(Protocol):
@@ -28,15 +29,17 @@ class Roster:
     """The members of a hub.
 
     Attributes:
+        topics: The topics of the hub's present life.
         running: Whether the hub's block is running.
         draining: Whether the server of the hub drains: subscriptions end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, topics: Topics) -> None:
+        self.topics = topics
         self.running = False
         self.draining = False
         self._members: dict[Member, None] = {}
-        self._connections: dict[Session, list[Member]] = {}
+        self._connections: dict[Session, tuple[Member, ...]] = {}
 
     def check_open(self) -> None:
         """Raise `HubError` unless the hub is running."""
@@ -51,7 +54,7 @@ class Roster:
         self._members[member] = None
         session = member.session
         if session is not None:
-            self._connections.setdefault(session, []).append(member)
+            self._connections[session] = (*self._connections.get(session, ()), member)
         elif self.draining:
             member.end()
 
@@ -62,10 +65,9 @@ class Roster:
         del self._members[member]
         session = member.session
         if session is not None:
-            members = self._connections[session]
-            members.remove(member)
-            if not members:
-                del self._connections[session]
+            others = [m for m in self._connections.pop(session) if m is not member]
+            if others:
+                self._connections[session] = tuple(others)
 
     def drain(self) -> None:
         """End the subscriptions; what drains ends the connections."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +14,6 @@ from .event import Event
 from .member import Membership, MemberStatistics, SinceArgument, Wishes
 from .reading import Reading
 from .roster import Roster
-from .topics import Topics
 
 
 class Subscription:
@@ -33,13 +31,12 @@ class Subscription:
     def __init__(
         self,
         roster: Roster,
-        topics: Callable[[], Topics],
         wishes: Wishes,
         own_topic: str | None = None,
     ) -> None:
         self._roster = roster
         self._wakeup = Wakeup()
-        self._membership = Membership(topics, wishes, self._wakeup.wake, own_topic)
+        self._membership = Membership(roster, wishes, self._wakeup.wake, own_topic)
         self._iterating = False
         self._used = False
         self._over = False

@@ -107,7 +107,7 @@ class Topics:
             return
         wanted = self.patterns.setdefault(name, Wanted(name))
         wanted.readings[reading] = None
-        reading.patterns.add(name)
+        reading.patterns |= {name}
         there = [topic for topic in self.by_name if not topic.startswith(OWN)]
         for topic in dict.fromkeys([*there, *since]):
             if not is_pattern(topic) and wanted.match(topic):
@@ -163,7 +163,7 @@ class Topics:
                 self._drop_unwanted(reading, topic)
 
     def _drop_pattern(self, reading: Reading, pattern: str) -> None:
-        reading.patterns.remove(pattern)
+        reading.patterns -= {pattern}
         wanted = self.patterns[pattern]
         del wanted.readings[reading]
         if not wanted.readings:
