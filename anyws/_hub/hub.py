@@ -36,12 +36,13 @@ from .topic_names import OWN, checked_topic
 
 @dataclass(frozen=True, slots=True)
 class HubStatistics:
-    """Counters of a hub, as they stand now.
+    """Counters of a hub, or of one of its topics, as they stand now.
 
     Attributes:
         topics: Topics that have members, or messages.
-        members: Subscriptions and attachments.
-        published: Messages published, or delivered by the backend.
+        members: Subscriptions and attachments; of a topic, those that want it.
+        published: Messages published; with a backend, those published by this hub, or
+            of a topic those that the backend has delivered.
         sent, dropped, coalesced: Messages that members have taken, that overflow rules
             have dropped, and that newer ones have replaced, in topics that are there.
     """
@@ -365,16 +366,30 @@ class Hub(AsyncContextManagerMixin):
         names = self._life.topics.by_name
         return frozenset(name for name in names if not name.startswith(OWN))
 
-    def statistics(self) -> HubStatistics:
-        """Return the counters as they stand now."""
-        topics = self._life.topics.by_name.values()
+    def statistics(self, topic: str | None = None) -> HubStatistics:
+        """Return the counters of the hub, or of one topic, as they stand now.
+
+        The counters of a topic begin anew when it has had neither members nor messages.
+
+        Raises:
+            TypeError, ValueError: The topic is no topic.
+        """
+        there = self._life.topics.by_name
+        if topic is None:
+            topics = [there[name] for name in self.topics()]
+            members, published = len(self._roster), self._life.published
+        else:
+            found = there.get(checked_topic(topic))
+            topics = [] if found is None else [found]
+            members = sum(len(one.readings) for one in topics)
+            published = sum(one.published for one in topics)
         return HubStatistics(
-            topics=len(self.topics()),
-            members=len(self._roster),
-            published=self._life.published,
-            sent=sum(topic.sent for topic in topics),
-            dropped=sum(topic.dropped for topic in topics),
-            coalesced=sum(topic.coalesced for topic in topics),
+            topics=len(topics),
+            members=members,
+            published=published,
+            sent=sum(one.sent for one in topics),
+            dropped=sum(one.dropped for one in topics),
+            coalesced=sum(one.coalesced for one in topics),
         )
 
     # Presence

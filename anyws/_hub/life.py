@@ -44,7 +44,7 @@ class Life:
 
     Attributes:
         topics: The topics.
-        published: Messages published here, or delivered by the backend.
+        published: Messages published here.
     """
 
     def __init__(

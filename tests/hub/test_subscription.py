@@ -371,6 +371,26 @@ async def test_the_log_is_bounded_in_bytes() -> None:
             assert events.statistics().dropped == 3
 
 
+async def test_the_counters_of_the_hub_and_of_a_topic(hub: Hub) -> None:
+    """Of all members together."""
+    with (
+        hub.subscribe("a", buffer=1) as one,
+        hub.subscribe("a", "b", buffer=2, overflow="coalesce") as other,
+    ):
+        for topic in "aaabz":
+            hub.publish(topic, topic, key="k")
+        await taken(one, 2)
+        await taken(other, 2)
+        whole, topic_a = hub.statistics(), hub.statistics("a")
+    assert (whole.topics, whole.members, whole.published) == (2, 2, 5)
+    assert (whole.sent, whole.dropped, whole.coalesced) == (3, 2, 2)
+    assert (topic_a.topics, topic_a.members, topic_a.published) == (1, 2, 3)
+    assert (topic_a.sent, topic_a.dropped, topic_a.coalesced) == (2, 2, 2)
+    assert hub.statistics("nothing").members == 0
+    with pytest.raises(ValueError, match="pattern"):
+        hub.statistics("*")
+
+
 # Filters and exclusion
 
 
