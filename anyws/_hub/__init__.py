@@ -30,9 +30,10 @@ Who owns what:
 How a message goes: `publish` checks it, gives it the next number of the hub (`order`),
 appends it to the log and puts the topic into the dispatcher's line. The dispatcher has
 each member look at the log (`notice`: there the overflow rules are applied) and wakes
-it. A subscription wakes its task. An attachment has its session's feed take messages:
-one that is alone is written at once, others go through the outbound queue, and what the
-connection has no room for stays in the log until the writer task asks for it.
+it. A subscription wakes its task. An attachment writes a message that is the only one
+at once (`take_now`), where the frames are ours. Otherwise its session's feed takes
+messages into the outbound queue, and what the connection has no room for stays in the
+log until the writer task asks for it.
 
 Invariants:
 

@@ -8,7 +8,7 @@ from typing import Self
 from .._session.feed import Feed
 from .._session.session import Session
 from .._values.shared import SharedMessage
-from .log import Encode
+from .log import Encode, Entry
 from .member import Membership, MemberStatistics, SinceArgument, Wishes
 from .reading import Reading
 from .roster import Roster
@@ -37,7 +37,7 @@ class Attachment:
         self._session = session
         self._encode = encode
         self._feed: Feed | None = None
-        self._membership = Membership(roster, wishes, self._wake, own_topic)
+        self._membership = Membership(roster, wishes, self, own_topic)
         self._error: Exception | None = None
 
     def __enter__(self) -> Self:
@@ -82,7 +82,9 @@ class Attachment:
         self._roster.leave(self)
         self._membership.leave_all()
 
-    def _wake(self) -> None:
+    # The taker of the reading
+
+    def wake(self) -> None:
         """Send what there is, as far as the connection has room."""
         feed = self._feed
         if feed is None:
@@ -93,6 +95,16 @@ class Attachment:
         if self._membership.reading.overrun:
             self._close_by_rule(feed)
         feed.pump()
+
+    def take_now(self, entry: Entry) -> bool:
+        """Write a message at once, if the connection has nothing else to write."""
+        if self._feed is None:
+            return False
+        try:
+            message = entry.shared(self._encode)
+        except Exception:
+            return False  # `peek` will meet it again, and end the member
+        return message is not None and self._feed.write(message)
 
     def _close_by_rule(self, feed: Feed) -> None:
         feed.close("the peer reads too slowly")

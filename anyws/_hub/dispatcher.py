@@ -106,5 +106,4 @@ def _wake(reading: Reader, topic: Topic) -> None:
 
 
 def _tell_and_wake(reading: Reader, topic: Topic) -> None:
-    reading.notice(topic)
-    reading.wake()
+    reading.tell(topic)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from .position import Position, checked_position
-from .reading import RULES, Filter, Overflow, Reading
+from .reading import RULES, Filter, Overflow, Reading, Taker
 from .roster import Roster
 from .topic_names import OWN, checked_name, checked_names, is_pattern
 from .topics import Topics
@@ -101,7 +101,7 @@ class Membership:
     Args:
         roster: Knows the topics of the hub, when the member is entered.
         wishes: What the member asks for.
-        wake: Called when there is something to read.
+        taker: The member itself.
         own_topic: A topic of the hub's own, which no user can name.
 
     Attributes:
@@ -122,7 +122,7 @@ class Membership:
         self,
         roster: Roster,
         wishes: Wishes,
-        wake: Callable[[], None],
+        taker: Taker,
         own_topic: str | None = None,
     ) -> None:
         self._roster = roster
@@ -130,7 +130,7 @@ class Membership:
         self._own_topic = own_topic
         self._wishes: Wishes | None = wishes  # until the entry
         self.entered = False
-        self.reading = Reading(wishes.buffer, wishes.overflow, wishes.filter, wake)
+        self.reading = Reading(wishes.buffer, wishes.overflow, wishes.filter, taker)
 
     def enter(self) -> None:
         """Become a member of the topics that were asked for."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush, heapreplace
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from .event import Event
 from .log import Entry
@@ -69,6 +69,16 @@ class Cursor:
         self.seen = index
 
 
+class Taker(Protocol):
+    """A member, as its reading sees it."""
+
+    def wake(self) -> None:
+        """Take what there is to read, or have a task do so."""
+
+    def take_now(self, entry: Entry) -> bool:
+        """Take a message that is the only one to read; false: it comes by `peek`."""
+
+
 class Reading:
     """What one member has still to read.
 
@@ -76,7 +86,7 @@ class Reading:
         buffer: How many messages of a topic the member may be behind.
         overflow: The rule for a member that is further behind.
         filter: Says which events the member gets; `None`: all.
-        wake: Called when there is something to read.
+        taker: The member.
 
     Attributes:
         cursors: Where the member stands, by the name of the topic.
@@ -93,6 +103,7 @@ class Reading:
         "_heap",
         "_overflow",
         "_serial",
+        "_taker",
         "coalesced",
         "cursors",
         "dropped",
@@ -100,7 +111,6 @@ class Reading:
         "overrun",
         "patterns",
         "sent",
-        "wake",
     )
 
     def __init__(
@@ -108,16 +118,16 @@ class Reading:
         buffer: int,
         overflow: Overflow,
         filter: Filter | None,
-        wake: Callable[[], None],
+        taker: Taker,
     ) -> None:
         self._buffer = buffer
         self._overflow = overflow
         self._filter = filter
+        self._taker = taker
         self._heap: list[tuple[int, int, Cursor]] = []
         self._serial = 0  # tells entries of the heap apart
         self.cursors: dict[str, Cursor] = {}
         self.patterns = _NO_PATTERNS
-        self.wake = wake
         self.sent = 0
         self.dropped = 0
         self.coalesced = 0
@@ -158,6 +168,33 @@ class Reading:
         """How many messages the member has not taken, of the topic with the most."""
         cursors = self.cursors.values()
         return max((c.topic.log.end - c.next + c.keeping for c in cursors), default=0)
+
+    # What is new
+
+    def tell(self, topic: Topic) -> None:
+        """Look at a log that has new messages, and wake the member.
+
+        A message that is the only one is handed over here, if the member takes it.
+        """
+        cursor = self.cursors[topic.name]
+        log = topic.log
+        if (
+            log.end - cursor.next == 1
+            and log.end > log.first
+            and not (self._heap or cursor.gap)
+        ):
+            entry = log[cursor.next]
+            if self._wants(entry) and self._taker.take_now(entry):
+                cursor.next = cursor.seen = log.end
+                self.sent += 1
+                topic.sent += 1
+                return
+        self.notice(topic)
+        self._taker.wake()
+
+    def wake(self) -> None:
+        """Wake the member, which may have something to read."""
+        self._taker.wake()
 
     # Falling behind
 

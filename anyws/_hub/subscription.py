@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 from .._session.wakeup import Wakeup
 from .._values.errors import HubError
 from .event import Event
+from .log import Entry
 from .member import Membership, MemberStatistics, SinceArgument, Wishes
 from .reading import Reading
 from .roster import Roster
@@ -36,7 +37,7 @@ class Subscription:
     ) -> None:
         self._roster = roster
         self._wakeup = Wakeup()
-        self._membership = Membership(roster, wishes, self._wakeup.wake, own_topic)
+        self._membership = Membership(roster, wishes, self, own_topic)
         self._iterating = False
         self._used = False
         self._over = False
@@ -141,6 +142,16 @@ class Subscription:
     def statistics(self) -> MemberStatistics:
         """Return the counters as they stand now."""
         return self._membership.statistics()
+
+    # The taker of the reading
+
+    def wake(self) -> None:
+        """Wake the task that iterates."""
+        self._wakeup.wake()
+
+    def take_now(self, entry: Entry) -> bool:
+        """Take nothing now: a task that iterates does."""
+        return False
 
     # For the hub
 

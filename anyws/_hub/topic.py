@@ -11,10 +11,14 @@ from .log import Log
 class Reader(Protocol):
     """What one member has still to read, as its topics see it."""
 
-    wake: Callable[[], None]
-
     def notice(self, topic: Topic) -> None:
         """Look at the log, which has new messages."""
+
+    def wake(self) -> None:
+        """Wake the member."""
+
+    def tell(self, topic: Topic) -> None:
+        """Look at the log, which has new messages, and wake the member."""
 
     def tell_gap(self, topic: Topic) -> None:
         """Tell a gap before the next message of the topic."""

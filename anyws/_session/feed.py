@@ -92,14 +92,28 @@ class Feed:
         if first is None:
             return
         source, message = first
-        frames = connection.frames
-        if frames is not None and frames.send_nowait(message.event):
-            connection.counters.messages_sent += 1
-            connection.counters.bytes_sent += message.size
+        if self._write(message):
             self._advance(source)
             if self._first() is None:
                 return
         self.refill()
+
+    def write(self, message: SharedMessage) -> bool:
+        """Write a message within this call; false: it has to come by way of `peek`.
+
+        The source must have nothing before it.
+        """
+        return self._idle and not self._connection.in_hand and self._write(message)
+
+    def _write(self, message: SharedMessage) -> bool:
+        connection = self._connection
+        if connection.frames is None or not connection.frames.send_nowait(
+            message.event
+        ):
+            return False
+        connection.counters.messages_sent += 1
+        connection.counters.bytes_sent += message.size
+        return True
 
     def refill(self) -> None:
         """Move messages to the outbound queue, if it is empty and no sender waits.
