@@ -11,6 +11,14 @@ from starlette.websockets import (
 from ._client.connect import Connector, connect
 from ._client.retry import Retry
 from ._client.websocket import ClientWebSocket, HandshakeResponse
+from ._hub.attachment import Attachment
+from ._hub.backend import Backend, Delivery, Publication
+from ._hub.browser import browser_client
+from ._hub.event import Event
+from ._hub.hub import Hub
+from ._hub.position import Position
+from ._hub.presence import Presence
+from ._hub.subscription import Subscription
 from ._messages.interrupt_scope import InterruptScope
 from ._messages.object_stream import MessageStream
 from ._messages.parts import ReceiveStream, SendStream
@@ -27,6 +35,7 @@ from ._values.errors import (
     ConnectionClosed,
     HandshakeError,
     HandshakeRejected,
+    HubError,
     MessageDecodeError,
     MessageTooBig,
     MessageTypeError,
@@ -42,6 +51,8 @@ from ._values.options import Options
 from ._values.statistics import Statistics
 
 __all__ = (
+    "Attachment",
+    "Backend",
     "ClientWebSocket",
     "CloseCode",
     "CloseInfo",
@@ -50,12 +61,16 @@ __all__ = (
     "ConnectionLimit",
     "ConnectionSummary",
     "Connector",
+    "Delivery",
     "Drain",
     "Draining",
+    "Event",
     "HandshakeError",
     "HandshakeRejected",
     "HandshakeResponse",
     "Heartbeat",
+    "Hub",
+    "HubError",
     "InterruptScope",
     "MessageDecodeError",
     "MessageStream",
@@ -65,12 +80,16 @@ __all__ = (
     "ObservedConnection",
     "Observer",
     "Options",
+    "Position",
+    "Presence",
     "ProtocolError",
+    "Publication",
     "ReceiveStream",
     "Retry",
     "SendStream",
     "Server",
     "Statistics",
+    "Subscription",
     "TypedMessages",
     "WebSocket",
     "WebSocketDisconnect",
@@ -79,6 +98,7 @@ __all__ = (
     "WebSocketMiddleware",
     "WebSocketState",
     "accept_stream",
+    "browser_client",
     "connect",
     "endpoint",
     "serve",

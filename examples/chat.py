@@ -2,116 +2,102 @@
 
 python chat.py [--worker trio|asyncio] [--port 8000]
 
-Each member has a bounded buffer, and the oldest lines are dropped from a full one: a
-member who does not read costs the others nothing.
+A room is a topic of a hub. A member gets the history on entry, and goes on where it was
+when its connection was lost. One that does not read costs the others nothing, and is
+shown as slow.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
+import anyio
 from hypercorn.config import Config
 from starlette.applications import Starlette
+from starlette.exceptions import WebSocketException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route, WebSocketRoute
 
 import anyws
 import anyws.hypercorn
+from anyws import Event, Position
 
-PAGE = """<!doctype html>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Chat</title>
-<style>
-  body { font: 16px system-ui, sans-serif; max-width: 36rem; margin: 2rem auto;
-         padding: 0 1rem }
-  #lines { border: 1px solid #bbb; height: 20rem; overflow-y: auto; padding: .5rem;
-           margin: 1rem 0 }
-  #state { color: #666 }
-  input { font: inherit; padding: .3rem }
-  #text { width: 70% }
-</style>
-<h1>Chat</h1>
-<form id="enter">
-  <input id="name" placeholder="your name" required autofocus>
-  <input id="room" placeholder="room" value="lobby" required>
-  <button>Enter</button>
-</form>
-<div id="lines" role="log"></div>
-<form id="say"><input id="text" autocomplete="off" placeholder="say something" disabled>
-<button>Send</button></form>
-<p id="state">not connected</p>
-<script>
-  const $ = id => document.getElementById(id)
-  let socket
-  $("enter").onsubmit = event => {
-    event.preventDefault()
-    if (socket) socket.close()
-    const scheme = location.protocol === "https:" ? "wss" : "ws"
-    const room = encodeURIComponent($("room").value)
-    const name = encodeURIComponent($("name").value)
-    const opened = new WebSocket(`${scheme}://${location.host}/ws/${room}?name=${name}`)
-    socket = opened
-    opened.onopen = () => {
-      $("state").textContent = "connected"
-      $("text").disabled = false
-      $("text").focus()
-    }
-    opened.onmessage = message => {
-      const line = document.createElement("div")
-      line.textContent = message.data
-      $("lines").append(line)
-      $("lines").scrollTop = $("lines").scrollHeight
-    }
-    opened.onclose = ({code, reason}) => {
-      if (socket !== opened) return
-      $("state").textContent = `closed: ${code} ${reason}`.trim()
-      $("text").disabled = true
-    }
-  }
-  $("say").onsubmit = event => {
-    event.preventDefault()
-    if ($("text").value) socket.send($("text").value)
-    $("text").value = ""
-  }
-</script>
-"""
+PAGE = Path(__file__).with_name("chat.html").read_text()
+SLOW = 20  # lines that a slow member is behind
 
-rooms: defaultdict[str, set[anyws.WebSocket]] = defaultdict(set)
+hub = anyws.Hub(history=200, history_seconds=3600)
+# The members of each room, with their names; and the names of those that are slow.
+members: defaultdict[str, dict[anyws.Attachment, str]] = defaultdict(dict)
+slow: defaultdict[str, set[str]] = defaultdict(set)
 
 
-def announce(room: str, line: str) -> None:
-    """Send a line to everybody in a room, without waiting for anybody."""
-    for member in rooms[room]:
-        try:
-            member.send_nowait(line)
-        except anyws.ConnectionClosed:
-            pass  # its own handler is about to learn of it
+def tell(room: str, **what: object) -> None:
+    """Add a line to a room."""
+    hub.publish(f"room.{room}", json.dumps(what))
 
 
-@anyws.endpoint(
-    options=anyws.Options(send_overflow="drop_oldest", max_message_bytes=4096)
-)
-async def chat(ws: anyws.WebSocket) -> None:
-    """Serve one member."""
-    room = ws.path_params["room"]
-    name = ws.query_params.get("name") or "somebody"
-    await ws.accept()
-    rooms[room].add(ws)
+def show_people(room: str) -> None:
+    """Tell a room who is there. The list replaces those that were not read yet."""
+    names = sorted(hub.presence.list(f"room.{room}"))
+    people = [{"name": name, "slow": name in slow[room]} for name in names]
+    hub.publish(f"people.{room}", json.dumps({"people": people}), key="people")
+
+
+@contextmanager
+def present(room: str, name: str, member: anyws.Attachment) -> Iterator[None]:
+    """Be in a room; several connections of one name are one person."""
+    topic = f"room.{room}"
+    if name not in hub.presence.list(topic):
+        tell(room, note=f"{name} has come")
     try:
-        announce(room, f"* {name} has come")
-        async for text in ws.iter_text():
-            announce(room, f"{name}: {text}")
+        with hub.presence.track(topic, name):
+            members[room][member] = name
+            show_people(room)
+            yield
     finally:
-        rooms[room].discard(ws)
-        announce(room, f"* {name} has gone")
-        if not rooms[room]:
-            del rooms[room]
+        del members[room][member]
+        if name not in hub.presence.list(topic):
+            tell(room, note=f"{name} has gone")
+        show_people(room)
+        if not members[room]:
+            del members[room], slow[room]
+
+
+@anyws.endpoint(options=anyws.Options(max_message_bytes=8192))
+async def chat(ws: anyws.WebSocket) -> None:
+    """Serve one member: lines since its last visit, new ones, and who is there."""
+    await ws.accept()
+    room = ws.path_params["room"]
+    name = ws.query_params.get("name", "").strip()[:40] or "somebody"
+    lines, people = f"room.{room}", f"people.{room}"
+    try:
+        since = Position.from_json(ws.query_params.get("since"), lines)
+        member = hub.attach(
+            ws, lines, people, since=since, overflow="coalesce", encode=Event.as_json
+        )
+    except ValueError as exc:
+        raise WebSocketException(1008, str(exc)) from exc
+    with member, present(room, name, member):
+        async for text in ws.iter_text():
+            tell(room, name=name, text=text)
+
+
+async def watch_the_slow() -> None:
+    """Show who is slow, every second."""
+    while True:
+        await anyio.sleep(1)
+        for room, there in members.items():
+            now = {n for m, n in there.items() if m.statistics().lag >= SLOW}
+            if now != slow[room]:
+                slow[room] = now
+                show_people(room)
 
 
 async def page(request: Request) -> HTMLResponse:
@@ -119,7 +105,24 @@ async def page(request: Request) -> HTMLResponse:
     return HTMLResponse(PAGE)
 
 
-app = Starlette(routes=[Route("/", page), WebSocketRoute("/ws/{room}", chat)])
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    """Run the hub while the application runs."""
+    async with hub, anyio.create_task_group() as tasks:
+        tasks.start_soon(watch_the_slow)
+        print(getattr(app.state, "greeting", ""), flush=True)  # it listens by now
+        yield
+        tasks.cancel_scope.cancel()
+
+
+app = Starlette(
+    routes=[
+        Route("/", page),
+        Route("/anyws.js", anyws.browser_client),
+        WebSocketRoute("/ws/{room}", chat),
+    ],
+    lifespan=lifespan,
+)
 
 
 def main() -> None:
@@ -131,14 +134,10 @@ def main() -> None:
     config = Config()
     config.loglevel = "WARNING"
     address = f"127.0.0.1:{arguments.port}"
-    greeting = f"Chat on {arguments.worker}: open http://{address}/ in two tabs."
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        print(greeting, "Ctrl-C stops it.", flush=True)  # it listens by now
-        yield
-
-    app.router.lifespan_context = lifespan
+    app.state.greeting = (
+        f"Chat on {arguments.worker}: open http://{address}/ in two tabs. "
+        "Ctrl-C stops it."
+    )
     try:
         anyws.hypercorn.run(app, config, backend=arguments.worker, bind=address)
     except OSError as exc:

@@ -34,8 +34,10 @@ except ImportError:  # it was not compiled
 
 from .._values.closing import CloseCode, CloseInfo
 from .._values.events import FRAGMENT, Event
+from .._values.shared import SHARED, SharedMessage
 from .._values.states import CLOSE, RECEIVE
 from .assembler import Assembler
+from .shared_frames import COMPRESSED_BYTES, compression_of, frame_of, renew
 
 # The settings of permessage-deflate at either end, which are the defaults of
 # `websockets`: zlib's own window of 15 bits would cost a connection 90 KiB more.
@@ -225,6 +227,7 @@ class Codec:
         "_max_message_bytes",
         "_needed_bytes",
         "_out",
+        "_outdated",
         "_randomness",
         "_side",
         "answers_size",
@@ -245,6 +248,7 @@ class Codec:
         self._core: _Core | None = None
         self._masks = side is Side.CLIENT
         self._compressed = bool(extensions)
+        self._outdated = False  # whether the peer's context is ahead of our compressor
         self._randomness = b""  # masks not yet used
         # Frames that `take` has not yet returned.
         self._out: list[bytes | bytearray] = []
@@ -481,6 +485,10 @@ class Codec:
             self._protocol.send_close(event["code"], event["reason"])
             self._out += self._protocol.data_to_send()
             return True
+        if SHARED in event:
+            return self.send_shared(event[SHARED])
+        if self._outdated:
+            self._renew_compressor()
         if event["type"] == FRAGMENT:
             send = _FRAGMENTS[event["kind"]]
             send(self._protocol, event["data"], event["fin"])
@@ -504,6 +512,37 @@ class Codec:
         """Return the frame of a small payload."""
         payload = self._masked(data) if self._masks else data
         return _header(opcode, len(data), self._masks) + payload
+
+    def send_shared(self, message: SharedMessage) -> bool:
+        """Frame a message that goes to many connections; `take` returns the bytes.
+
+        Connections that have negotiated the same share one frame, which is made for
+        the first of them (`shared_frames.py`). After a compressed one, this
+        connection's own compressor is made anew before its next use. A client's frames
+        are masked, each by a mask of its own, so a client shares none.
+
+        Returns false, and frames nothing, once a closing frame was sent or received.
+
+        Source: RFC 6455 section 5.6; RFC 7692 sections 6 and 7.2.1.
+        """
+        if not self.open:
+            return False
+        compression = compression_of(self._extensions) if self._compressed else None
+        if self._masks or (self._compressed and compression is None):
+            return self.send(message.plain)
+        if compression is None or message.size < COMPRESSED_BYTES:
+            self._out.append(frame_of(message))
+            return True
+        self._out.append(frame_of(message, compression.local_max_window_bits))
+        self._outdated = True
+        return True
+
+    def _renew_compressor(self) -> None:
+        """Make our compressor anew: the peer's context holds what it has not seen."""
+        self._outdated = False
+        compression = compression_of(self._extensions)
+        if compression is not None:
+            renew(compression)
 
     def _masked(self, data: bytes) -> bytes:
         """Return a new mask, and the payload under it.

@@ -7,7 +7,7 @@ hosted further out, by a guard without this drain, is over when its session is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil, inf
 from operator import itemgetter
@@ -121,6 +121,7 @@ class Drain:
         # Set when `_hosted` becomes empty; made only if a task waits for that.
         self._emptied: Signal | None = None
         self._softened: Signal | None = None  # set once a soft drain closes for good
+        self._watchers: list[Callable[[], None]] = []  # called when the drain begins
 
     @property
     def connections(self) -> int:
@@ -198,6 +199,8 @@ class Drain:
     def _close_all(self) -> None:
         """Close the connections that are not closed yet."""
         self._cancel_at = current_time() + self.timeout
+        for tell in self._watchers:
+            tell()
         for session, scope in self._hosted.items():
             if session not in self._closed:
                 self._close(session, scope, self._cancel_at)
@@ -207,6 +210,19 @@ class Drain:
         self._closed.add(session)
         session.tell_of_drain(self.code, self.reason)
         session.close_by_rule(self.code, self.reason, by=cancel_at)
+
+    # For hubs
+
+    @contextmanager
+    def watched(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Call a function when the drain begins, or now if it has begun."""
+        self._watchers.append(tell)
+        try:
+            if self.draining:
+                tell()
+            yield
+        finally:
+            self._watchers.remove(tell)
 
     # For guards and the engine
 

@@ -52,6 +52,10 @@ out in one write. `in_hand` counts the messages that the writer task has taken f
 queue and still gathers. While it is not 0, no message is written within `send`, as that
 message would overtake them (law 7).
 
+Messages may also wait outside the session, in a log that many connections read. Such a
+*source* is asked when `outbound` is empty, by the writer task or by the source itself
+(`Feed`), so that a slow connection holds few messages and falls behind in the log.
+
 Invariants:
 
 - `ending.info` is `None` as long as the connection is open. The call that ends the
@@ -71,11 +75,10 @@ Invariants:
   6). What stands in `interrupts` may cancel its own, when it is asked for a message.
 
 Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Reader,
-writer, intake, receiver, sender and passage import `connection`, which imports none of
-them. The
-wing imports `_values` alone and knows no frames. The wings above it use `session`,
-`scope` (where a session stands in an ASGI scope), the protocols in `channel`, and
-`wakeup`. `stopwatch` chooses the clock for round trips.
+writer, intake, receiver, sender, passage and feed import `connection`, which imports
+none of them. The wing imports `_values` alone and knows no frames. The wings above it
+use `session`, `scope` (where a session stands in an ASGI scope), the protocols in
+`channel`, `feed`, and `wakeup`. `stopwatch` chooses the clock for round trips.
 
 A block that an exception has left may hand the connection over to an application's
 exception handlers (FastAPI calls them later, law 8). Then the two tasks end when the
@@ -110,6 +113,7 @@ Which file to change:
     what a server does wrong with a send        writer
     what a receive or a send of the user does   receiver, sender
     what happens where `send` is wrapped        passage, entrance
+    when messages are taken from a source       feed
     options given after the session began       settings
     what the user's code hears of a drain       draining, session (`tell_of_drain`)
     what an observer or the log is told         observation; when: intake, writer,

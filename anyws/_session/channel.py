@@ -46,6 +46,13 @@ class Unqueued(Protocol):
         """Send no more of them."""
 
 
+class Feeder(Protocol):
+    """Where more messages come from when the outbound queue is empty. See `Feed`."""
+
+    def refill(self) -> None:
+        """Put messages that wait elsewhere into the outbound queue."""
+
+
 class Inbox(Protocol):
     """Where a channel of our own puts what it reads. `Intake` is one."""
 

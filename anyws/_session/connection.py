@@ -22,7 +22,7 @@ from .._values.errors import ConnectionClosed, MessageTooBig
 from .._values.events import INFO, Event, info_of
 from .._values.options import DEFAULTS, Options
 from .._values.states import CLOSE, CONNECTED, SEND, Role, next_state
-from .channel import DirectChannel, Driver, Unqueued
+from .channel import DirectChannel, Driver, Feeder, Unqueued
 from .deadlines import Deadlines
 from .ending import Cause, Ending
 from .keepalive import KEEPALIVE, Beat, Keepalive
@@ -79,6 +79,8 @@ class Connection:
     Attributes:
         receive_event, send_event: The channel.
         frames: The channel again, where its frames are ours; else `None`.
+        feed: Messages that wait elsewhere for room in `outbound`; `None`: there never
+            were any.
         driver: Carries the events.
         options: The settings.
         inbound: Messages that were received and not yet read by the user's code.
@@ -126,6 +128,7 @@ class Connection:
         "driver",
         "ending",
         "farewell",
+        "feed",
         "frames",
         "held",
         "in_hand",
@@ -164,6 +167,7 @@ class Connection:
         self.receive_event: ChannelReceive = receive
         self.send_event: ChannelSend = send
         self.frames: DirectChannel | None = frames
+        self.feed: Feeder | None = None
         self.driver: Driver
         self.inbound: MessageQueue = MessageQueue(
             options.receive_buffer, options.max_message_bytes

@@ -145,6 +145,17 @@ class Sender:
         self._connection.close_by_rule(CloseCode.TRY_AGAIN_LATER, reason)
         return self._connection.ending.error()
 
+    @property
+    def busy(self) -> bool:
+        """Whether tasks wait for room, or a message is being sent in parts."""
+        return self._waiting > 0
+
+    def _no_longer_waits(self) -> None:
+        """Note that a task waits no more; the feed may have waited for that."""
+        self._waiting -= 1
+        if self._connection.feed is not None:
+            self._connection.outbound.filled.wake()  # the writer task refills
+
     async def _put_in_turn(self, event: Event, size: int) -> None:
         """Wait for room, first come, first served, and queue a message."""
         connection = self._connection
@@ -158,7 +169,7 @@ class Sender:
                     await connection.outbound.room.wait()
                     self.check_open()
         finally:
-            self._waiting -= 1
+            self._no_longer_waits()
 
     async def _wait_for_stream(self) -> None:
         """Wait until no message is being sent in parts; raise if none can be sent."""
@@ -226,12 +237,12 @@ class Sender:
                 over = self._connection.streaming = Signal()
                 return over
         except BaseException:
-            self._waiting -= 1
+            self._no_longer_waits()
             raise
 
     def end(self, turn: Signal) -> None:
         """Let other tasks send again."""
-        self._waiting -= 1
+        self._no_longer_waits()
         self._connection.streaming = None
         turn.set()
 

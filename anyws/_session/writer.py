@@ -54,6 +54,8 @@ class Writer:
         with self.scope:
             try:
                 while woken or outbound.held or not outbound.closed:
+                    if connection.feed is not None:
+                        connection.feed.refill()
                     if not outbound.held and not woken:
                         if self._paused:
                             return

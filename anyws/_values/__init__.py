@@ -31,6 +31,7 @@ The files; each may import only those above it:
     headers      which headers may be added to an opening handshake, or to a denial
                  response (the HTTP response by which an application rejects one)
     events       ASGI's events: checks before one is sent, readings of one received
+    shared       a message that goes to many connections, and the forms it is sent in
     outcomes     what an exception of the user's code means for the closing frame
 
 Invariants (the numbers of the laws are those in CONTRIBUTING.md):

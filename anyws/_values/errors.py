@@ -6,6 +6,7 @@
     ├── HandshakeError        also OSError: the opening handshake of a client failed
     │   ├── HandshakeRejected the server answered with another status than 101
     │   └── ProtocolError     the answer is no answer to an opening handshake
+    ├── HubError              a hub is not running, or cannot publish now
     ├── MessageTypeError      also TypeError
     └── MessageDecodeError    also json.JSONDecodeError, so ValueError
         └── MessageValidationError    decoded, but not of the type that was asked for
@@ -119,6 +120,14 @@ class ProtocolError(HandshakeError):
 
     A violation of the protocol on an open connection closes that connection with 1002
     instead, and is told by `ConnectionClosed`.
+    """
+
+
+class HubError(WebSocketError):
+    """A hub cannot do what it was asked for.
+
+    It is not running; or its queue to the backend is full, so that the message was not
+    published; or a subscription was too slow, and its rule is to close it.
     """
 
 

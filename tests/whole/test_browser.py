@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from ..support.chromium import browser, tab
+from ..support.wires import cuttable
 from .test_examples import WORKERS, chatting
+
+STATE = "document.getElementById('state').textContent"
+LINES = "document.getElementById('lines').innerText"
 
 
 @pytest.mark.parametrize("worker", WORKERS)
@@ -22,13 +27,46 @@ def test_two_tabs_chat(worker: str, tmp_path: Path) -> None:
         ann.hears("* ann has come")
         bob.enter("bob")
         ann.say("hello")
-        bob.hears("* bob has come", "ann: hello")
+        bob.hears("* ann has come", "* bob has come", "ann: hello")
         bob.say("<b>hi</b>")
         ann.hears("* ann has come", "* bob has come", "ann: hello", "bob: <b>hi</b>")
+        people = "[...document.querySelectorAll('#people li')].map(e => e.textContent)"
+        mine = "[...document.querySelectorAll('.mine')].map(e => e.textContent)"
+        for member, said in (ann, "ann: hello"), (bob, "bob: <b>hi</b>"):
+            member.wait_for(f"{people}.join()", "ann,bob")
+            member.wait_for(f"{mine}.join()", said)
         process.terminate()
         for member in (ann, bob):
             member.wait_for(
                 "document.getElementById('state').textContent",
-                "closed: 1012",
+                "lost: 1012; trying again",
             )
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_a_tab_that_was_cut_off_shows_what_the_others_show(
+    worker: str, tmp_path: Path
+) -> None:
+    """It connects again by itself, and goes on where it was."""
+    with ExitStack() as stack:
+        _, url = stack.enter_context(chatting(worker))
+        wire = stack.enter_context(cuttable(urlsplit(url).port or 0))
+        devtools = stack.enter_context(browser(tmp_path))
+        bob = stack.enter_context(tab(devtools, url))
+        ann = stack.enter_context(tab(devtools, f"http://127.0.0.1:{wire.port}/"))
+        ann.enter("ann")
+        bob.enter("bob")
+        bob.say("before")
+        ann.hears("* ann has come", "* bob has come", "bob: before")
+        wire.cut()
+        ann.wait_for(f"{STATE}.startsWith('lost')", True)
+        bob.hears("* ann has come", "* bob has come", "bob: before", "* ann has gone")
+        for number in range(20):
+            bob.say(f"line {number}")
+        wire.mend()
+        ann.wait_for(STATE, "connected")
+        ann.say("back")
+        bob.wait_for(f"{LINES}.endsWith('ann: back')", True)
+        ann.hears(*bob.run(LINES).split("\n"))
+        assert bob.run(LINES).count("line") == 20

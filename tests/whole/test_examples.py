@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -108,9 +109,24 @@ def test_fastapi_app(worker: str) -> None:
         assert "Traceback" not in output
 
 
-def say(client: ClientConnection, *expected: str) -> None:
-    """Receive the expected lines."""
-    assert [client.recv(timeout=5) for _ in expected] == list(expected)
+def next_said(client: ClientConnection) -> dict[str, Any]:
+    """Receive what is said next in the chat: a line, or who is there."""
+    event = json.loads(client.recv(timeout=5))
+    assert set(event) == {"topic", "position", "text"}
+    said: dict[str, Any] = json.loads(event["text"])
+    return said
+
+
+def lines(client: ClientConnection, *expected: str) -> None:
+    """Receive the expected lines; who is there comes between them."""
+    got: list[str] = []
+    while len(got) < len(expected):
+        said = next_said(client)
+        if "note" in said:
+            got.append(f"* {said['note']}")
+        elif "text" in said:
+            got.append(f"{said['name']}: {said['text']}")
+    assert got == list(expected)
 
 
 @contextmanager
@@ -142,16 +158,17 @@ def test_chat(worker: str) -> None:
             connect(f"{ws}/two?name=eve") as eve,
         ):
             with connect(f"{ws}/one?name=bob") as bob:
-                say(ann, "* ann has come", "* bob has come")
-                say(bob, "* bob has come")
+                lines(ann, "* ann has come", "* bob has come")
+                lines(bob, "* ann has come", "* bob has come")
                 bob.send("hello")
-                say(bob, "bob: hello")
-            say(ann, "bob: hello", "* bob has gone")
-            say(eve, "* eve has come")
+                lines(bob, "bob: hello")
+            lines(ann, "bob: hello", "* bob has gone")
+            lines(eve, "* eve has come")
             process.send_signal(signal.SIGINT)
             for client in (ann, eve):
                 with pytest.raises(ConnectionClosed) as caught:
-                    client.recv(timeout=5)
+                    while True:
+                        client.recv(timeout=5)  # who is there, until the end
                 assert caught.value.rcvd is not None
                 assert caught.value.rcvd.code == 1012
         assert process.wait(10) == 0

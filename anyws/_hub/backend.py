@@ -1,0 +1,101 @@
+"""What carries messages between the hubs of several processes: a protocol.
+
+A hub without a backend serves one process. A backend connects hubs: it carries every
+publication to all hubs that want its topic, the publishing one included, and each hub
+gives its members what the backend delivers, in the order in which it delivers.
+
+    hub.publish -> queue --publish()--> backend --deliveries()--> hub -> members
+                                           ^
+                              want() ------+
+
+The hub bounds its queue, publishes what has come meanwhile in one call, repeats the
+wanted topics after every failure, matches patterns, and turns errors into `HubError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A message on its way from a hub to the others.
+
+    Attributes:
+        topic: The topic.
+        message: `str` for a text message, `bytes` for a binary one.
+        key: The key for coalescing; `None`: there is none.
+        token: Tells the publication apart from all others of all hubs. It comes back
+            with the delivery.
+    """
+
+    topic: str
+    message: str | bytes
+    key: str | None = None
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message on its way from a backend to a hub, or a gap.
+
+    Attributes:
+        topic: The topic; of a gap, `None` means all topics.
+        message: The message; `None`: a gap, messages of the topic may have been lost.
+        key, token: Those of the publication.
+        epoch, id: The position of the message, if the backend numbers messages: `id` is
+            one or more numbers with `-` between them, which grow within a topic as long
+            as its epoch is the same. (Redis' stream ids do.) Then a member may resume
+            at a hub of another process. `None`: each hub numbers the messages itself,
+            and another hub can only tell a gap.
+    """
+
+    topic: str | None
+    message: str | bytes | None
+    key: str | None = None
+    token: str = ""
+    epoch: str | None = None
+    id: str | None = None
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Carries messages between hubs. A hub enters it, and uses it from its own tasks.
+
+    At most one call of each method is under way at a time, but they run beside each
+    other. Any exception of a method means that the backend cannot be reached now: the
+    hub tells a gap where messages may be missing, and tries again with growing delays.
+    Methods must not swallow cancellations.
+    """
+
+    def connection(self) -> AbstractAsyncContextManager[object]:
+        """Return a block in which the other methods are called.
+
+        It should not wait for the backend to be reachable. The hub runs the block for
+        as long as it runs itself.
+        """
+
+    async def publish(self, publications: Sequence[Publication]) -> None:
+        """Publish messages, in order. After an error some, all or none are published.
+
+        The hub does not repeat a call that has failed: its messages count as lost.
+        """
+
+    async def want(self, topics: frozenset[str], patterns: frozenset[str]) -> None:
+        """Deliver these topics, and no others, from the return of this call on.
+
+        Args:
+            topics: All topics that members have named.
+            patterns: All patterns that they have named. In one, `*` stands for one or
+                more characters that are no dot. A backend whose patterns match more may
+                deliver more: the hub drops what nobody wants.
+        """
+
+    def deliveries(self) -> AsyncIterator[Delivery]:
+        """Iterate over what arrives, for as long as the backend can be reached.
+
+        The iteration reads on at once; what the hub does with a delivery never waits.
+        """

@@ -1,0 +1,444 @@
+"""The hub: topics, and who gets their messages.
+
+The wing's `__init__` has the picture.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Self
+
+from anyio import AsyncContextManagerMixin, from_thread
+from anyio.lowlevel import EventLoopToken, current_token
+from starlette.websockets import WebSocket as StarletteWebSocket
+
+from .._messages.verbs import Messaging
+from .._server.drain import Drain, check_drain
+from .._session.scope import session_in
+from .._session.session import Session
+from .._values.events import Binary
+from .attachment import Attachment
+from .backend import Backend
+from .event import Event
+from .life import NOBODY, Life
+from .log import Bounds, Encode
+from .member import DEFAULT_BUFFER, SinceArgument, Wishes
+from .presence import Presence
+from .reading import Filter, Overflow, Reading
+from .roster import Roster
+from .subscription import Subscription
+from .topic_names import OWN, checked_topic
+
+
+@dataclass(frozen=True, slots=True)
+class HubStatistics:
+    """Counters of a hub, or of one of its topics, as they stand now.
+
+    Attributes:
+        topics: Topics that have members, or messages.
+        members: Subscriptions and attachments; of a topic, those that want it.
+        published: Messages published; with a backend, those published by this hub, or
+            of a topic those that the backend has delivered.
+        sent, dropped, coalesced: Messages that members have taken, that overflow rules
+            have dropped, and that newer ones have replaced, in topics that are there.
+    """
+
+    topics: int
+    members: int
+    published: int
+    sent: int
+    dropped: int
+    coalesced: int
+
+
+class Hub(AsyncContextManagerMixin):
+    """Topics, and members that get what is published in them.
+
+    A hub runs inside `async with hub:`; `hub.lifespan` is that block as the lifespan of
+    a FastAPI or Starlette application. A hub may be made before, as a global, and
+    entered again after it has ended. Members come and go; a member that does not read
+    costs the others nothing.
+
+        hub = anyws.Hub()
+
+        @anyws.endpoint
+        async def chat(ws):
+            await ws.accept()
+            with hub.attach(ws, "lobby"):
+                async for text in ws.iter_text():
+                    hub.publish("lobby", text)
+
+    A topic is a `str`; topics need no declaration. In a pattern `*` stands for one or
+    more characters that are no dot: `room.*` matches `room.1`, and not `room.1.typing`.
+
+    All calls are made in the event loop that runs the hub; other threads have
+    `publish_from_thread`.
+
+    Args:
+        history: How many messages of each topic are kept for members that come later,
+            or come again (default 0).
+        history_bytes: How many bytes of payload the history of a topic holds together
+            (default 1 MiB).
+        history_seconds: Seconds after which a message leaves the history (default 300).
+        buffer_bytes: How many bytes of payload the messages of one topic hold together
+            that members have not taken yet (default 16 MiB). Above that, the oldest are
+            dropped, and told as a gap; a single larger message passes.
+        backend: What connects this hub with those of other processes; see
+            `anyws.Backend`. Without one (default) the hub serves one process.
+        max_queued: How many publications may wait for the backend (default 1000); one
+            more raises `HubError`.
+        heartbeat: Seconds between two heartbeats for browsers (default 20.0), which go
+            to connections that are attached with `encode=Event.as_json`; `None`: none.
+        drain: The drain of the server: when it begins, all subscriptions end. The
+            drain itself closes the connections.
+
+    Attributes:
+        presence: Who is there, in each topic.
+
+    Raises:
+        ValueError: A number has no meaning.
+        TypeError: `drain` is no `Drain`, or `backend` no `Backend`.
+    """
+
+    def __init__(
+        self,
+        *,
+        history: int = 0,
+        history_bytes: int = 1024 * 1024,
+        history_seconds: float = 300.0,
+        buffer_bytes: int = 16 * 1024 * 1024,
+        backend: Backend | None = None,
+        max_queued: int = 1000,
+        heartbeat: float | None = 20.0,
+        drain: Drain | None = None,
+    ) -> None:
+        check_drain(drain)
+        if heartbeat is not None:
+            _check_number("heartbeat", heartbeat, (int, float), least=0.001)
+        if backend is not None and not isinstance(backend, Backend):
+            raise TypeError(f"{type(backend).__name__} is no anyws.Backend")
+        _check_number("max_queued", max_queued, int, least=1)
+        _check_number("history", history, int, least=0)
+        _check_number("history_bytes", history_bytes, int, least=1)
+        _check_number("buffer_bytes", buffer_bytes, int, least=1)
+        _check_number("history_seconds", history_seconds, (int, float), least=0)
+        self._bounds = Bounds(
+            history, history_bytes if history else 0, history_seconds, buffer_bytes
+        )
+        self._heartbeat = heartbeat
+        self._backend = backend
+        self._max_queued = max_queued
+        self._drain = drain
+        self._loop: tuple[EventLoopToken, int] | None = None
+        self._life = self._new_life()
+        self._roster = Roster(self._life.topics)
+        self.presence: Presence = Presence(
+            self._roster, self._announce, self._subscribe_own
+        )
+
+    def __asynccontextmanager__(self) -> AbstractAsyncContextManager[Self]:
+        """Run the hub; see the class.
+
+        Raises:
+            RuntimeError: The hub is running already.
+        """
+        return self._running()
+
+    def _new_life(self) -> Life:
+        return Life(self._bounds, self._heartbeat, self._backend, self._max_queued)
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[Self]:
+        life = self._life = self._new_life()
+        self._loop = current_token(), threading.get_ident()
+        self._roster.topics = life.topics
+        self._roster.draining = False
+        self._roster.running = True
+        outcome: Exception | None = None
+        with ExitStack() as stack:
+            stack.callback(self._roster.end)
+            if self._drain is not None:
+                stack.enter_context(self._drain.watched(self._roster.drain))
+            async with life.running():
+                try:
+                    yield self
+                except Exception as exc:
+                    outcome = exc  # a task group would raise it in a group
+                self._roster.running = False
+        if outcome is not None:
+            try:
+                raise outcome
+            finally:
+                outcome = None  # its traceback holds this frame
+
+    @asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:
+        """Run the hub as the lifespan of an application: `FastAPI(lifespan=...)`.
+
+        Args:
+            app: The application, which is not looked at.
+        Raises:
+            RuntimeError: The hub is running already.
+        Cancellation:
+            Entering is no checkpoint. Leaving tells the members of all messages first,
+            and with a backend publishes what is queued, for at most a second.
+        Source: ASGI "lifespan".
+        """
+        async with self:
+            yield
+
+    # Publishing
+
+    def publish(
+        self,
+        topic: str,
+        message: str | Binary,
+        *,
+        exclude: Subscription
+        | Attachment
+        | Messaging
+        | StarletteWebSocket[Any]
+        | None = None,
+        key: str | None = None,
+    ) -> int:
+        """Publish a message; it never waits, however many members there are.
+
+        The members are told by the hub's own task, which lets the event loop turn
+        between them. The first message of a topic that only patterns match costs a step
+        for each member of these patterns.
+
+        Args:
+            topic: The topic; no pattern.
+            message: `str` is a text message, bytes are a binary one. A `bytearray` or a
+                `memoryview` is copied.
+            exclude: A member, or the connection of members, that does not get it.
+            key: Under the rule `"coalesce"` the message replaces an older one of the
+                topic with the same key that a member has not taken.
+        Returns:
+            How many members want the message. Whether each gets it is for its overflow
+            rule and its filter to say.
+        Raises:
+            HubError: The hub is not running, or too many messages wait for the backend:
+                the message is not published.
+            TypeError: An argument has a wrong type.
+            ValueError: The topic is a pattern, empty or too long, or no text.
+            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
+        """
+        self._roster.check_open()
+        topic = checked_topic(topic)
+        payload, size = _checked_message(message)
+        if key is not None and not isinstance(key, str):
+            raise TypeError(f"key must be a str, not {type(key).__name__}")
+        excluded = NOBODY if exclude is None else self._readings_of(exclude)
+        return self._life.publish(topic, payload, size, key, excluded)
+
+    def publish_from_thread(
+        self, topic: str, message: str | Binary, *, key: str | None = None
+    ) -> int:
+        """Publish a message from a thread that runs no event loop of the hub's.
+
+        Waits until the event loop has published the message, and returns and raises
+        what `publish` does.
+
+        Raises:
+            HubError: The hub is not running.
+            RuntimeError: The thread is the one that runs the hub: call `publish`.
+        """
+        loop = self._loop
+        self._roster.check_open()
+        if loop is None:
+            raise AssertionError  # never: the loop is known while the hub runs
+        token, thread = loop
+        if thread == threading.get_ident():
+            raise RuntimeError("publish_from_thread() blocks; call publish() here")
+        return from_thread.run_sync(
+            lambda: self.publish(topic, message, key=key), token=token
+        )
+
+    def _readings_of(self, exclude: object) -> frozenset[Reading]:
+        if isinstance(exclude, Subscription | Attachment):
+            return frozenset((exclude.reading,))
+        return self._roster.readings_of(_session_of(exclude, "exclude"))
+
+    # Members
+
+    def subscribe(
+        self,
+        *topics: str,
+        since: SinceArgument = None,
+        filter: Filter | None = None,
+        buffer: int = DEFAULT_BUFFER,
+        overflow: Overflow = "drop_oldest",
+    ) -> Subscription:
+        """Return the events of topics as an async iterator, to be used in `with`.
+
+            with hub.subscribe("news", "room.*") as events:
+                async for event in events:
+                    print(event.topic, event.message)
+
+        Args:
+            topics: Topics and patterns; more can be joined in the block.
+            since: Where a topic goes on. A position replays what came behind it, once
+                and in order, or tells a gap if some of it is no longer kept; then all
+                that is kept follows. `Position.OLDEST` replays the whole history.
+                Several topics take a mapping from each topic, or pattern, to its
+                position. `None` (default): only what is published from now on.
+            filter: Called with each event that is a message; the member gets those for
+                which it returns true. It must not wait. What it raises leaves the
+                iteration.
+            buffer: How many messages of one topic the member may be behind (default
+                256).
+            overflow: What happens to a member that is further behind. `"drop_oldest"`
+                (default), `"drop_newest"`: these messages are dropped, and told as a
+                gap in their place. `"coalesce"`: a message replaces an older one with
+                the same key, and stands in its own place; if there are too many all the
+                same, the oldest are dropped, and told as a gap. `"close"`: the
+                iteration raises `HubError`.
+        Raises:
+            TypeError, ValueError: An argument has no meaning.
+        """
+        wishes = Wishes(topics, since, filter, buffer, overflow)
+        return Subscription(self._roster, wishes)
+
+    def attach(
+        self,
+        websocket: Messaging | StarletteWebSocket[Any],
+        *topics: str,
+        since: SinceArgument = None,
+        filter: Filter | None = None,
+        buffer: int = DEFAULT_BUFFER,
+        overflow: Overflow = "drop_oldest",
+        encode: Encode | None = None,
+    ) -> Attachment:
+        """Send what is published in topics to a connection, inside a `with` block.
+
+        The connection goes on being used as before: a handler receives, and sends. No
+        task is started. Messages of the hub wait in the topic until the connection has
+        room for them, at most half of its `send_buffer` at a time; so a peer that does
+        not read costs the others nothing, and the rule of this member decides, not
+        `send_overflow`.
+
+        Args:
+            websocket: A connection in guarded mode, of either end, after `accept()`;
+                FastAPI's and Starlette's class too, under `WebSocketMiddleware`.
+            topics: Topics and patterns; more can be joined in the block.
+            since: Where a topic goes on; see `subscribe`.
+            filter: Called with each event that is a message; the member gets those for
+                which it returns true. It must not wait.
+            buffer: How many messages of one topic the member may be behind (default
+                256).
+            overflow: As for `subscribe`; but `"close"` closes the connection with 1013.
+            encode: Makes the message for the peer of an event; `None` sends nothing. It
+                is called once for a message, whatever the number of members that give
+                the same function, and for gaps; it must not wait. Without it the peer
+                gets the messages as they are, and is not told of gaps and positions.
+                `Event.as_json` tells it all.
+        Returns:
+            A context manager. If the filter or `encode` raises an exception, the
+            connection is closed with 1011, and the exception leaves the block.
+        Raises:
+            TypeError, ValueError: An argument has no meaning.
+            RuntimeError: The connection is not in guarded mode.
+        """
+        wishes = Wishes(topics, since, filter, buffer, overflow)
+        if encode is not None and not callable(encode):
+            raise TypeError("encode must be a function of an Event")
+        session = _session_of(websocket, "attach")
+        own_topic = None
+        if encode is Event.as_json:
+            own_topic = self._life.expect_heartbeats()
+        return Attachment(self._roster, wishes, session, encode, own_topic)
+
+    def subscribers(self, topic: str) -> int:
+        """Return how many members get what is published in a topic.
+
+        Raises:
+            TypeError, ValueError: The topic is no topic.
+        """
+        return len(self._life.topics.readers_of(checked_topic(topic)))
+
+    def topics(self) -> frozenset[str]:
+        """Return the topics that have members, or messages that are kept."""
+        names = self._life.topics.by_name
+        return frozenset(name for name in names if not name.startswith(OWN))
+
+    def statistics(self, topic: str | None = None) -> HubStatistics:
+        """Return the counters of the hub, or of one topic, as they stand now.
+
+        The counters of a topic begin anew when it has had neither members nor messages.
+
+        Raises:
+            TypeError, ValueError: The topic is no topic.
+        """
+        there = self._life.topics.by_name
+        if topic is None:
+            topics = [there[name] for name in self.topics()]
+            members, published = len(self._roster), self._life.published
+        else:
+            found = there.get(checked_topic(topic))
+            topics = [] if found is None else [found]
+            members = sum(len(one.readings) for one in topics)
+            published = sum(one.published for one in topics)
+        return HubStatistics(
+            topics=len(topics),
+            members=members,
+            published=published,
+            sent=sum(one.sent for one in topics),
+            dropped=sum(one.dropped for one in topics),
+            coalesced=sum(one.coalesced for one in topics),
+        )
+
+    # Presence
+
+    def _announce(self, own_topic: str, key: str) -> None:
+        """Tell the watchers of a topic that a key has changed."""
+        if self._roster.running and own_topic in self._life.topics.by_name:
+            self._life.append(own_topic, key, len(key), key)
+
+    def _subscribe_own(self, own_topic: str) -> Subscription:
+        wishes = Wishes((), None, None, DEFAULT_BUFFER, "coalesce")
+        return Subscription(self._roster, wishes, own_topic)
+
+
+def _check_number(
+    name: str, value: object, types: type | tuple[type, ...], *, least: float
+) -> None:
+    if (
+        not isinstance(value, types)
+        or isinstance(value, bool)
+        or not least <= value < inf  # type: ignore[operator]  # it is a number
+    ):
+        raise ValueError(f"{name} must be a number of at least {least}, not {value!r}")
+
+
+def _checked_message(message: object) -> tuple[str | bytes, int]:
+    """Return a message and the size of its payload in bytes."""
+    if isinstance(message, str):
+        return message, len(message) if message.isascii() else len(message.encode())
+    if isinstance(message, Binary):
+        data = bytes(message)
+        return data, len(data)
+    raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+
+
+def _session_of(websocket: object, what: str) -> Session:
+    """Return the session of a connection in guarded mode.
+
+    Raises:
+        TypeError: It is no connection.
+        RuntimeError: It is not in guarded mode.
+    """
+    if isinstance(websocket, Messaging):
+        return websocket._guarded(what)
+    if not isinstance(websocket, StarletteWebSocket):
+        raise TypeError(f"{what} takes a WebSocket, not {type(websocket).__name__}")
+    session = session_in(websocket.scope)
+    if session is None:
+        raise RuntimeError(
+            f"{what} needs the guarded mode: add anyws.WebSocketMiddleware"
+        )
+    return session

@@ -1,0 +1,171 @@
+"""A member that iterates: the events of its topics, one after the other."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from anyio import BusyResourceError
+from anyio.lowlevel import checkpoint
+
+from .._session.wakeup import Wakeup
+from .._values.errors import HubError
+from .event import Event
+from .log import Entry
+from .member import Membership, MemberStatistics, SinceArgument, Wishes
+from .reading import Reading
+from .roster import Roster
+
+
+class Subscription:
+    """The events of topics, as an async iterator; `Hub.subscribe` makes it.
+
+    Use it in a `with` block, which never waits: from its entry on no message is missed,
+    and on any exit the topics are left. One task iterates at a time.
+
+    The iteration ends when the hub ends, or begins to drain; what was published before
+    comes first.
+    """
+
+    __slots__ = ("_iterating", "_membership", "_over", "_roster", "_used", "_wakeup")
+
+    def __init__(
+        self,
+        roster: Roster,
+        wishes: Wishes,
+        own_topic: str | None = None,
+    ) -> None:
+        self._roster = roster
+        self._wakeup = Wakeup()
+        self._membership = Membership(roster, wishes, self, own_topic)
+        self._iterating = False
+        self._used = False
+        self._over = False
+
+    def __enter__(self) -> Self:
+        """Join the topics.
+
+        Raises:
+            RuntimeError: The subscription has been entered before.
+            HubError: The hub is not running.
+        """
+        if self._used:
+            raise RuntimeError("a subscription cannot be entered twice")
+        self._roster.check_open()
+        self._roster.enter(self)
+        self._used = True
+        self._membership.enter()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the topics."""
+        self._roster.leave(self)
+        self._membership.leave_all()
+        self._over = True
+        self._wakeup.wake()
+
+    def __aiter__(self) -> Self:
+        """Iterate over the events."""
+        return self
+
+    async def __anext__(self) -> Event:
+        """Wait for the next event: a message, or a gap.
+
+        Raises:
+            StopAsyncIteration: The hub has ended, or drains, and all was read.
+            HubError: The subscription was too slow, and its rule is `"close"`.
+            RuntimeError: The call is outside of the `with` block.
+            BusyResourceError: Another task is iterating.
+            Exception: Whatever the filter has raised.
+        Cancellation:
+            Safe: a cancelled call loses no event; the next call returns it.
+        """
+        if not self._used:
+            raise RuntimeError("iterate inside 'with hub.subscribe(...)'")
+        if self._iterating:
+            raise BusyResourceError("iterating over")
+        self._iterating = True
+        try:
+            await checkpoint()
+            while True:
+                event = self._next()
+                if event is not None:
+                    return event
+                await self._wakeup.wait()
+        finally:
+            self._iterating = False
+
+    def _next(self) -> Event | None:
+        reading = self._membership.reading
+        entry = reading.take() if self._membership.entered else None
+        if reading.error is not None:
+            raise reading.error
+        if reading.overrun:
+            self._membership.leave_all()
+            raise HubError("the subscription was too slow, and is closed")
+        if entry is not None:
+            return entry.event
+        if self._over:
+            raise StopAsyncIteration
+        return None
+
+    def join(self, *topics: str, since: SinceArgument = None) -> None:
+        """Join more topics or patterns.
+
+        Args:
+            topics: Topics and patterns; one that was joined before does not matter.
+            since: Where they go on; see `Hub.subscribe`.
+        Raises:
+            RuntimeError: The call is outside of the `with` block.
+            TypeError, ValueError: A name or a position has no meaning; nothing has
+                changed.
+        """
+        self._membership.join(topics, since)
+
+    def leave(self, *topics: str) -> None:
+        """Leave topics or patterns; one that was not joined does not matter.
+
+        What was not read of them is forgotten.
+        """
+        self._membership.leave(topics)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics and patterns that were joined and not left."""
+        return self._membership.topics
+
+    def statistics(self) -> MemberStatistics:
+        """Return the counters as they stand now."""
+        return self._membership.statistics()
+
+    # The taker of the reading
+
+    def wake(self) -> None:
+        """Wake the task that iterates."""
+        self._wakeup.wake()
+
+    def take_now(self, entry: Entry) -> bool:
+        """Take nothing now: a task that iterates does."""
+        return False
+
+    # For the hub
+
+    @property
+    def reading(self) -> Reading:
+        """What is still to be read."""
+        return self._membership.reading
+
+    @property
+    def session(self) -> None:
+        """No connection belongs to a subscription."""
+        return
+
+    def end(self) -> None:
+        """Have the iteration end once all was read."""
+        self._over = True
+        self._wakeup.wake()
