@@ -40,6 +40,8 @@ FRAMEWORKS = nox.project.dependency_groups(PYPROJECT, "frameworks")
 TYPING = nox.project.dependency_groups(PYPROJECT, "typing")
 SERVERS = nox.project.dependency_groups(PYPROJECT, "servers")
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
+# The variable that tells the matrix on which Python the session `quick` runs.
+TESTED = "ANYWS_TESTED_PYTHON"
 # With every extra.
 PACKAGE = ".[fastapi,hypercorn,msgspec,socks,trio,uvicorn,uvloop]"
 
@@ -81,6 +83,29 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--verifytypes", "anyws", "--ignoreexternal")
 
 
+# The newest Python first: with two sessions at a time, the longest begins.
+@nox.session(python=PYTHONS[::-1], tags=["matrix"])
+def tests(session: nox.Session) -> None:
+    """Run the tests against the installed wheel, on asyncio, uvloop and trio."""
+    newest = session.python == PYTHONS[-1]
+    if not newest and session.python == os.environ.get(TESTED):
+        session.skip("the session `quick` runs the same tests on this Python, and more")
+    session.install(PACKAGE, *TEST, *(FRAMEWORKS if newest else ()))
+    session.run("python", "--version")
+    # `pytest`, not `python -m pytest`: that would import the working tree.
+    left_out = () if newest else (*without(SERVER_FILES), *FRAMES)
+    if session.posargs:
+        session.run("pytest", *left_out, *session.posargs)
+        return
+    if not newest:
+        session.run("pytest", *parallel(session), *QUICK, *left_out)
+        return
+    together = (*parallel(session), *TOGETHER, *without(SERVER_FILES))
+    # Measured, tests take nearly twice as long; and no line is uvloop's alone.
+    measure_coverage(session, *together, "-k", "not uvloop")
+    session.run("pytest", *together, "-k", "uvloop")
+
+
 @nox.session(python=PYTHONS[0], tags=["matrix"])
 def build(session: nox.Session) -> None:
     """Build wheel and sdist, check what is in them, import with no extra installed."""
@@ -94,7 +119,8 @@ def build(session: nox.Session) -> None:
         check_contents(
             session,
             archive.namelist(),
-            allowed=r"anyws/.+\.py|anyws/py\.typed|anyws_websockets-[^/]+\.dist-info/.+",
+            allowed=r"anyws/.+\.py|anyws/_hub/anyws\.js|anyws/py\.typed"
+            r"|anyws_websockets-[^/]+\.dist-info/.+",
             required=("anyws/__init__.py", "anyws/py.typed", "licenses/LICENSE"),
         )
     with tarfile.open(sdist) as archive:
@@ -296,7 +322,8 @@ def matrix(session: nox.Session) -> None:
         )
     # By this Python, as nox need not be on PATH.
     arguments = ("-j", "2", "-t", "matrix", *session.posargs)
-    session.run(sys.executable, "-m", "nox", *arguments, external=True)
+    env = {TESTED: f"{sys.version_info.major}.{sys.version_info.minor}"}
+    session.run(sys.executable, "-m", "nox", *arguments, external=True, env=env)
 
 
 @nox.session(python=PYTHONS[0], tags=["matrix"])
@@ -313,26 +340,6 @@ def examples(session: nox.Session) -> None:
     # pytest drives them.
     session.install(".[hypercorn,trio]", "pytest>=9.2")
     session.run("pytest", "tests/whole/test_examples.py", *session.posargs)
-
-
-@nox.session(python=PYTHONS, tags=["matrix"])
-def tests(session: nox.Session) -> None:
-    """Run the tests against the installed wheel, on asyncio, uvloop and trio."""
-    newest = session.python == PYTHONS[-1]
-    session.install(PACKAGE, *TEST, *(FRAMEWORKS if newest else ()))
-    session.run("python", "--version")
-    # `pytest`, not `python -m pytest`: that would import the working tree.
-    left_out = () if newest else (*without(SERVER_FILES), *FRAMES)
-    if session.posargs:
-        session.run("pytest", *left_out, *session.posargs)
-        return
-    if not newest:
-        session.run("pytest", *parallel(session), *QUICK, *left_out)
-        return
-    together = (*parallel(session), *TOGETHER, *without(SERVER_FILES))
-    # Measured, tests take nearly twice as long; and no line is uvloop's alone.
-    measure_coverage(session, *together, "-k", "not uvloop")
-    session.run("pytest", *together, "-k", "uvloop")
 
 
 @nox.session(python=PYTHONS[-1], tags=["matrix"])
