@@ -60,7 +60,9 @@ class Members:
         self._epoll = select.epoll()
         self._members: dict[int, socket.socket] = {}
         try:
-            for _ in range(count):
+            for number in range(count):
+                if number % 100 == 0:
+                    self._answer_pings()
                 member = connect(WebSocketPeer(), address, deflate=deflate)
                 self._members[member.fileno()] = member
                 self._epoll.register(member, select.EPOLLIN)
@@ -79,6 +81,11 @@ class Members:
         self._epoll.close()
         for member in self._members.values():
             member.close()
+
+    def _answer_pings(self) -> None:
+        """Answer the pings that have come while no message is under way."""
+        for fd, _ in self._epoll.poll(0):
+            self._without_pings(fd, self._members[fd].recv(PIECE))
 
     def _without_pings(self, fd: int, data: bytes) -> bytes:
         """Answer the pings at the start; opening many connections takes long."""

@@ -211,6 +211,7 @@ class Reading:
             self._skip_unwanted(cursor)
             if log.end - cursor.next > self._buffer or cursor.next < log.first:
                 self._fall_behind(cursor)
+                self._skip_unwanted(cursor)
         if not cursor.pending and (cursor.next < log.end or cursor.kept):
             self._push(cursor)
 

@@ -430,6 +430,19 @@ async def test_an_excluded_member_does_not_get_the_message(hub: Hub) -> None:
         assert await taken(other, 2) == ["1", "2"]
 
 
+@pytest.mark.parametrize("waits", [True, False], ids=["turns", "burst"])
+async def test_what_is_not_wanted_does_not_come_behind_a_gap(
+    hub: Hub, waits: bool
+) -> None:
+    """The rule skips to a message that the member is excluded from."""
+    with hub.subscribe("a", buffer=2) as events:
+        for number in range(4):
+            hub.publish("a", str(number), exclude=events if number == 2 else None)
+            if waits:
+                await anyio.wait_all_tasks_blocked()
+        assert await taken(events, 2) == [None, "3"]
+
+
 # Threads and drains
 
 
