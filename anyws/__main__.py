@@ -7,5 +7,4 @@ import sys
 from ._cli import conversation, serving
 
 if __name__ == "__main__":
-    served = sys.argv[1:2] == ["serve"]
-    sys.exit(serving.main() if served else conversation.main())
+    sys.exit(serving.main() if sys.argv[1:2] == ["serve"] else conversation.main())

@@ -84,16 +84,16 @@ class Entry:
         at: float = 0.0,
         size: int = 0,
     ) -> None:
-        self.topic = topic
-        self.message = message
-        self.epoch = epoch
-        self.id = message_id
-        self.order = order
-        self.before = before
-        self.key = key
-        self.exclude = exclude
-        self.at = at
-        self.size = size
+        self.topic: str = topic
+        self.message: Any = message
+        self.epoch: str = epoch
+        self.id: Id = message_id
+        self.order: int = order
+        self.before: Id = before
+        self.key: str | None = key
+        self.exclude: frozenset[Any] = exclude
+        self.at: float = at
+        self.size: int = size
         self._event: Event | None = None
         self._forms: dict[Encode | None, SharedMessage | None] = {}
 
@@ -156,11 +156,13 @@ class Log:
         self._entries: dict[int, Entry] = {}
         self._newest: dict[str, int] = {}  # key -> index of its newest message
         self._last_unreplaced = -1  # index of the last lost message that was the newest
-        self.first = self.end = 0
-        self.size = 0
-        self.capacity = 0
-        self.floor = self.last = floor
-        self.last_order = 0
+        self.first: int = 0
+        self.end: int = 0
+        self.size: int = 0
+        self.capacity: int = 0
+        self.floor: Id = floor
+        self.last: Id = floor
+        self.last_order: int = 0
 
     def __len__(self) -> int:
         return self.end - self.first

@@ -59,14 +59,14 @@ class Cursor:
     __slots__ = ("gap", "keeping", "kept", "named", "next", "pending", "seen", "topic")
 
     def __init__(self, topic: Topic, index: int, *, named: bool) -> None:
-        self.topic = topic
-        self.next = index
-        self.named = named
-        self.pending = False
-        self.gap = False
+        self.topic: Topic = topic
+        self.next: int = index
+        self.named: bool = named
+        self.pending: bool = False
+        self.gap: bool = False
         self.kept: dict[str | int, Entry] | None = None
-        self.keeping = 0
-        self.seen = index
+        self.keeping: int = 0
+        self.seen: int = index
 
 
 class Taker(Protocol):
@@ -127,11 +127,11 @@ class Reading:
         self._heap: list[tuple[int, int, Cursor]] = []
         self._serial = 0  # tells entries of the heap apart
         self.cursors: dict[str, Cursor] = {}
-        self.patterns = _NO_PATTERNS
-        self.sent = 0
-        self.dropped = 0
-        self.coalesced = 0
-        self.overrun = False
+        self.patterns: frozenset[str] = _NO_PATTERNS
+        self.sent: int = 0
+        self.dropped: int = 0
+        self.coalesced: int = 0
+        self.overrun: bool = False
         self.error: Exception | None = None
 
     # Topics

@@ -35,9 +35,9 @@ class Roster:
     """
 
     def __init__(self, topics: Topics) -> None:
-        self.topics = topics
-        self.running = False
-        self.draining = False
+        self.topics: Topics = topics
+        self.running: bool = False
+        self.draining: bool = False
         self._members: dict[Member, None] = {}
         self._connections: dict[Session, tuple[Member, ...]] = {}
 

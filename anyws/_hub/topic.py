@@ -40,7 +40,7 @@ class Horizon:
     __slots__ = ("order",)
 
     def __init__(self) -> None:
-        self.order = 0
+        self.order: int = 0
 
 
 class Topic:
@@ -91,19 +91,19 @@ class Topic:
         horizon: Horizon,
         settled: Callable[[Topic], None],
     ) -> None:
-        self.horizon = horizon
+        self.horizon: Horizon = horizon
         self._settled = settled
-        self.name = name
-        self.epoch = epoch
-        self.log = log
+        self.name: str = name
+        self.epoch: str = epoch
+        self.log: Log = log
         self.readings: dict[Reader, None] = {}
         self.keepers: dict[Reader, None] = {}
         self.behind: set[Reader] = set()
-        self.dirty = False
-        self.published = 0
-        self.sent = 0
-        self.dropped = 0
-        self.coalesced = 0
+        self.dirty: bool = False
+        self.published: int = 0
+        self.sent: int = 0
+        self.dropped: int = 0
+        self.coalesced: int = 0
 
     def add(self, reading: Reader, buffer: int, *, keeps: bool) -> None:
         """Take a member in."""

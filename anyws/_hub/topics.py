@@ -55,12 +55,12 @@ class Topics:
 
     def __init__(self, bounds: Bounds, epoch: str) -> None:
         self.bounds = bounds
-        self.epoch = epoch
+        self.epoch: str = epoch
         self.by_name: dict[str, Topic] = {}
         self.patterns: dict[str, Wanted] = {}
         self.changed: Callable[[], None] = _nothing
-        self.order = 0
-        self.horizon = Horizon()
+        self.order: int = 0
+        self.horizon: Horizon = Horizon()
         self.forgotten: Id = (0,)
 
     def find(self, name: str) -> Topic | None:
