@@ -73,7 +73,8 @@ of the codec holds both to the same results.
 Which file to change:
 
 * how frames become messages, limits of messages, text: `assembler.py`
-* what a frame means, close codes of violations: `codec.py`
+* what a frame means, close codes of violations: `codec.py`; what the core does not do
+  as it should: `core.py`
 * frames that many connections share, and when those are compressed: `shared_frames.py`
 * when reading pauses, what is written when, parts of messages: `frame_channel.py`
 * another kind of stream, an error that a socket may raise, how a stream tells that a
@@ -87,6 +88,6 @@ Which file to change:
 * the close code for a lost connection, a violation of the protocol, or an orderly end:
   `Codec.info`, and `_values/closing.py`
 
-Imports point down: assembler, shared_frames, codec, transport, frame_channel,
+Imports point down: assembler, shared_frames, core, codec, transport, frame_channel,
 event_loop, transports. Of these `event_loop` alone imports `asyncio`.
 """

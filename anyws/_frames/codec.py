@@ -1,10 +1,10 @@
 """The frames of one connection: bytes on one side, ASGI events on the other.
 
 The Sans-I/O core of `websockets` parses and makes the frames; it bounds what it
-inflates, and checks the size of a frame before its payload. This module adds the rest
-of RFC 6455: messages (`assembler.py`), and a `CloseInfo` that tells how the connection
-ended. It does no I/O and has no timer; the two roles differ only in whose frames are
-masked.
+inflates, and checks the size of a frame before its payload (`core.py`). This module
+adds the rest of RFC 6455: messages (`assembler.py`), and a `CloseInfo` that tells how
+the connection ended. It does no I/O and has no timer; the two roles differ only in
+whose frames are masked.
 
 On a connection without compression most frames do not pass through the core. A header
 that the core has made once is kept for the next frame of that size, and messages that
@@ -15,8 +15,7 @@ are left to the core, and so is every frame under compression.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from secrets import token_bytes
 from typing import Final, cast
@@ -25,7 +24,6 @@ from websockets.extensions import Extension
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, State
 from websockets.protocol import Side as Side
-from websockets.streams import StreamReader
 
 try:
     from websockets.speedups import apply_mask
@@ -36,7 +34,7 @@ from .._values.closing import CloseCode, CloseInfo
 from .._values.events import FRAGMENT, Event
 from .._values.shared import SHARED, SharedMessage
 from .._values.states import CLOSE, RECEIVE
-from .assembler import Assembler
+from .core import CONTROL, Core, not_text
 from .shared_frames import COMPRESSED_BYTES, compression_of, frame_of, renew
 
 # The settings of permessage-deflate at either end, which are the defaults of
@@ -68,134 +66,16 @@ _LENGTH_BYTES: Final = {126: 2, 127: 8}
 STEP_FRAMES: Final = 2048
 CORE_STEP_BYTES: Final = 1024
 
-_CONTROL: Final = 0x8  # the bit of the opcode that control frames have
-
 _MASK_BYTES: Final = 4
 _MASKS_AT_ONCE: Final = 32
 
-_LOGGER: Final = logging.getLogger("anyws.wire")
-_CONT, _TEXT, _BINARY, _CLOSE = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE
+_TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 _OPEN: Final = State.OPEN
 _FRAGMENTS: Final = {
     "text": Protocol.send_text,
     "binary": Protocol.send_binary,
     None: Protocol.send_continuation,
 }
-
-
-class _Reader(StreamReader):
-    """The core's reader, which tells how many bytes the core waits for.
-
-    Attributes:
-        wanted: Bytes that the next step of the core needs.
-    """
-
-    wanted: int = 0
-
-    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
-        """Read bytes, in the manner of the core's coroutines."""
-        self.wanted = n
-        return super().read_exact(n)
-
-
-class _Core(Protocol):
-    """The core of `websockets`, which hands each frame to the assembler at once.
-
-    So a frame is dealt with before the next one is parsed, and no close or violation
-    overtakes one before it in the same read.
-
-    Args:
-        side: The end of the connection that this is.
-        max_message_bytes: The limit of the options, for close reasons.
-        extensions: The extensions that the opening handshake has agreed on.
-
-    Attributes:
-        assembler: Makes messages of the frames.
-        between_frames: Whether all bytes received belong to whole frames.
-        first_byte: The first byte of the frame that is under way, if one is.
-        advanced: Whether a frame of a message was received; its reader clears it.
-    """
-
-    def __init__(
-        self, side: Side, max_message_bytes: int, extensions: Sequence[Extension]
-    ) -> None:
-        super().__init__(side, logger=_LOGGER)
-        self.reader = self._reader = _Reader()
-        self.parser = self.parse()
-        next(self.parser)
-        self.extensions = list(extensions)
-        self.assembler = Assembler(max_message_bytes)
-        self.between_frames = True
-        self.first_byte = 0
-        self.advanced = False
-        self.limit(max_message_bytes)
-
-    def limit(self, max_message_bytes: int) -> None:
-        """Set the limit; a message that is under way is judged anew."""
-        self._max_message_bytes = self.assembler.max_message_bytes = max_message_bytes
-        # Compression makes random data longer, and the core compares its limit with the
-        # compressed size too; it also refuses a payload that just fills the limit.
-        slack = max_message_bytes // 8 + 64 if self.extensions else 0
-        self._max_size = max_message_bytes + slack
-        if self.assembler.in_parts:
-            self.limit_fragments()
-        else:
-            self.limit_messages()
-
-    @property
-    def is_at_message_start(self) -> bool:
-        """Whether no frame and no message is under way."""
-        return self.between_frames and not self.assembler.fragments
-
-    @property
-    def missing(self) -> int:
-        """Bytes that complete the frame under way, or the header of it."""
-        if self.between_frames:
-            return 0
-        return max(0, self._reader.wanted - len(self._reader.buffer))
-
-    def recv_frame(self, frame: Frame) -> None:
-        """Check the place of a frame, answer it, and add it to its message."""
-        opcode = frame.opcode
-        if opcode is _CLOSE:
-            # A closing frame may stand between fragments (RFC 6455 section 5.4). The
-            # core refuses it there, unless it thinks that no message is under way.
-            self.current_size = None
-        super().recv_frame(frame)
-        self.events.clear()
-        rest = self.reader.buffer
-        self.between_frames = not rest
-        if rest:
-            self.first_byte = rest[0]
-        self.advanced = self.advanced or not opcode & _CONTROL
-        try:
-            self.assembler.add(frame)
-        except UnicodeDecodeError as exc:
-            self._break(exc, CloseCode.INVALID_FRAME_PAYLOAD_DATA, _not_text(exc))
-        except OverflowError as exc:
-            self._break(exc, CloseCode.MESSAGE_TOO_BIG, str(exc))
-        if opcode is _CONT and frame.fin:
-            self.limit_messages()
-
-    def _break(self, exc: Exception, code: int, reason: str) -> None:
-        """Fail the connection, as the core does for violations that it finds itself."""
-        self.fail(code, reason)
-        self.parser_exc = exc
-
-    def fail(self, code: int, reason: str = "") -> None:
-        """Send a closing frame because of a violation, and parse nothing more."""
-        if code == CloseCode.MESSAGE_TOO_BIG and not reason.startswith("over "):
-            # The core would name its own limit, which has some slack.
-            reason = f"over {self._max_message_bytes} bytes"
-        super().fail(code, reason)
-
-    def limit_messages(self) -> None:
-        """Bound each message."""
-        self.max_message_size, self.max_fragment_size = self._max_size, None
-
-    def limit_fragments(self) -> None:
-        """Bound each frame of the message under way, instead of the message."""
-        self.max_message_size, self.max_fragment_size = None, self._max_size
 
 
 class Codec:
@@ -245,7 +125,7 @@ class Codec:
     ) -> None:
         self._side = side
         self._extensions = list(extensions)
-        self._core: _Core | None = None
+        self._core: Core | None = None
         self._masks = side is Side.CLIENT
         self._compressed = bool(extensions)
         self._outdated = False  # whether the peer's context is ahead of our compressor
@@ -261,14 +141,14 @@ class Codec:
         self.rest: bytes = b""
 
     @property
-    def _protocol(self) -> _Core:
+    def _protocol(self) -> Core:
         """The core, made when it is first needed.
 
         Connections that exchange small messages, pings and pongs never need it.
         """
         core = self._core
         if core is None:
-            core = _Core(self._side, self._max_message_bytes, self._extensions)
+            core = Core(self._side, self._max_message_bytes, self._extensions)
             core.assembler.pongs = self.pongs
             self._core = core
         return core
@@ -375,7 +255,7 @@ class Codec:
 
     def _violate(self, exc: UnicodeDecodeError) -> None:
         """Fail the connection because of text that is not UTF-8."""
-        reason = _not_text(exc)
+        reason = not_text(exc)
         self._protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, reason)
         self._note_violation()
         self._take_answers()
@@ -404,7 +284,7 @@ class Codec:
         return (
             advanced
             or self._message_incomplete
-            or not (core.between_frames or core.first_byte & _CONTROL)
+            or not (core.between_frames or core.first_byte & CONTROL)
         )
 
     @property
@@ -571,11 +451,6 @@ class Codec:
         out, self._out = self._out, []
         self.answers_size = 0
         return b"".join(out)
-
-
-def _not_text(exc: UnicodeDecodeError) -> str:
-    """Return the close reason for text that is not UTF-8."""
-    return f"invalid UTF-8: {exc.reason}"
 
 
 @cache

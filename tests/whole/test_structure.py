@@ -74,6 +74,7 @@ WINGS: Final = {
     "_frames": (
         "assembler",
         "shared_frames",
+        "core",
         "codec",
         "transport",
         "frame_channel",
