@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from anyio import CancelScope, current_time
+from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp
 
@@ -157,6 +158,8 @@ class ServerConnection:
         self._answered = _Answer.NOTHING
         self._response: DenialResponse | None = None
         self._finishing = False
+        self._over = False  # the transport is closed
+        self._finished: Signal | None = None  # a task waits until it is
 
     @property
     def opened_session(self) -> Session | None:
@@ -276,6 +279,8 @@ class ServerConnection:
     async def _finish(self, last_words: Callable[[], Awaitable[None]]) -> None:
         """Write the last bytes and close the transport, within `close_timeout`."""
         if self._finishing:
+            # The application has ended after the peer: the transport is still needed.
+            await self._wait_finished()
             return
         self._finishing = True
         transport = self._transport
@@ -291,5 +296,17 @@ class ServerConnection:
                         pass
             except OSError:
                 pass
-        with CancelScope(shield=True):
-            await transport.aclose()
+        try:
+            with CancelScope(shield=True):
+                await transport.aclose()
+        finally:
+            self._over = True
+            if self._finished is not None:
+                self._finished.set()
+
+    async def _wait_finished(self) -> None:
+        """Wait until another task has closed the transport."""
+        if not self._over:
+            self._finished = self._finished or Signal()
+            with CancelScope(shield=True):
+                await self._finished.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import pytest
 from anyio.lowlevel import checkpoint
 
 import anyws
@@ -43,8 +44,11 @@ async def test_a_defect_in_a_callback_ends_the_connection() -> None:
     assert len(raised) == 1
 
 
-async def test_a_flood_leaves_others_their_turn() -> None:
+async def test_a_flood_leaves_others_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What is read in one go is not parsed in one go, where a task reads."""
+    monkeypatch.setattr("anyws._frames.transport.TURN_SECONDS", 0.0)  # a step is a turn
     near, far = Pipe.pair()
     near.capacity = far.capacity = 2**20
     turns = 0
