@@ -277,20 +277,13 @@ class Codec:
 
         It may have been whole: that is told by `receive`. Pings and pongs do not count.
         """
-        core = self._core
+        core, incomplete = self._core, self._incomplete
+        if incomplete is not None:  # the core has nothing then
+            return incomplete[0] in _MESSAGES
         if core is None:
-            return self._message_incomplete
+            return False
         advanced, core.advanced = core.advanced, False
-        return (
-            advanced
-            or self._message_incomplete
-            or not (core.between_frames or core.first_byte & CONTROL)
-        )
-
-    @property
-    def _message_incomplete(self) -> bool:
-        """Whether the frame that is kept is a message, and no ping or pong."""
-        return self._incomplete is not None and self._incomplete[0] in _MESSAGES
+        return advanced or not (core.between_frames or core.first_byte & CONTROL)
 
     @property
     def under_way(self) -> bool:

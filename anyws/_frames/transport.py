@@ -121,12 +121,12 @@ class Turn:
         """
         recipient, began = self._recipient, perf_counter()
         more = recipient.take_in(data)
-        spent = perf_counter() - began
-        while more and recipient.unfinished and spent < TURN_SECONDS:
+        unfinished, spent = recipient.unfinished, perf_counter() - began
+        while more and unfinished and spent < TURN_SECONDS:
             more = recipient.take_in(b"")
-            spent = perf_counter() - began
+            unfinished, spent = recipient.unfinished, perf_counter() - began
         self.pause = min(spent, _LONGEST_PAUSE) if spent > 5 * TURN_SECONDS else 0.0
-        self.over = more and (self.pause > 0 or recipient.unfinished)
+        self.over = more and (self.pause > 0 or unfinished)
         return more
 
 

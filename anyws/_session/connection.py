@@ -225,26 +225,16 @@ class Connection:
             self.application_state = state
         self.ending.end(cause, CloseInfo(int(code), reason, "local"), error)
         self.inbound.close()
-        self.end_outbound(by_user=cause is Cause.USER)
+        if self.passage is None:
+            self.outbound.close()
+        else:  # behind the messages that are still to pass a `send`
+            self.passage.close(by_user=cause is Cause.USER)
         self.deadlines.close_by(current_time() + self.options.close_timeout)
         self.driver.rearm()
         if self.frames is not None:
             self.wake_all()
             self.frames.interrupt()
             self.frames.read_on()  # unread messages stand before the peer's answer
-
-    def end_outbound(self, *, by_user: bool) -> None:
-        """Let no more messages in, behind those that are still to pass a `send`."""
-        if self.passage is None:
-            self.outbound.close()
-        else:
-            self.passage.close(by_user=by_user)
-
-    def _discard_outbound(self) -> None:
-        """Drop all that was to be sent."""
-        self.outbound.discard()
-        if self.passage is not None:
-            self.passage.discard()
 
     def close_by_rule(
         self, code: int, reason: str, error: type[ConnectionClosed] | None = None
@@ -262,7 +252,9 @@ class Connection:
         defect = self.stage.reads and not isinstance(failure, _GONE)
         self.ending.fail(failure, info, defect=defect)
         self.wake_all()
-        self._discard_outbound()
+        self.outbound.discard()
+        if self.passage is not None:
+            self.passage.discard()
         self.deadlines.quiet_limit = _LAST_WORDS
         if not self.stranded:
             self.hear_out()
@@ -277,7 +269,9 @@ class Connection:
         ending.explain(info, error)
         if ending.phase.ours and INFO in event:
             ending.learn_whether_clean(info.clean)
-        self._discard_outbound()
+        self.outbound.discard()
+        if self.passage is not None:
+            self.passage.discard()
         if self.frames is not None:
             self.wake_all()
 
@@ -346,7 +340,8 @@ class Connection:
     def reading_is_over(self) -> None:
         """Take note that nothing more will be read."""
         self.stage = TRANSITIONS[self.stage][Step.READ]
-        self.inbound.close()
+        if not self.inbound.closed:
+            self.inbound.close()
         if self.frames is not None:
             self.frames.interrupt()
         if self.read_done is not None:

@@ -60,7 +60,10 @@ def leave(connection: Connection, outcome: BaseException | None) -> None:
     if not connection.inbound.closed:
         connection.inbound.close()
     if not connection.outbound.closed:
-        connection.end_outbound(by_user=False)
+        if connection.passage is None:
+            connection.outbound.close()
+        else:
+            connection.passage.close(by_user=False)
     if connection.deadlines.close_at == inf and stage is not Stage.ENDED:
         connection.close_by(current_time() + connection.options.close_timeout)
     if stage.writes and (
@@ -77,7 +80,7 @@ def clear(connection: Connection) -> None:
     A server's channel may hold the scope, in which the session stands.
     """
     connection.receive_event = connection.send_event = _over
-    connection.opening = None
+    connection.opening = connection.scope = None
     connection.inbound.discard()
     connection.outbound.discard()
     if connection.ending.info is None:  # rejected

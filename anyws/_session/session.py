@@ -39,6 +39,7 @@ from .intake import Intake
 from .interlude import Interlude
 from .keepalive import Keepalive
 from .leaving import clear, end, leave
+from .observation import Observation
 from .passage import Passage
 from .receiver import Receiver
 from .sender import Sender
@@ -223,11 +224,13 @@ class Session(AsyncContextManagerMixin):
             if outcome is None:
                 raise
         finally:
-            self._tasks.forget()
+            self._tasks.group = None
             if self._interlude is None:
-                self._clear()
+                clear(connection)
+                if connection.observation is not None:
+                    self._end_observation(connection.observation)
         try:
-            fault = connection.ending.take_fault()
+            fault = connection.ending.fault and connection.ending.take_fault()
             defect = None if self._interlude else fault or connection.ending.defect
             if defect is not None and (outcome is None or self.explains(outcome)):
                 raise defect
@@ -261,7 +264,9 @@ class Session(AsyncContextManagerMixin):
     def abandon(self) -> None:
         """End the interlude; what stands outside answers the peer, by the channel."""
         self._interlude = None
-        self._clear()
+        clear(self.connection)
+        if self.connection.observation is not None:
+            self._end_observation(self.connection.observation)
 
     @asynccontextmanager
     async def joined(self, guest: GuestT) -> AsyncIterator[GuestT]:
@@ -348,14 +353,12 @@ class Session(AsyncContextManagerMixin):
         if self._draining is not None:
             self._draining.begin()
 
-    def _clear(self) -> None:
-        """Drop the queues and the channel, and tell the observer of the end."""
+    def _end_observation(self, observation: Observation) -> None:
+        """Tell the observer of the end."""
         connection = self.connection
-        clear(connection)
-        observation, info = connection.observation, connection.ending.info
-        connection.observation = connection.scope = None
-        if observation is not None and info is not None:
-            observation.over(info, self.statistics(), current_time())
+        connection.observation = None
+        if connection.ending.info is not None:
+            observation.over(connection.ending.info, self.statistics(), current_time())
 
     def end(self, outcome: BaseException | None) -> None:
         """Close as the outcome of the user's code asks, unless it has ended before.

@@ -22,19 +22,23 @@ from .writer import Writer
 
 
 class Tasks:
-    """The reader task and the writer task of a connection."""
+    """The reader task and the writer task of a connection.
 
-    __slots__ = ("_connection", "_group", "_reader", "_writer")
+    Attributes:
+        group: What the tasks run in; `None` before, and once all of them have ended.
+    """
+
+    __slots__ = ("_connection", "_reader", "_writer", "group")
 
     def __init__(self, connection: Connection, intake: Intake) -> None:
         self._connection = connection
         self._reader = Reader(connection, intake)
         self._writer = Writer(connection, self._reader)
-        self._group: TaskGroup | None = None
+        self.group: TaskGroup | None = None
 
     def start(self, group: TaskGroup) -> None:
         """Start both tasks, or those of them that were paused."""
-        self._group = group
+        self.group = group
         stage = self._connection.stage
         if self._reader.paused:
             self._reader.resume()
@@ -54,12 +58,8 @@ class Tasks:
         self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any
     ) -> None:
         """Start another task of the session, which ends when the block is left."""
-        assert self._group is not None, "the block was not entered"
-        self._group.start_soon(function, *args)
-
-    def forget(self) -> None:
-        """Drop what the tasks were started in: all of them have ended."""
-        self._group = None
+        assert self.group is not None, "the block was not entered"
+        self.group.start_soon(function, *args)
 
     def rearm(self) -> None:
         """Sleep anew: a deadline of the connection has changed."""

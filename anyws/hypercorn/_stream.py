@@ -147,7 +147,7 @@ class EngineStream(WSStream):
     def take_in(self, data: bytes) -> bool:
         """Take in bytes that the connection has read; return whether there is room."""
         self.channel.receive_data(data)
-        return not self.paused
+        return self.closed or not self.channel.paused
 
     @property
     def unfinished(self) -> bool:
