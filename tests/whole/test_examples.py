@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 WORKERS = ("asyncio", "trio")
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
+
 
 def free_port() -> int:
     """Return a port that was free a moment ago."""
