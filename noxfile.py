@@ -294,7 +294,8 @@ def parallel(session: nox.Session) -> tuple[str, ...]:
     modules start their servers more than once.
     """
     workers = min(2 * (os.cpu_count() or 1), 8)
-    return "-n", str(workers // 2 if session.parallel else workers), "--dist=worksteal"
+    count = workers // 2 + 1 if session.parallel else workers
+    return "-n", str(count), "--dist=worksteal"
 
 
 @nox.session
