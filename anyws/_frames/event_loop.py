@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from anyio.abc import ByteStream
 from anyio.lowlevel import RunVar
 
-from .transport import Recipient, StreamTransport, Turn
+from .transport import PIECE_BYTES, Recipient, StreamTransport, Turn
 
 try:
     from sniffio import current_async_library_cvar
@@ -184,6 +184,33 @@ def _context() -> Context:
     return context
 
 
+def write_nowait(
+    transport: asyncio.WriteTransport, data: bytes, fileno: int | None = None
+) -> int:
+    """Write at once, if no earlier write is waiting; return how many bytes were taken.
+
+    The transport would buffer what the kernel refuses without a bound, and the session
+    could not tell that the peer has stalled. So a socket that is known is written
+    directly. Otherwise (under TLS, say) large writes are left to the writer task.
+
+    Args:
+        transport: The event loop's transport.
+        data: The bytes.
+        fileno: The descriptor of the socket, where it may be written directly.
+    """
+    if transport.is_closing() or transport.get_write_buffer_size():
+        return 0
+    if fileno is not None:
+        try:
+            return os.write(fileno, data)
+        except OSError:  # the socket is full, or broken: then `send_all` will raise
+            return 0
+    if len(data) > PIECE_BYTES:
+        return 0
+    transport.write(data)
+    return len(data)
+
+
 class LoopTransport(StreamTransport):
     """A socket that is read and written by a transport of the event loop.
 
@@ -201,28 +228,16 @@ class LoopTransport(StreamTransport):
         self._fileno: int = transport.get_extra_info("socket").fileno()
 
     def send_nowait(self, data: bytes) -> int:
-        """Write what the kernel takes, unless an earlier write is still waiting.
-
-        The event loop's transport would buffer the rest without a bound, and the
-        session could not tell that the peer has stalled. So the socket is written
-        directly.
-        """
-        return 0 if self._cut_short else self._write_nowait(data)
-
-    def _write_nowait(self, data: bytes) -> int:
-        transport = self._transport
-        if transport.is_closing() or transport.get_write_buffer_size():
+        """Write what the kernel takes, unless an earlier write is still waiting."""
+        if self._cut_short:
             return 0
-        try:
-            return os.write(self._fileno, data)
-        except OSError:  # the socket is full, or broken: then `send_all` will raise
-            return 0
+        return write_nowait(self._transport, data, self._fileno)
 
     async def _send(self, data: bytes) -> bool:
         """Write what the kernel takes, and have AnyIO's stream wait with the rest."""
         if not self.sends_at_once:
             return await super()._send(data)
-        rest = data[self._write_nowait(data) :]
+        rest = data[write_nowait(self._transport, data, self._fileno) :]
         await self._stream.send(rest)  # a checkpoint, if there is none
         return bool(rest)
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 from hypercorn.asyncio import run as stock
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 
-from .._frames.event_loop import Inlet
-from .._frames.transport import PIECE_BYTES, Recipient
+from .._frames.event_loop import Inlet, write_nowait
+from .._frames.transport import Recipient
 from ._connection import EngineConnection
 from ._worker import Backend, Worker
 
@@ -51,9 +51,8 @@ class EngineTCPServer(EngineConnection, TCPServer):
         more = True
         try:
             while data := self._receive_nowait():
-                more = recipient.take_in(
-                    data
-                )  # also a full one: the bytes have no other place
+                # A full one takes them, too: the bytes have no other place.
+                more = recipient.take_in(data)
         except OSError:
             return False
         if data is not None:
@@ -105,14 +104,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
 
         The transport keeps the bytes that the kernel refuses.
         """
-        transport = self.writer.transport
-        if transport.is_closing() or transport.get_write_buffer_size():
-            return 0
-        if len(data) > PIECE_BYTES:
-            # The writer task waits for a large write, and notices a stalled peer.
-            return 0
-        transport.write(data)
-        return len(data)
+        return write_nowait(self.writer.transport, data)
 
     async def send_eof(self) -> bool:
         """End the server's half of the connection; false under TLS or when closing."""

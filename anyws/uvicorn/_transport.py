@@ -6,8 +6,8 @@ import asyncio
 import os
 from typing import Final
 
-from .._frames.event_loop import Inlet
-from .._frames.transport import PIECE_BYTES, Recipient, keep_little_unsent
+from .._frames.event_loop import Inlet, write_nowait
+from .._frames.transport import Recipient, keep_little_unsent
 
 # Seconds until a transport that is being closed is aborted: asyncio closes it once its
 # buffer is written, which a peer that does not read delays without limit.
@@ -38,8 +38,6 @@ class UvicornTransport:
         self._abortion: asyncio.TimerHandle | None = None
         self._writable = asyncio.Event()
         self._writable.set()
-        # A plain socket is written directly, as the transport would buffer without a
-        # bound, and the session could not tell that the peer has stalled.
         plain = os.name == "posix" and not self.secure
         sock = transport.get_extra_info("socket") if plain else None
         self._fileno: int | None = None if sock is None else sock.fileno()
@@ -82,18 +80,7 @@ class UvicornTransport:
 
     def send_nowait(self, data: bytes) -> int:
         """Write if nothing waits to be written; return how many bytes were taken."""
-        transport = self._transport
-        if transport.is_closing() or transport.get_write_buffer_size():
-            return 0
-        if self._fileno is not None:
-            try:
-                return os.write(self._fileno, data)
-            except OSError:  # full, or broken: then `send_all` will raise
-                return 0
-        if len(data) > PIECE_BYTES:
-            return 0
-        transport.write(data)
-        return len(data)
+        return write_nowait(self._transport, data, self._fileno)
 
     async def send_eof(self) -> bool:
         """End the server's half of the connection; false under TLS or when closing."""
