@@ -23,26 +23,51 @@ def application_of(app: Any) -> Any:
     Raises:
         TypeError: It is none; says what it is, and what to write.
     """
+    return checked_application(app, "python -m anyws serve", _KINDS, is_async)
+
+
+def checked_application(
+    app: Any,
+    command: str,
+    kinds: str,
+    is_async: Callable[[Any], bool],
+    *,
+    sync_arguments: int | None = None,
+) -> Any:
+    """Return an application that a server can run; a handler is made one.
+
+    Args:
+        app: The application, or a handler of one argument.
+        command: The command line that serves an application by its path.
+        kinds: What to write, for the error.
+        is_async: Whether a callable is async.
+        sync_arguments: With how many arguments the server calls one that is not;
+            `None`: it calls none.
+
+    Raises:
+        TypeError: It is no application; says what it is, and what to write.
+    """
     if isinstance(app, str):
         raise TypeError(
             f"an application is wanted, not its path {app!r}: import it, or run "
-            f"`python -m anyws serve {app}`"
+            f"`{command} {app}`"
         )
     if not callable(app):
-        raise TypeError(f"an application is wanted, not {app!r}: {_KINDS}")
+        raise TypeError(f"an application is wanted, not {app!r}: {kinds}")
     try:
         parameters = signature(app)
     except (TypeError, ValueError):  # of a callable in C
         return app
-    if not is_async(app):
-        raise TypeError(f"an application is async, and {app!r} is not: {_KINDS}")
-    if takes(parameters, 3):
+    asynchronous = is_async(app)
+    if not asynchronous and sync_arguments is None:
+        raise TypeError(f"an application is async, and {app!r} is not: {kinds}")
+    if _takes(parameters, 3 if asynchronous else sync_arguments or 0):
         return app
-    if takes(parameters, 1):
+    if asynchronous and _takes(parameters, 1):
         return endpoint(app)
     raise TypeError(
         f"an application is wanted, not {app!r} with the parameters {parameters}: "
-        f"{_KINDS}"
+        f"{kinds}"
     )
 
 
@@ -51,7 +76,7 @@ def is_async(app: Callable[..., Any]) -> bool:
     return iscoroutinefunction(app) or iscoroutinefunction(type(app).__call__)
 
 
-def takes(parameters: Signature, count: int) -> bool:
+def _takes(parameters: Signature, count: int) -> bool:
     """Whether a function can be called with so many positional arguments."""
     try:
         parameters.bind(*range(count))

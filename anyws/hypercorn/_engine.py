@@ -14,14 +14,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
-from inspect import signature
 from threading import Lock
 from typing import Any, Final
 
 from hypercorn.utils import is_asgi
 
-from .._serve.application import takes
-from .._server.endpoint import endpoint
+from .._serve.application import checked_application
 
 KNOWN_VERSION: Final = "0.18"
 
@@ -125,26 +123,8 @@ def application_of(app: Any) -> Any:
     Raises:
         TypeError: It is none; says what it is, and what to write.
     """
-    if isinstance(app, str):
-        raise TypeError(
-            f"an application is wanted, not its path {app!r}: import it, or run "
-            f"`python -m anyws.hypercorn {app}`"
-        )
-    if not callable(app):
-        raise TypeError(f"an application is wanted, not {app!r}: {_KINDS}")
-    try:
-        parameters = signature(app)
-    except (TypeError, ValueError):  # of a callable in C
-        return app
-    asynchronous = is_asgi(app)
-    if takes(parameters, 3 if asynchronous else 2):
-        return app
-    if asynchronous and takes(parameters, 1):
-        return endpoint(app)
-    raise TypeError(
-        f"an application is wanted, not {app!r} with the parameters {parameters}: "
-        f"{_KINDS}"
-    )
+    command = "python -m anyws.hypercorn"
+    return checked_application(app, command, _KINDS, is_asgi, sync_arguments=2)
 
 
 @contextmanager
