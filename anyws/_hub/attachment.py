@@ -9,12 +9,11 @@ from .._session.feed import Feed
 from .._session.session import Session
 from .._values.shared import SharedMessage
 from .log import Encode, Entry
-from .member import Membership, MemberStatistics, SinceArgument, Wishes
-from .reading import Reading
+from .member import Membership, SinceArgument, TopicMember, Wishes
 from .roster import Roster
 
 
-class Attachment:
+class Attachment(TopicMember):
     """A connection that gets the messages of topics; `Hub.attach` makes it.
 
     Use it in a `with` block, which never waits: from its entry on no message is missed,
@@ -23,7 +22,7 @@ class Attachment:
     connection has room, else when it has room again.
     """
 
-    __slots__ = ("_encode", "_error", "_feed", "_membership", "_roster", "_session")
+    __slots__ = ("_encode", "_error", "_feed", "_session")
 
     def __init__(
         self,
@@ -33,11 +32,10 @@ class Attachment:
         encode: Encode | None,
         own_topic: str | None = None,
     ) -> None:
-        self._roster = roster
+        super().__init__(roster, Membership(roster, wishes, self, own_topic))
         self._session = session
         self._encode = encode
         self._feed: Feed | None = None
-        self._membership = Membership(roster, wishes, self, own_topic)
         self._error: Exception | None = None
 
     def __enter__(self) -> Self:
@@ -168,28 +166,7 @@ class Attachment:
         if feed is not None:
             feed.pump()
 
-    def leave(self, *topics: str) -> None:
-        """Leave topics or patterns; one that was not joined does not matter.
-
-        What was not sent of them is forgotten.
-        """
-        self._membership.leave(topics)
-
-    @property
-    def topics(self) -> frozenset[str]:
-        """The topics and patterns that were joined and not left."""
-        return self._membership.topics
-
-    def statistics(self) -> MemberStatistics:
-        """Return the counters as they stand now."""
-        return self._membership.statistics()
-
     # For the hub
-
-    @property
-    def reading(self) -> Reading:
-        """What is still to be sent."""
-        return self._membership.reading
 
     @property
     def session(self) -> Session:

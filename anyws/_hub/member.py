@@ -187,3 +187,36 @@ class Membership:
         return MemberStatistics(
             reading.sent, reading.dropped, reading.coalesced, reading.lag
         )
+
+
+class TopicMember:
+    """A subscription or an attachment, in what the two have in common."""
+
+    __slots__ = ("_membership", "_roster")
+
+    def __init__(self, roster: Roster, membership: Membership) -> None:
+        self._roster = roster
+        self._membership = membership
+
+    def leave(self, *topics: str) -> None:
+        """Leave topics or patterns; one that was not joined does not matter.
+
+        What the member has not had of them yet is forgotten.
+        """
+        self._membership.leave(topics)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics and patterns that were joined and not left."""
+        return self._membership.topics
+
+    def statistics(self) -> MemberStatistics:
+        """Return the counters as they stand now."""
+        return self._membership.statistics()
+
+    # For the hub
+
+    @property
+    def reading(self) -> Reading:
+        """The messages that the member has not had yet."""
+        return self._membership.reading

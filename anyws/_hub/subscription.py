@@ -12,12 +12,11 @@ from .._session.wakeup import Wakeup
 from .._values.errors import HubError
 from .event import Event
 from .log import Entry
-from .member import Membership, MemberStatistics, SinceArgument, Wishes
-from .reading import Reading
+from .member import Membership, SinceArgument, TopicMember, Wishes
 from .roster import Roster
 
 
-class Subscription:
+class Subscription(TopicMember):
     """The events of topics, as an async iterator; `Hub.subscribe` makes it.
 
     Use it in a `with` block, which never waits: from its entry on no message is missed,
@@ -27,7 +26,7 @@ class Subscription:
     comes first.
     """
 
-    __slots__ = ("_iterating", "_membership", "_over", "_roster", "_used", "_wakeup")
+    __slots__ = ("_iterating", "_over", "_used", "_wakeup")
 
     def __init__(
         self,
@@ -35,9 +34,8 @@ class Subscription:
         wishes: Wishes,
         own_topic: str | None = None,
     ) -> None:
-        self._roster = roster
+        super().__init__(roster, Membership(roster, wishes, self, own_topic))
         self._wakeup = Wakeup()
-        self._membership = Membership(roster, wishes, self, own_topic)
         self._iterating = False
         self._used = False
         self._over = False
@@ -127,22 +125,6 @@ class Subscription:
         """
         self._membership.join(topics, since)
 
-    def leave(self, *topics: str) -> None:
-        """Leave topics or patterns; one that was not joined does not matter.
-
-        What was not read of them is forgotten.
-        """
-        self._membership.leave(topics)
-
-    @property
-    def topics(self) -> frozenset[str]:
-        """The topics and patterns that were joined and not left."""
-        return self._membership.topics
-
-    def statistics(self) -> MemberStatistics:
-        """Return the counters as they stand now."""
-        return self._membership.statistics()
-
     # The taker of the reading
 
     def wake(self) -> None:
@@ -154,11 +136,6 @@ class Subscription:
         return False
 
     # For the hub
-
-    @property
-    def reading(self) -> Reading:
-        """What is still to be read."""
-        return self._membership.reading
 
     @property
     def session(self) -> None:
