@@ -8,8 +8,8 @@ from typing import Final
 from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
-from .._frames.frame_channel import FrameChannel
 from .._frames.transport import Interrupted, StreamTransport
+from .._frames.transport_channel import TransportChannel
 from .._values.events import Event
 from .who_reads import FREE, RECEIVING, SHARED, TRANSITIONS, Reads, Step
 
@@ -22,7 +22,7 @@ _SERVER_CLOSE_TIMEOUT: Final = 1.0
 _LOOK_INTERVAL: Final = 0.01
 
 
-class ClientChannel(FrameChannel):
+class ClientChannel(TransportChannel[StreamTransport]):
     """The frames of a client's connection.
 
     The stream is read by the event loop, by the session's reader task or by a receiving
@@ -33,14 +33,16 @@ class ClientChannel(FrameChannel):
         rest: The bytes that were read behind the server's answer to the handshake.
     """
 
-    __slots__ = ("_early", "_error", "_reads", "_transport")
+    __slots__ = ("_early", "_reads")
 
     def __init__(self, transport: StreamTransport, rest: bytes = b"") -> None:
         super().__init__(transport, self._refuse, _nothing)
-        self._transport = transport
         self._early = rest
         self._reads = Reads.READER_TASK
-        self._error: BaseException | None = None
+
+    @property
+    def _by_event_loop(self) -> bool:
+        return self._reads is Reads.EVENT_LOOP
 
     def read(self) -> None:
         """Begin to read: the bytes behind the handshake first."""
@@ -59,22 +61,12 @@ class ClientChannel(FrameChannel):
 
     # Called by the reader task
 
-    async def receive(self) -> Event:
-        """Return the next event that is not a message; read the stream, if need be.
-
-        Raises:
-            BaseException: The error that has ended the reading in the event loop.
-        """
-        while not self._events:
-            if self._error is not None:
-                raise self._error
-            if self.paused or self._reads is Reads.EVENT_LOOP:
-                await self._arrived.wait()
-            elif self._reads is Reads.READER_TASK:
-                await self._read_in_reader_task()
-            else:
-                await self._watch()
-        return self._events.pop(0)
+    async def _read_once(self) -> None:
+        """Read, or look whether the receiving task still does."""
+        if self._reads is Reads.READER_TASK:
+            await self._read_in_reader_task()
+        else:
+            await self._watch()
 
     async def _read_in_reader_task(self) -> None:
         data = await self._read()
@@ -158,21 +150,6 @@ class ClientChannel(FrameChannel):
         super().ping(payload)
         if self._reads in SHARED:
             self.interrupt()  # a receiving task may never come back to read the pong
-
-    # Called by the event loop's callbacks
-
-    def take_in(self, data: bytes) -> bool:
-        """Take the bytes that were read; return whether there is room for more."""
-        self.receive_data(data)
-        return not self.paused
-
-    def take_end(self, exc: BaseException | None) -> None:
-        """Take note of the end of the stream, or of an error raised by `take_in`."""
-        if exc is None:
-            self.receive_eof()
-        else:
-            self._error = exc
-            self._arrived.wake()
 
     # Closing
 

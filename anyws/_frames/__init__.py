@@ -79,6 +79,7 @@ Which file to change:
 * when reading pauses, what is written when, parts of messages: `frame_channel.py`
 * another kind of stream, an error that a socket may raise, how a stream tells that a
   write had to wait: `transport.py`
+* how a channel reads a transport by itself: `transport_channel.py`
 * how asyncio or uvloop hand over what they read: `event_loop.py`
 * which transport a stream gets: `transports.py`
 * how much is read at a time: `_READ_BYTES` in `transport.py`, where a task reads;
@@ -89,5 +90,6 @@ Which file to change:
   `Codec.info`, and `_values/closing.py`
 
 Imports point down: assembler, shared_frames, core, codec, transport, frame_channel,
-event_loop, transports. Of these `event_loop` alone imports `asyncio`.
+transport_channel, event_loop, transports. Of these `event_loop` alone imports
+`asyncio`.
 """

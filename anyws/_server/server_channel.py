@@ -10,6 +10,7 @@ from anyio import CancelScope, sleep
 from .._frames.codec import Codec, Side
 from .._frames.frame_channel import FrameChannel
 from .._frames.transport import Transport, Turn
+from .._frames.transport_channel import TransportChannel
 from .._session.session import Session
 from .._values.events import Event
 
@@ -39,7 +40,7 @@ class ServerChannel(FrameChannel):
         self.open(codec, answer=answer)
 
 
-class StreamChannel(ServerChannel):
+class StreamChannel(TransportChannel[Transport], ServerChannel):
     """The frames of a server's connection over a transport, which it reads.
 
     The event loop reads the transport in callbacks of its own where it can. Everywhere
@@ -51,7 +52,7 @@ class StreamChannel(ServerChannel):
         ended: Called once, when the peer has closed, left or broken the protocol.
     """
 
-    __slots__ = ("_by_event_loop", "_error", "_first_read", "_transport", "_turn")
+    __slots__ = ("_first_read", "_read_by_event_loop", "_turn")
 
     def __init__(
         self,
@@ -60,17 +61,19 @@ class StreamChannel(ServerChannel):
         ended: Callable[[], None],
     ) -> None:
         super().__init__(transport, answer, ended)
-        self._transport = transport
         self._turn = Turn(self)
-        self._by_event_loop = False
+        self._read_by_event_loop = False
         self._first_read: CancelScope | None = None  # of a read before the accept
-        self._error: BaseException | None = None
+
+    @property
+    def _by_event_loop(self) -> bool:
+        return self._read_by_event_loop
 
     def read(self, early: bytes) -> None:
         """Begin to read: the bytes behind the request's head first."""
         if early:
             self.receive_data(early)
-        self._by_event_loop = self._transport.read_to(self)
+        self._read_by_event_loop = self._transport.read_to(self)
 
     def begin(
         self, session: Session, extensions: list[Any], answer: bytes = b""
@@ -82,22 +85,7 @@ class StreamChannel(ServerChannel):
 
     # Called by the reader task
 
-    async def receive(self) -> Event:
-        """Return the next event that is not a message; read the transport, if need be.
-
-        Raises:
-            BaseException: The error that has ended the reading in the event loop.
-        """
-        while not self._events:
-            if self._error is not None:
-                raise self._error
-            if self.paused or self._by_event_loop:
-                await self._arrived.wait()
-            else:
-                await self._read()
-        return self._events.pop(0)
-
-    async def _read(self) -> None:
+    async def _read_once(self) -> None:
         """Read once; take it in for one turn, and leave the rest to the next one."""
         turn, data = self._turn, b""
         if not self.unfinished:
@@ -122,18 +110,3 @@ class StreamChannel(ServerChannel):
     def _resume_reading(self) -> None:
         super()._resume_reading()
         self._arrived.wake()
-
-    # Called with what was read
-
-    def take_in(self, data: bytes) -> bool:
-        """Take the bytes that were read; return whether there is room for more."""
-        self.receive_data(data)
-        return not self.paused
-
-    def take_end(self, exc: BaseException | None) -> None:
-        """Take note of the end of the stream, or of an error raised by `take_in`."""
-        if exc is None:
-            self.receive_eof()
-        else:
-            self._error = exc
-            self._arrived.wake()

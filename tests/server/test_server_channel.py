@@ -28,7 +28,7 @@ async def nothing(event: Any) -> None:
 async def test_a_defect_in_a_callback_ends_the_connection() -> None:
     """The reader task, which waits, raises it, and the session ends by it."""
     channel = StreamChannel(StreamTransport(Pipe.pair()[0]), nothing, lambda: None)
-    channel._by_event_loop = True
+    channel._read_by_event_loop = True
     raised = list[Exception]()
 
     async def receive() -> None:

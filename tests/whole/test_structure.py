@@ -78,6 +78,7 @@ WINGS: Final = {
         "codec",
         "transport",
         "frame_channel",
+        "transport_channel",
         "event_loop",
         "transports",
     ),
