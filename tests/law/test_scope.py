@@ -122,46 +122,6 @@ async def test_fastapi_behind_a_middleware_that_copies_the_scope() -> None:
         assert await peer.receive_text() == "hello"
 
 
-FreshlyGuarded = Annotated[Any, Depends(guarded, use_cache=False)]
-
-
-@pytest.mark.parametrize("accepts", ["first", "second"])
-@pytest.mark.parametrize("server", ["uvicorn", "hypercorn-engine"])
-async def test_two_objects_on_one_connection(server: str, accepts: str) -> None:
-    """Whichever accepts, receives or ends, both know the same of it."""
-    app = FastAPI()
-    seen = []
-
-    @app.websocket("/ws")
-    async def endpoint(first: FreshlyGuarded, second: FreshlyGuarded) -> None:
-        assert first is not second
-        one, other = (first, second) if accepts == "first" else (second, first)
-        await one.accept("chat")
-        for ws in (other, one):
-            assert ws.client_state is anyws.WebSocketState.CONNECTED
-            assert ws.application_state is anyws.WebSocketState.CONNECTED
-            assert ws.subprotocol == "chat"
-            await ws.send_text(await ws.receive_text())
-        with pytest.raises(RuntimeError):
-            await other.accept()
-        await other.close(4000)
-        for ws in (one, other):
-            seen.append(ws.close_info)
-            assert ws.application_state is anyws.WebSocketState.DISCONNECTED
-            with pytest.raises(anyws.ConnectionClosed):
-                await ws.send_text("late")
-            with pytest.raises(anyws.ConnectionClosed):
-                await ws.receive_text()
-
-    whole = anyws.WebSocketMiddleware(app)
-    async with connect(whole, server=server, subprotocols=["chat"]) as peer:
-        for text in ("a", "b"):
-            await peer.send_text(text)
-            assert await peer.receive_text() == text
-        assert (await peer.wait_closed()).code == 4000
-    assert seen[0] is seen[1]
-
-
 async def test_a_session_is_its_own_copy_and_is_not_pickled() -> None:
     """There is one of it: it is a connection, and stays in its process."""
     channel = Channel()

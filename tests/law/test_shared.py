@@ -102,8 +102,17 @@ async def test_a_block_begins_where_fastapis_object_is() -> None:
 
 
 @pytest.mark.parametrize("accepts", ["first", "second"])
-@pytest.mark.parametrize("server", SERVERS)
-async def test_two_dependencies_without_a_host(server: str, accepts: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "server"),
+    [
+        *((None, server) for server in SERVERS),
+        (anyws.WebSocketMiddleware, "uvicorn"),
+        (anyws.WebSocketMiddleware, "hypercorn-engine"),
+    ],
+)
+async def test_two_objects_of_two_dependencies(
+    host: Any, server: str, accepts: str
+) -> None:
     """Whichever accepts, receives or ends, both know the same of it."""
 
     async def endpoint(first: FreshlyGuarded, second: FreshlyGuarded) -> None:
@@ -127,7 +136,8 @@ async def test_two_dependencies_without_a_host(server: str, accepts: str) -> Non
                 await ws.receive_text()
 
     app = fastapi_with(endpoint)
-    assert await told(app, "a", "b", server=server) == (["a", "b"], 4000)
+    whole = app if host is None else host(app)
+    assert await told(whole, "a", "b", server=server) == (["a", "b"], 4000)
 
 
 @pytest.mark.parametrize("host", [None, anyws.WebSocketMiddleware])
