@@ -269,7 +269,7 @@ class StreamTransport:
         return waited
 
     async def _send(self, data: bytes) -> bool:
-        """Write to the stream, which may be TLS, and does not tell what has waited."""
+        """Write to the stream, which may be TLS, and does not tell of a wait."""
         began = current_time()
         await self._stream.send(data)
         return waited_since(began)

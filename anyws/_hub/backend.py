@@ -82,6 +82,10 @@ class Backend(Protocol):
         """Publish messages, in order. After an error some, all or none are published.
 
         The hub does not repeat a call that has failed: its messages count as lost.
+
+        Cancellation:
+            The hub cancels a call when it ends, or tries the backend anew; then, too,
+            some, all or none of the messages are published.
         """
 
     async def want(self, topics: frozenset[str], patterns: frozenset[str]) -> None:
@@ -91,7 +95,10 @@ class Backend(Protocol):
             topics: All topics that members have named.
             patterns: All patterns that they have named. In one, `*` stands for one or
                 more characters that are no dot. A backend whose patterns match more may
-                deliver more: the hub drops what nobody wants.
+                deliver more: the hub drops messages that no member wants.
+        Cancellation:
+            The hub cancels a call when it ends, or tries the backend anew; it then asks
+            for all topics again.
         """
 
     def deliveries(self) -> AsyncIterator[Delivery]:

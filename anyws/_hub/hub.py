@@ -56,7 +56,7 @@ class HubStatistics:
 
 
 class Hub(AsyncContextManagerMixin):
-    """Topics, and members that get what is published in them.
+    """Topics, and members that get the messages published in them.
 
     A hub runs inside `async with hub:`; `hub.lifespan` is that block as the lifespan of
     a FastAPI or Starlette application. A hub may be made before, as a global, and
@@ -314,7 +314,7 @@ class Hub(AsyncContextManagerMixin):
         overflow: Overflow = "drop_oldest",
         encode: Encode | None = None,
     ) -> Attachment:
-        """Send what is published in topics to a connection, inside a `with` block.
+        """Send the messages of topics to a connection, inside a `with` block.
 
         The connection goes on being used as before: a handler receives, and sends. No
         task is started. Messages of the hub wait in the topic until the connection has
@@ -354,7 +354,7 @@ class Hub(AsyncContextManagerMixin):
         return Attachment(self._roster, wishes, session, encode, own_topic)
 
     def subscribers(self, topic: str) -> int:
-        """Return how many members get what is published in a topic.
+        """Return how many members get the messages of a topic.
 
         Raises:
             TypeError, ValueError: The topic is no topic.

@@ -31,7 +31,7 @@ Kind: TypeAlias = Literal["join", "leave", "update"]
 
 @dataclass(frozen=True, slots=True)
 class PresenceChange:
-    """A change of who is there.
+    """A change of the keys that are present in a topic.
 
     Attributes:
         topic: The topic.
@@ -48,7 +48,7 @@ class PresenceChange:
 
 
 class Presence:
-    """Who is there, in each topic of a hub: `hub.presence`.
+    """The keys that are present in each topic of a hub: `hub.presence`.
 
     Args:
         roster: Knows whether the hub is running.
@@ -95,7 +95,7 @@ class Presence:
             self._remove(tracked)
 
     def list(self, topic: str) -> dict[str, Metas]:
-        """Return who is there, with all metadata under each key, oldest first."""
+        """Return the keys that are present, with all their metadata, oldest first."""
         there = self._there.get(checked_topic(topic), {})
         return {key: tuple(metas.values()) for key, metas in there.items()}
 

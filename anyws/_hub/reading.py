@@ -153,7 +153,7 @@ class Reading:
     def resume(self, cursor: Cursor, index: int, *, gap: bool) -> None:
         """Go back to a message, or tell a gap before the next one."""
         cursor.next, cursor.gap = index, gap
-        cursor.seen = -1  # what comes next is to be looked at
+        cursor.seen = -1  # the next message is to be looked at
         if gap or index < cursor.topic.log.end:
             self._push(cursor)
 
@@ -169,7 +169,7 @@ class Reading:
         cursors = self.cursors.values()
         return max((c.topic.log.end - c.next + c.keeping for c in cursors), default=0)
 
-    # What is new
+    # New messages
 
     def tell(self, topic: Topic) -> None:
         """Look at a log that has new messages, and wake the member.
