@@ -84,8 +84,8 @@ class Backend(Protocol):
         The hub does not repeat a call that has failed: its messages count as lost.
 
         Cancellation:
-            The hub cancels a call when it ends, or tries the backend anew; then, too,
-            some, all or none of the messages are published.
+            The hub cancels a call that is under way when the hub ends; then, too, some,
+            all or none of the messages are published.
         """
 
     async def want(self, topics: frozenset[str], patterns: frozenset[str]) -> None:
@@ -97,8 +97,7 @@ class Backend(Protocol):
                 more characters that are no dot. A backend whose patterns match more may
                 deliver more: the hub drops messages that no member wants.
         Cancellation:
-            The hub cancels a call when it ends, or tries the backend anew; it then asks
-            for all topics again.
+            The hub cancels a call that is under way when the hub ends.
         """
 
     def deliveries(self) -> AsyncIterator[Delivery]:

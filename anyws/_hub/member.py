@@ -129,8 +129,10 @@ class Membership:
         self._topics: Topics
         self._own_topic = own_topic
         self._wishes: Wishes | None = wishes  # until the entry
-        self.entered = False
-        self.reading = Reading(wishes.buffer, wishes.overflow, wishes.filter, taker)
+        self.entered: bool = False
+        self.reading: Reading = Reading(
+            wishes.buffer, wishes.overflow, wishes.filter, taker
+        )
 
     def enter(self) -> None:
         """Become a member of the topics that were asked for."""
