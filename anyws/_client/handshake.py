@@ -19,16 +19,13 @@ from websockets.client import ClientProtocol
 from websockets.datastructures import Headers as CoreHeaders
 from websockets.exceptions import InvalidHandshake
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import (
-    ClientPerMessageDeflateFactory,
-    PerMessageDeflate,
-)
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.http11 import Response
 from websockets.streams import StreamReader
 from websockets.typing import ExtensionParameter, Origin, Subprotocol
 from websockets.uri import WebSocketURI
 
-from .._frames.codec import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS
+from .._frames.deflate import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS, Deflate
 from .._frames.transport import reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .._values.headers import is_token
@@ -62,7 +59,7 @@ class _ClientDeflate(ClientPerMessageDeflateFactory):
         self,
         params: Sequence[ExtensionParameter],
         accepted_extensions: Sequence[Extension],
-    ) -> PerMessageDeflate:
+    ) -> Deflate:
         """Return the extension that the server's answer asks for.
 
         Raises:
@@ -70,13 +67,10 @@ class _ClientDeflate(ClientPerMessageDeflateFactory):
         """
         taken = [_NINE_BITS if param == _EIGHT_BITS else param for param in params]
         agreed = super().process_response_params(taken, accepted_extensions)
-        return PerMessageDeflate(
-            agreed.remote_no_context_takeover,
-            agreed.local_no_context_takeover,
-            agreed.remote_max_window_bits,
-            min(agreed.local_max_window_bits, DEFLATE_WINDOW_BITS),
-            self.compress_settings,
+        agreed.local_max_window_bits = min(
+            agreed.local_max_window_bits, DEFLATE_WINDOW_BITS
         )
+        return Deflate.of(agreed)
 
 
 _CLIENT_DEFLATE: Final = _ClientDeflate(compress_settings=DEFLATE_SETTINGS)

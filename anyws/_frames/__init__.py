@@ -75,6 +75,7 @@ Which file to change:
 * how frames become messages, limits of messages, text: `assembler.py`
 * what a frame means, close codes of violations: `codec.py`; what the core does not do
   as it should: `core.py`
+* when a connection gets its contexts of compression, and their settings: `deflate.py`
 * frames that many connections share, and when those are compressed: `shared_frames.py`
 * when reading pauses, what is written when, parts of messages: `frame_channel.py`
 * another kind of stream, an error that a socket may raise, how a stream tells that a
@@ -89,7 +90,7 @@ Which file to change:
 * the close code for a lost connection, a violation of the protocol, or an orderly end:
   `Codec.info`, and `_values/closing.py`
 
-Imports point down: assembler, shared_frames, core, codec, transport, frame_channel,
-transport_channel, event_loop, transports. Of these `event_loop` alone imports
-`asyncio`.
+Imports point down: assembler, deflate, shared_frames, core, codec, transport,
+frame_channel, transport_channel, event_loop, transports. Of these `event_loop` alone
+imports `asyncio`.
 """

@@ -35,12 +35,7 @@ from .._values.events import FRAGMENT, Event
 from .._values.shared import SHARED, SharedMessage
 from .._values.states import CLOSE, RECEIVE
 from .core import CONTROL, Core, not_text
-from .shared_frames import COMPRESSED_BYTES, compression_of, frame_of, renew
-
-# The settings of permessage-deflate at either end, which are the defaults of
-# `websockets`: zlib's own window of 15 bits would cost a connection 90 KiB more.
-DEFLATE_WINDOW_BITS: Final = 12
-DEFLATE_SETTINGS: Final = {"memLevel": 5}
+from .shared_frames import COMPRESSED_BYTES, compression_of, frame_of
 
 # The largest payload whose frame gets a header from the cache: making the header is
 # most of the work on such a frame.
@@ -415,7 +410,7 @@ class Codec:
         self._outdated = False
         compression = compression_of(self._extensions)
         if compression is not None:
-            renew(compression)
+            compression.forget()
 
     def _masked(self, data: bytes) -> bytes:
         """Return a new mask, and the payload under it.

@@ -16,16 +16,15 @@ write the same bytes. What tells their frames apart is compression alone:
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
 from .._values.shared import SharedMessage
+from .deflate import DEFLATE_SETTINGS, Deflate
 
 # Bytes of payload from which a shared message is compressed, where that is negotiated.
 # A smaller one gains little, and would cost each of its connections a new compressor.
@@ -35,9 +34,9 @@ COMPRESSED_BYTES: Final = 1024
 PLAIN: Final = 0
 
 
-def compression_of(extensions: Sequence[Extension]) -> PerMessageDeflate | None:
+def compression_of(extensions: Sequence[Extension]) -> Deflate | None:
     """Return the extension that compresses, if there is no other one beside it."""
-    if len(extensions) == 1 and type(extensions[0]) is PerMessageDeflate:
+    if len(extensions) == 1 and isinstance(extensions[0], Deflate):
         return extensions[0]
     return None
 
@@ -60,14 +59,6 @@ def frame_of(message: SharedMessage, window_bits: int = PLAIN) -> bytes:
 
 
 @cache
-def _one_block(window_bits: int) -> PerMessageDeflate:
+def _one_block(window_bits: int) -> Deflate:
     """Return an extension that compresses each message by a compressor of its own."""
-    return PerMessageDeflate(True, True, window_bits, window_bits, {"memLevel": 5})
-
-
-def renew(compression: PerMessageDeflate) -> None:
-    """Make the compressor of a connection anew, so that it refers to nothing before."""
-    if not compression.local_no_context_takeover:
-        compression.encoder = zlib.compressobj(
-            wbits=-compression.local_max_window_bits, **compression.compress_settings
-        )
+    return Deflate(True, True, window_bits, window_bits, DEFLATE_SETTINGS)

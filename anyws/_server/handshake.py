@@ -18,7 +18,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.headers import build_extension, parse_extension
 from websockets.utils import accept_key
 
-from .._frames.codec import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS
+from .._frames.deflate import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS, Deflate
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -111,7 +111,8 @@ class ServerHandshake:
             except NegotiationError:
                 continue
             value = build_extension([(name, answer)])
-            return [(b"sec-websocket-extensions", value.encode())], [extension]
+            header = (b"sec-websocket-extensions", value.encode())
+            return [header], [Deflate.of(extension)]
         return [], []
 
     def answer(self, subprotocol: str | None) -> tuple[int, Headers]:

@@ -10,7 +10,6 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.extensions.permessage_deflate import PerMessageDeflate
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import (
     BytesMessage,
@@ -25,6 +24,7 @@ from wsproto.extensions import PerMessageDeflate as OtherDeflate
 from anyws import CloseCode, CloseInfo
 from anyws._frames.assembler import MAX_FRAGMENTS
 from anyws._frames.codec import CORE_STEP_BYTES, Codec, Side
+from anyws._frames.deflate import DEFLATE_SETTINGS, Deflate
 from anyws._values.events import MORE
 
 from ..support.wired import (
@@ -90,9 +90,9 @@ ROLES: dict[str, tuple[Callable[..., Codec], Callable[[bytes], bytes]]] = {
 by_role = pytest.mark.parametrize("role", ROLES)
 
 
-def deflated(*, takeover: bool = True) -> PerMessageDeflate:
+def deflated(*, takeover: bool = True) -> Deflate:
     """Return the extension, which is the same on both sides."""
-    return PerMessageDeflate(not takeover, not takeover, 12, 12, {"memLevel": 5})
+    return Deflate(not takeover, not takeover, 12, 12, DEFLATE_SETTINGS)
 
 
 def compressed(data: bytes, *, last: bool = True) -> bytes:

@@ -29,6 +29,7 @@ from websockets.protocol import Protocol
 from websockets.utils import apply_mask
 
 from anyws._frames.codec import Codec, Side
+from anyws._frames.deflate import Deflate
 
 from ..support.wired import (
     BINARY,
@@ -72,12 +73,12 @@ LONG: Final = "aé€😀\r\n\0".encode() * 7_000
 BAD_TEXTS: Final = (b"\xff", b"caf\xe9", b"\xc0\xaf", b"\xed\xa0\x80", b"ok\xe2\x82")
 CODES: Final = (1000, 1001, 1011, 3000, 4001, 4999)
 BAD_CODES: Final = (0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65535)
-DEFLATE_SETTINGS: Final[dict[str, Any]] = {"memLevel": 1}
+SETTINGS: Final[dict[str, Any]] = {"memLevel": 1}
 
 
-def deflated() -> PerMessageDeflate:
-    """Return the extension."""
-    return PerMessageDeflate(False, False, 12, 12, DEFLATE_SETTINGS)
+def deflated(kind: type[PerMessageDeflate]) -> PerMessageDeflate:
+    """Return an extension of this kind."""
+    return kind(False, False, 12, 12, SETTINGS)
 
 
 @dataclass(slots=True)
@@ -259,7 +260,7 @@ def answers_of(data: bytes, side: Side) -> list[tuple[int, bytes]]:
 
 def of_codec(case: Case) -> Outcome:
     """Let the codec read a case."""
-    extensions = [deflated()] if case.deflate else []
+    extensions = [deflated(Deflate)] if case.deflate else []
     codec = Codec(case.side, max_message_bytes=case.limit, extensions=extensions)
     if case.closed:
         codec.send({"type": "websocket.close", "code": 4000, "reason": ""})
@@ -281,7 +282,7 @@ class Reference:
         limit = case.limit + (case.limit // 8 + 64 if case.deflate else 0)
         self._case = case
         self._core = Protocol(case.side, max_size=limit, logger=QUIET)
-        self._core.extensions = [deflated()] if case.deflate else []
+        self._core.extensions = [deflated(PerMessageDeflate)] if case.deflate else []
         self._payload = b""  # of the message under way
         self._opcode = Opcode.CONT
         self._decoder = UTF8()

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame
 
 from anyws._frames.codec import Codec, Side
+from anyws._frames.deflate import DEFLATE_SETTINGS, Deflate
 from anyws._frames.shared_frames import COMPRESSED_BYTES
 from anyws._values.events import FRAGMENT
 from anyws._values.shared import SharedMessage
@@ -21,9 +21,9 @@ LARGE = 2**20
 LONG = "anyws " * COMPRESSED_BYTES
 
 
-def deflate(*, takeover: bool = True, bits: int = 12) -> PerMessageDeflate:
+def deflate(*, takeover: bool = True, bits: int = 12) -> Deflate:
     """Return the extension of one end."""
-    return PerMessageDeflate(not takeover, not takeover, bits, bits, {"memLevel": 5})
+    return Deflate(not takeover, not takeover, bits, bits, DEFLATE_SETTINGS)
 
 
 def server(*extensions: Extension) -> Codec:

@@ -73,6 +73,7 @@ WINGS: Final = {
     ),
     "_frames": (
         "assembler",
+        "deflate",
         "shared_frames",
         "core",
         "codec",

@@ -1,0 +1,85 @@
+"""permessage-deflate whose contexts are made when the first message needs them.
+
+The core of `websockets` makes a compressor and a decompressor for each connection that
+has context takeover, as soon as compression is negotiated: 38 KiB, which a connection
+keeps although it may never send or receive a compressed message.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Final
+
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+
+# The settings of permessage-deflate at either end, which are the defaults of
+# `websockets`: zlib's own window of 15 bits would cost a connection 90 KiB more.
+DEFLATE_WINDOW_BITS: Final = 12
+DEFLATE_SETTINGS: Final = {"memLevel": 5}
+
+
+class Deflate(PerMessageDeflate):
+    """The core's extension, with contexts that are made on first use.
+
+    The core reads the attributes `decoder` and `encoder`, and sets and deletes them
+    where a context belongs to one message only. A `cached_property` bears all of that.
+    This is no documented part of the core: the releases that were tried are capped in
+    `pyproject.toml`.
+
+    Args:
+        remote_no_context_takeover: Whether the peer compresses each message by itself.
+        local_no_context_takeover: Whether this end does.
+        remote_max_window_bits: Bits of the window that the peer's compressor may use.
+        local_max_window_bits: Bits of the window that this end's may use.
+        compress_settings: Further arguments of `zlib.compressobj`.
+
+    Source: RFC 7692 section 7.
+    """
+
+    def __init__(
+        self,
+        remote_no_context_takeover: bool,
+        local_no_context_takeover: bool,
+        remote_max_window_bits: int,
+        local_max_window_bits: int,
+        compress_settings: Mapping[str, Any],
+    ) -> None:
+        settings = dict(compress_settings)
+        # Without takeover the core makes no context at this point.
+        super().__init__(
+            True, True, remote_max_window_bits, local_max_window_bits, settings
+        )
+        self.remote_no_context_takeover = remote_no_context_takeover
+        self.local_no_context_takeover = local_no_context_takeover
+
+    @classmethod
+    def of(cls, agreed: PerMessageDeflate) -> Deflate:
+        """Return an extension that is agreed on as the core's own object says."""
+        return cls(
+            agreed.remote_no_context_takeover,
+            agreed.local_no_context_takeover,
+            agreed.remote_max_window_bits,
+            agreed.local_max_window_bits,
+            agreed.compress_settings,
+        )
+
+    @cached_property
+    def decoder(self) -> Any:  # type: ignore[override]  # a plain attribute of the core's
+        """The context of messages received."""
+        return zlib.decompressobj(wbits=-self.remote_max_window_bits)
+
+    @cached_property
+    def encoder(self) -> Any:  # type: ignore[override]  # the same
+        """The context of messages sent."""
+        return zlib.compressobj(
+            wbits=-self.local_max_window_bits, **self.compress_settings
+        )
+
+    def forget(self) -> None:
+        """Have the next message sent refer to none before it.
+
+        Between two messages only: the rest of a message needs its context.
+        """
+        vars(self).pop("encoder", None)
