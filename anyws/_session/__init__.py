@@ -99,6 +99,8 @@ Which file to change:
                                                 (1001), connection (`beat`: 1011)
     a phase of the end, or a cause of it        ending
     another deadline                            deadlines, then reader
+    how the deadlines of many connections are   timekeeper
+    kept by one task
     what the options set for a whole            timers and pace (when), connection
     connection: rate, lifetime, heartbeat       (`limit`, `tick`), intake, receiver
     when a ping is sent, and when the peer      keepalive, then connection

@@ -35,6 +35,7 @@ WINGS: Final = {
     "_session": (
         "channel",
         "wakeup",
+        "timekeeper",
         "queue",
         "ending",
         "deadlines",
