@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from functools import lru_cache
 from typing import Final, TypeAlias
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ from websockets.exceptions import InvalidHeader, NegotiationError
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.headers import build_extension, parse_extension
+from websockets.typing import ExtensionParameter
 from websockets.utils import accept_key
 
 from .._frames.deflate import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS, Deflate
@@ -105,14 +107,10 @@ class ServerHandshake:
             if name != _SERVER_DEFLATE.name:
                 continue
             try:
-                answer, extension = _SERVER_DEFLATE.process_request_params(
-                    parameters, []
-                )
+                value, agreed = _agreement(_SERVER_DEFLATE, tuple(parameters))
             except NegotiationError:
                 continue
-            value = build_extension([(name, answer)])
-            header = (b"sec-websocket-extensions", value.encode())
-            return [header], [Deflate.of(extension)]
+            return [(b"sec-websocket-extensions", value)], [Deflate.of(agreed)]
         return [], []
 
     def answer(self, subprotocol: str | None) -> tuple[int, Headers]:
@@ -131,6 +129,23 @@ class ServerHandshake:
             (b"connection", b"Upgrade"),
         ]
         return 101, headers
+
+
+# Clients of one kind all make the same offer, for which the core would make both
+# contexts each time. A parameter may be there once only, so the offers that can be met
+# are few and short.
+@lru_cache(64)
+def _agreement(
+    factory: ServerPerMessageDeflateFactory, parameters: tuple[ExtensionParameter, ...]
+) -> tuple[bytes, Deflate]:
+    """Return the answer to an offer of permessage-deflate, and what is agreed on.
+
+    Raises:
+        NegotiationError: The offer cannot be met.
+    """
+    answer, agreed = factory.process_request_params(parameters, [])
+    value = build_extension([(factory.name, answer)])
+    return value.encode(), Deflate.of(agreed)
 
 
 def _values(headers: Headers, name: bytes) -> list[str]:
