@@ -1,4 +1,4 @@
-"""Echo servers side by side: Hypercorn, the engine, rivals, and TCP alone.
+"""Echo servers side by side: ours, their rivals, and TCP alone.
 
     python benchmarks/compare.py --save results.json --plot benchmarks/results.svg
     python benchmarks/compare.py --read results.json --plot benchmarks/results.svg
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PACKAGES = (
-    *("anyio", "hypercorn", "starlette", "trio", "trio-websocket"),
-    *("uvicorn", "uvloop", "websockets", "wsproto"),
+    *("aiohttp", "anyio", "hypercorn", "picows", "starlette", "trio"),
+    *("trio-websocket", "uvicorn", "uvloop", "websockets", "wsproto"),
 )
 
 
@@ -118,6 +118,9 @@ def _measure(options: argparse.Namespace) -> Results:
         options.idle,
         options.quick,
     )
+    for name in options.stack:
+        if missing := STACKS[name].missing:
+            print(f"{name} is left out: {missing} is not installed", file=sys.stderr)
     results = Results(_about(cores, options))
     for samples in chain(rounds.loads(plan, cores), rounds.idle(plan, cores)):
         results.samples += samples

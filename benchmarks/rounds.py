@@ -29,7 +29,11 @@ class Plan:
 
     def stacks_on(self, worker: str) -> list[str]:
         """Return those of the stacks that run on this worker."""
-        return [name for name in self.stacks if worker in STACKS[name].workers]
+        return [
+            name
+            for name in self.stacks
+            if worker in STACKS[name].workers and STACKS[name].missing is None
+        ]
 
     def deflate(self, stack: str) -> set[bool]:
         """Return whether idle connections are to be compressed, or are not, or both."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +17,13 @@ USUAL = (
     "hypercorn+anyws",
     "engine+starlette",
     "engine+anyws",
+    "serve+anyws",
     "uvicorn+starlette",
+    "uvicorn-sansio+starlette",
+    "uvicorn-class+starlette",
+    "granian+starlette",
+    "aiohttp",
+    "picows",
     "websockets",
     "trio-websocket",
     "raw",
@@ -42,6 +49,13 @@ class Stack:
     workers: tuple[str, ...] = WORKERS
     deflate: bool = True
     raw: bool = False  # an echo of bytes, not of messages
+    package: str | None = None  # without which it is left out
+
+    @property
+    def missing(self) -> str | None:
+        """Return the package that is not installed, if there is one."""
+        absent = self.package and find_spec(self.package) is None
+        return self.package if absent else None
 
     def title_on(self, worker: str) -> str:
         """Return the title under this worker."""
@@ -55,9 +69,9 @@ def _hypercorn(app: str, module: str = "hypercorn") -> Callable[[str, str], list
     ]
 
 
-def _uvicorn(app: str) -> Callable[[str, str], list[str]]:
+def _uvicorn(app: str, ws: str = "auto") -> Callable[[str, str], list[str]]:
     return lambda worker, fd: [
-        *("uvicorn", "--loop", worker, "--fd", fd),
+        *("uvicorn", "--loop", worker, "--fd", fd, "--ws", ws),
         *("--log-level", "warning", "--no-access-log", app),
     ]
 
@@ -81,8 +95,28 @@ def _catalogue() -> dict[str, Stack]:
         engine = _hypercorn(app, "anyws.hypercorn")
         stacks[f"hypercorn+{name}"] = Stack(f"Hypercorn + {title}", _hypercorn(app))
         stacks[f"engine+{name}"] = Stack(f"anyws.hypercorn + {title}", engine)
-        stacks[f"uvicorn+{name}"] = Stack(
-            f"uvicorn + {title}", _uvicorn(app), workers=ASYNCIO_WORKERS
+        for end, ws, words in (
+            ("", "auto", ""),
+            ("-sansio", "websockets-sansio", " (sansio)"),
+            ("-class", "anyws.uvicorn:WebSocketProtocol", " (our class)"),
+        ):
+            stacks[f"uvicorn{end}+{name}"] = Stack(
+                f"uvicorn{words} + {title}", _uvicorn(app, ws), workers=ASYNCIO_WORKERS
+            )
+    stacks["serve+anyws"] = Stack(
+        "anyws.serve", lambda worker, fd: ["benchmarks.anyws_server", worker, fd]
+    )
+    for name, title in (
+        ("granian+starlette", "granian + Starlette"),
+        ("aiohttp", "aiohttp"),
+        ("picows", "picows"),
+    ):
+        stacks[name] = Stack(
+            title,
+            _alone(name),
+            workers=ASYNCIO_WORKERS,
+            deflate=name == "aiohttp",
+            package=name.partition("+")[0],
         )
     stacks["websockets"] = Stack("websockets.{family}", _alone("websockets"))
     stacks["trio-websocket"] = Stack(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import CELLS, IDLE
 from benchmarks.stacks import STACKS, YARDSTICKS
+from benchmarks.targets import HEAD, aims
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,10 @@ def tables(results: Results) -> Iterator[str]:
             yield from _load_tables(results, worker, cells)
         if idle:
             yield from _idle_tables(results, worker, idle)
+    rows = list(aims(results))
+    if rows:
+        yield from ("", "## Aims: ratios of server CPU time, and memory", "")
+        yield from (_line(HEAD), _line(["---"] * 4 + ["---:"] * 2), *map(_line, rows))
 
 
 def _idle_cells(measured: set[str]) -> dict[str, str]:
