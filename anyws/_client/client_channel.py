@@ -8,6 +8,7 @@ from typing import Final
 from anyio import CancelScope, move_on_after
 from anyio.lowlevel import checkpoint
 
+from .._frames.attributes import peer_address_of
 from .._frames.transport import Interrupted, StreamTransport
 from .._frames.transport_channel import TransportChannel
 from .._values.events import Event
@@ -37,6 +38,7 @@ class ClientChannel(TransportChannel[StreamTransport]):
 
     def __init__(self, transport: StreamTransport, rest: bytes = b"") -> None:
         super().__init__(transport, self._refuse, _nothing)
+        self.peer_address = peer_address_of(transport.extra_attributes)
         self._early = rest
         self._reads = Reads.READER_TASK
 
@@ -145,11 +147,12 @@ class ClientChannel(TransportChannel[StreamTransport]):
         self.interrupt()
         super()._resume_reading()
 
-    def ping(self, payload: bytes) -> None:
+    def ping(self, payload: bytes) -> bytes | None:
         """Frame a ping, to be written by the next `send_messages`."""
-        super().ping(payload)
+        ping = super().ping(payload)
         if self._reads in SHARED:
             self.interrupt()  # a receiving task may never come back to read the pong
+        return ping
 
     # Closing
 

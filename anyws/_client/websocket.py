@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from secrets import token_bytes
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
 from anyio import AsyncContextManagerMixin, current_time, get_cancelled_exc_class
 from starlette.datastructures import Headers
 
 from .._frames.codec import Codec, Side
 from .._frames.transport import StreamTransport
-from .._messages.parts import (
-    ReceiveStream,
-    SendStream,
-    receiving,
-    sending,
-)
 from .._messages.verbs import Messaging, outside
 from .._session.channel import DirectChannel
 from .._session.session import Session
 from .._values.closing import CloseInfo
-from .._values.events import Binary, Event, check_event
+from .._values.events import Event, check_event
 from .._values.options import Options
 from .._values.states import CLOSE, CONNECTED, DISCONNECT
 from .client_channel import ClientChannel
@@ -168,6 +161,25 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             raise outside(name)
         return self._session
 
+    def _framed(self, name: str) -> Session:
+        """Return the session: the frames of a client are always ours."""
+        return self._guarded(name)
+
+    def _frames(self) -> DirectChannel:
+        """Return the channel, which is there before the block is entered."""
+        return self._channel
+
+    def _check_direct(self, name: str, session: Session) -> None:
+        """Do nothing: no middleware stands between a client and its session."""
+
+    @property
+    def latency(self) -> float | None:
+        """Round-trip time in seconds of the last ping that was answered, or `None`.
+
+        The keepalive's pings count: see `Options.ping_interval`.
+        """
+        return None if self._session is None else super().latency
+
     async def _next(self) -> Event:
         session = self._guarded("a receive")
         event = await session.receive()
@@ -213,92 +225,3 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
     def close_info(self) -> CloseInfo | None:
         """How the connection ended, set at once; `None` while it is open."""
         return None if self._session is None else self._session.info
-
-    async def ping(self, data: bytes = b"") -> float:
-        """Send a ping and wait for its pong.
-
-        While the receive buffer is full, nothing is read, not even the pong; this
-        method waits for as long.
-
-        Args:
-            data: The ping's payload, at most 125 bytes. In place of an empty one a
-                random one is sent, so that pings under way can be told apart.
-        Returns:
-            The round-trip time, in seconds.
-        Raises:
-            ConnectionClosed: The connection has ended, or ended before the pong came.
-            ValueError: The payload is over 125 bytes.
-            TypeError: The payload is not bytes.
-            RuntimeError: A ping with this payload is under way; or the block was not
-                entered.
-        Cancellation:
-            Safe: the ping is sent all the same, and its pong is ignored.
-        Source: RFC 6455 sections 5.5.2 and 5.5.3.
-        """
-        if not isinstance(data, Binary):
-            raise TypeError(f"a ping carries bytes, not {type(data).__name__}")
-        if len(data) > 125:
-            raise ValueError(f"a ping carries at most 125 bytes, not {len(data)}")
-        return await self._guarded("ping").ping(bytes(data) or token_bytes(4))
-
-    def send_stream(
-        self, kind: Literal["text", "binary"]
-    ) -> AbstractAsyncContextManager[SendStream]:
-        """Send one message in parts, as fragments, in an `async with` block.
-
-            async with ws.send_stream("binary") as out:
-                async for part in file:
-                    await out.send(part)
-
-        Leaving the block ends the message. Until then every other send waits, while
-        pings are still sent and answered. So a `ws.send_text()` inside the block waits
-        for ever: use `out.send()`. If an exception or a cancellation leaves the block,
-        the message cannot be taken back: the connection is closed with 1011, unless no
-        part has been sent yet.
-
-        Args:
-            kind: `"text"` or `"binary"`.
-        Raises:
-            ConnectionClosed: On entry or leaving: the connection has ended, and the
-                message was not sent whole.
-            ValueError: The kind is neither of the two.
-            RuntimeError: The connection's block was not entered.
-        Cancellation:
-            All or nothing while entering waits for other senders; then as above.
-        Source: RFC 6455 section 5.4.
-        """
-        if kind not in ("text", "binary"):
-            raise ValueError(f"kind is 'text' or 'binary', not {kind!r}")
-        return sending(self._guarded("send_stream"), kind)
-
-    def receive_stream(self) -> AbstractAsyncContextManager[ReceiveStream]:
-        """Receive the next message in parts, as it comes, in an `async with` block.
-
-            async with ws.receive_stream() as message:
-                async for part in message:
-                    await file.write(part)
-
-        Entering waits for the message to begin. Each frame of the peer is one part; all
-        that arrived before the block was entered is one part, too. The message has no
-        limit of size; a part's limit is `max_message_bytes`. When the block is left
-        before the end of the message, the rest is dropped as it arrives. Until then no
-        other task can receive.
-
-        Raises:
-            ConnectionClosed: On entry or in the loop: the connection has ended.
-            BusyResourceError: On entry: another task is receiving.
-            RuntimeError: The connection's block was not entered.
-        Cancellation:
-            Safe: cancelled on entry, no message is lost; cancelled in the block, the
-            rest of the message is dropped.
-        Source: RFC 6455 section 5.4.
-        """
-        return receiving(self._guarded("receive_stream"), self._channel)
-
-    @property
-    def latency(self) -> float | None:
-        """Round-trip time in seconds of the last ping that was answered, or `None`.
-
-        The keepalive's pings count: see `Options.ping_interval`.
-        """
-        return None if self._session is None else self._session.keepalive.latency

@@ -22,8 +22,8 @@ from typing import Final, cast
 
 from websockets.extensions import Extension
 from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import Protocol, State
 from websockets.protocol import Side as Side
+from websockets.protocol import State
 
 try:
     from websockets.speedups import apply_mask
@@ -31,7 +31,7 @@ except ImportError:  # it was not compiled
     from websockets.utils import apply_mask
 
 from .._values.closing import CloseCode, CloseInfo
-from .._values.events import FRAGMENT, Event
+from .._values.events import COMPRESS, FRAGMENT, Event
 from .._values.shared import SHARED, SharedMessage
 from .._values.states import CLOSE, RECEIVE
 from .core import CONTROL, Core, not_text
@@ -66,11 +66,7 @@ _MASKS_AT_ONCE: Final = 32
 
 _TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 _OPEN: Final = State.OPEN
-_FRAGMENTS: Final = {
-    "text": Protocol.send_text,
-    "binary": Protocol.send_binary,
-    None: Protocol.send_continuation,
-}
+_OPCODES: Final = {"text": _TEXT, "binary": _BINARY, None: Opcode.CONT}
 
 
 class Codec:
@@ -355,26 +351,34 @@ class Codec:
             return True
         if SHARED in event:
             return self.send_shared(event[SHARED])
-        if self._outdated:
-            self._renew_compressor()
+        fin = True
         if event["type"] == FRAGMENT:
-            send = _FRAGMENTS[event["kind"]]
-            send(self._protocol, event["data"], event["fin"])
-            self._out += self._protocol.data_to_send()
-            return True
-        text = event.get("text")
-        if text is None:
+            opcode, data, fin = _OPCODES[event["kind"]], event["data"], event["fin"]
+        elif (text := event.get("text")) is None:
             opcode, data = _BINARY, event["bytes"]
         else:
             opcode, data = _TEXT, text.encode()
-        if not self._compressed and len(data) <= _SMALL_BYTES:
+        compressed = self._compressed and self._compresses(event)
+        if not compressed and len(data) <= _SMALL_BYTES and fin and opcode:
             self._out.append(self._framed(opcode, data))
             return True
+        if compressed and self._outdated:
+            self._renew_compressor()
         # The core's `send_text` does the same after checks that hold for fragments
-        # only.
-        frame = Frame(opcode, data)
-        self._out.append(frame.serialize(mask=self._masks, extensions=self._extensions))
+        # only, which are in order here: their sender has the turn until the last one.
+        extensions = self._extensions if compressed else ()
+        frame = Frame(opcode, data, fin)
+        self._out.append(frame.serialize(mask=self._masks, extensions=extensions))
         return True
+
+    def _compresses(self, event: Event) -> bool:
+        """Whether a message is compressed, where that is negotiated.
+
+        The only place where this is decided. All fragments of a message say the same.
+
+        Source: RFC 7692 section 6.
+        """
+        return event.get(COMPRESS) is not False
 
     def _framed(self, opcode: Opcode, data: bytes) -> bytes:
         """Return the frame of a small payload."""
@@ -426,13 +430,20 @@ class Codec:
         self._randomness = self._randomness[:-_MASK_BYTES]
         return mask + apply_mask(data, mask)
 
-    def ping(self, payload: bytes) -> None:
-        """Frame a ping of at most 125 bytes.
+    def ping(self, payload: bytes) -> bytes | None:
+        """Frame a ping of at most 125 bytes; return the frame, if it may be sent.
 
         Source: RFC 6455 section 5.5.2.
         """
-        if self.open:
-            self._out.append(self._framed(Opcode.PING, payload))
+        if not self.open:
+            return None
+        ping = self._framed(Opcode.PING, payload)
+        self._out.append(ping)
+        return ping
+
+    def withdraw(self, ping: bytes | None) -> None:
+        """Drop the frame of a ping that `take` has not returned yet."""
+        self._out = [frame for frame in self._out if frame is not ping]
 
     def take(self) -> bytes:
         """Return the bytes to write, and forget them; empty if there are none."""

@@ -12,12 +12,12 @@ The code that makes the channel answers the opening handshake and owns the trans
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 from anyio import Event as Signal
 
-from .._session.channel import Inbox
+from .._session.channel import Address, Inbox
 from .._session.wakeup import Wakeup
 from .._values.closing import CloseCode, CloseInfo
 from .._values.events import FRAGMENT, INFO, Event, size_of
@@ -47,6 +47,7 @@ class FrameChannel:
         outlet: Where the frames are written. It may be replaced between two writes.
         paused: Whether the reader of the transport must not read for now.
         answers_late: Whether `answer` returns from an accept in a later turn only.
+        peer_address: The address of the other end of the transport; set by the maker.
     """
 
     answers_late: bool = False
@@ -67,6 +68,7 @@ class FrameChannel:
         "inbox",
         "outlet",
         "paused",
+        "peer_address",
     )
 
     def __init__(
@@ -78,6 +80,7 @@ class FrameChannel:
         self.inbox: Inbox
         self.paused = False
         self.outlet = outlet
+        self.peer_address: Address = None
         self._answer = answer
         self._ended: Callable[[], None] | None = ended
         self._codec: Codec | None = None
@@ -365,10 +368,19 @@ class FrameChannel:
         if self._codec is not None:
             self._codec.skip()
 
-    def ping(self, payload: bytes) -> None:
+    def ping(self, payload: bytes) -> bytes | None:
         """Frame a ping, to be written by the next `send_messages`."""
-        if self._codec is not None:
-            self._codec.ping(payload)
+        return None if self._codec is None else self._codec.ping(payload)
+
+    def withdraw(self, ping: bytes | None) -> None:
+        """Do not write a ping that the outlet has not had yet."""
+        if self._codec is not None and ping is not None:
+            self._codec.withdraw(ping)
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """AnyIO's typed attributes of the transport."""
+        return self.outlet.extra_attributes
 
     # For the maker of the channel
 

@@ -41,6 +41,7 @@ from anyio import (
 from anyio.abc import ByteStream
 
 from .._values.outcomes import leaves_of
+from .attributes import Attributes
 
 # The largest read of a task. The event loop's own reads are larger: see
 # `_READ_BUFFER_BYTES` in `event_loop.py`.
@@ -142,6 +143,10 @@ class Outlet(Protocol):
 
     sends_at_once: bool
 
+    @property
+    def extra_attributes(self) -> Attributes:
+        """AnyIO's typed attributes of the connection."""
+
     async def send_all(self, data: bytes) -> bool:
         """Write all of the data; wait as long as the peer does not read.
 
@@ -233,6 +238,11 @@ class StreamTransport:
         except _BROKEN as exc:
             self.error = exc
             return b""
+
+    @property
+    def extra_attributes(self) -> Attributes:
+        """AnyIO's typed attributes of the stream."""
+        return self._stream.extra_attributes
 
     async def _receive(self) -> bytes:
         return await self._stream.receive(_READ_BYTES)

@@ -16,8 +16,9 @@ messages. They are written once, here, and know of neither end.
           |      ^ a codec (json_types)     |                       |
           |              |                  |                       |
           v              v                  v                       v
-       ASGI events       +-----> Session <--+      parts: SendStream, ReceiveStream
-       (`_next`, `send`)                           (client: send_stream, receive_stream)
+       ASGI events       +-----> Session <--+      frame_verbs.FrameVerbs, a base of
+       (`_next`, `send`)                           Messaging: ping, send_stream, ...
+                                                   parts: SendStream, ReceiveStream
 
 Ownership: no class here has a state of the connection. `Messaging` turns payloads into
 ASGI events and back. Each end supplies `_next`, `send` and `close`: those of the server
@@ -32,6 +33,12 @@ Invariants (the numbers of the laws are those in CONTRIBUTING.md):
 - What a method promises follows from the session: this wing has no task, no queue and
   no deadline. In plain mode, without a session, a method promises what the server's
   own `receive` and `send` do; a method that needs a session says so by RuntimeError.
+- A verb of frames (a ping, a message in parts, one message uncompressed) needs frames
+  of our own. Where they are the server's, it raises RuntimeError before anything
+  changes, and names the servers that can do it. The server's end needs no block for
+  them: the session that it finds in the scope does.
+- A message in parts goes round no middleware: where one wraps the function that it
+  would have to pass, it is refused.
 - A message that cannot be decoded, or is of the wrong kind, is consumed, and the
   connection stays usable. The check comes after the receive, so a cancelled receive
   still loses nothing (law 1).
@@ -58,6 +65,7 @@ Which file to change:
     which library reads and writes which type            json_types
     how the error of a library says where                _values.message_codec
     messages that are too large to be held               parts
+    what else frames of our own make possible            frame_verbs
     what happens to a block when the connection ends     disconnect_scope
     what happens to a block when a message comes         interrupt_scope
 """

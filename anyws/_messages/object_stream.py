@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ObjectStream
@@ -13,6 +14,10 @@ from .._values.errors import ConnectionClosed
 
 class Messenger(Protocol):
     """The part of a connection that the stream uses."""
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """AnyIO's typed attributes of the transport."""
 
     async def receive_message(self) -> str | bytes:
         """Receive the next message."""
@@ -34,6 +39,11 @@ class MessageStream(ObjectStream[str | bytes]):
     def __init__(self, messenger: Messenger, session: Session) -> None:
         self._messenger = messenger
         self._session = session
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """What AnyIO's `extra()` finds: the attributes of the transport, if known."""
+        return self._messenger.extra_attributes
 
     async def receive(self) -> str | bytes:
         """Receive the next message.

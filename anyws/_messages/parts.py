@@ -7,23 +7,26 @@ from contextlib import asynccontextmanager
 from typing import Literal, Self, TypeAlias
 
 from anyio import Event as Signal
+from anyio.lowlevel import checkpoint
+from starlette.websockets import WebSocketDisconnected
 
 from .._session.channel import DirectChannel
 from .._session.session import Session
-from .._values.events import FRAGMENT, MORE, Binary, payload_of
+from .._values.events import COMPRESS, FRAGMENT, MORE, Binary, payload_of
 
 Kind: TypeAlias = Literal["text", "binary"]
 
 
 class SendStream:
-    """A message that is sent in parts; made by `ClientWebSocket.send_stream`.
+    """A message that is sent in parts; made by `send_stream` of a connection.
 
     Attributes:
         kind: `"text"` or `"binary"`.
     """
 
-    def __init__(self, session: Session, kind: Kind) -> None:
+    def __init__(self, session: Session, kind: Kind, *, compress: bool = True) -> None:
         self.kind: Kind = kind
+        self._compress = compress
         self._session = session
         self._last: Signal | None = None  # set once the last part has been handed over
         self._over = False
@@ -66,6 +69,8 @@ class SendStream:
     async def _send(self, data: bytes, *, fin: bool) -> None:
         kind = None if self.begun else self.kind
         event = {"type": FRAGMENT, "kind": kind, "data": data, "fin": fin}
+        if not self._compress:
+            event[COMPRESS] = False
         self._last = await self._session.sender.send_part(event, self._last)
 
     async def _finish(self) -> None:
@@ -75,14 +80,16 @@ class SendStream:
 
 
 @asynccontextmanager
-async def sending(session: Session, kind: Kind) -> AsyncGenerator[SendStream]:
+async def sending(
+    session: Session, kind: Kind, *, compress: bool = True
+) -> AsyncGenerator[SendStream]:
     """Send one message in the block; close the connection if it is cut short.
 
     Cancellation:
         All or nothing while entering waits for other senders. Later, a message of which
         a part was queued is cut short, and the connection closed with 1011.
     """
-    stream = SendStream(session, kind)
+    stream = SendStream(session, kind, compress=compress)
     turn = await session.sender.begin()
     try:
         yield stream
@@ -97,7 +104,7 @@ async def sending(session: Session, kind: Kind) -> AsyncGenerator[SendStream]:
 
 
 class ReceiveStream:
-    """A message that is received in parts; made by `ClientWebSocket.receive_stream`.
+    """A message that is received in parts; made by `receive_stream` of a connection.
 
     Attributes:
         kind: `"text"` or `"binary"`.
@@ -148,14 +155,18 @@ class ReceiveStream:
 
 
 @asynccontextmanager
-async def receiving(
-    session: Session, direct: DirectChannel
-) -> AsyncGenerator[ReceiveStream]:
+async def receiving(session: Session) -> AsyncGenerator[ReceiveStream]:
     """Receive one message in the block; drop the parts that the block does not read.
 
     Cancellation:
         Safe: entering loses nothing; the rest of a message that has begun is dropped.
     """
+    connection = session.connection
+    direct = connection.frames
+    assert direct is not None, "the verbs have looked whether the frames are ours"
+    if not connection.accepted:
+        await checkpoint()
+        raise not_accepted() if session.info is None else session.error()
     await session.receiver.begin()
     try:
         event = await session.receiver.receive_part(direct)
@@ -168,3 +179,10 @@ async def receiving(
             stream._skip()
     finally:
         session.receiver.end()
+
+
+def not_accepted() -> WebSocketDisconnected:
+    """Make the error of a verb that is called before `accept()`."""
+    return WebSocketDisconnected(
+        'WebSocket is not connected. Need to call "accept" first.'
+    )

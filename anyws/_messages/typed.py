@@ -32,10 +32,12 @@ class Messenger(Protocol):
     async def receive_message(self) -> str | bytes:
         """Receive the next message."""
 
-    async def send_message(self, message: str | Binary) -> None:
+    async def send_message(
+        self, message: str | Binary, *, compress: bool = True
+    ) -> None:
         """Send a message."""
 
-    def send_nowait(self, message: str | Binary) -> None:
+    def send_nowait(self, message: str | Binary, *, compress: bool = True) -> None:
         """Queue a message now."""
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
@@ -118,33 +120,42 @@ class TypedMessages(Generic[InT, OutT]):
         session.connection.close_by_rule(code, reason)
         raise session.error() from error
 
-    async def send(self, value: OutT) -> None:
+    async def send(self, value: OutT, *, compress: bool = True) -> None:
         """Send a value; returns as `send_message` of the connection does.
 
+        Args:
+            value: The value.
+            compress: As for `send_message`.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
             RuntimeError: `accept()` has not been called; or, in plain mode, the
-                connection was closed from this side.
+                connection was closed from this side; or the server does not let a
+                message go uncompressed.
             TypeError, ValueError: The codec does not take the value. Nothing was sent.
         Cancellation:
             All or nothing in guarded mode: a cancelled call has not sent the message.
             In plain mode, whatever the server's own `send` does.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
-        await self._messenger.send_message(self.codec.encode(value))
+        message = self.codec.encode(value)
+        await self._messenger.send_message(message, compress=compress)
 
-    def send_nowait(self, value: OutT) -> None:
+    def send_nowait(self, value: OutT, *, compress: bool = True) -> None:
         """Queue a value now: never a checkpoint. Needs the guarded mode.
 
+        Args:
+            value: The value.
+            compress: As for `send_message`.
         Raises:
             WouldBlock: The queue is full, or other senders wait for it, and
                 `send_overflow` is `"wait"`. Another rule is applied instead.
             ConnectionClosed: The connection has ended; carries its code and reason.
-            RuntimeError: `accept()` has not been called, or this is plain mode.
+            RuntimeError: `accept()` has not been called, or this is plain mode; or the
+                server does not let a message go uncompressed.
             TypeError, ValueError: The codec does not take the value. Nothing was sent.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
-        self._messenger.send_nowait(self.codec.encode(value))
+        self._messenger.send_nowait(self.codec.encode(value), compress=compress)
 
     def cancel_on(self, predicate: Callable[[InT], bool]) -> InterruptScope[InT]:
         """Cancel the block when a message comes that the predicate takes, decoded.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
@@ -20,6 +20,7 @@ from .._values.options import Options
 from .._values.states import SEND
 from .._values.statistics import Statistics
 from .disconnect_scope import DisconnectScope
+from .frame_verbs import FrameVerbs
 from .interrupt_scope import InterruptScope
 from .json_types import JsonTypes
 from .object_stream import MessageStream
@@ -36,7 +37,7 @@ OutT = TypeVar("OutT")
 _NOT_GIVEN: Final = object()  # `None` is a type of messages
 
 
-class Messaging(ABC):
+class Messaging(FrameVerbs):
     """The methods that `WebSocket` and `ClientWebSocket` have in common.
 
     *Guarded mode* is inside `async with websocket:`, where the connection has a
@@ -248,7 +249,9 @@ class Messaging(ABC):
 
     # Sending messages
 
-    async def send_message(self, message: str | Binary) -> None:
+    async def send_message(
+        self, message: str | Binary, *, compress: bool = True
+    ) -> None:
         """Send a message: `str` as a text message, bytes as a binary one.
 
         In guarded mode the call returns when the message is queued, and waits while the
@@ -257,10 +260,14 @@ class Messaging(ABC):
 
         Args:
             message: The payload. A `bytearray` or a `memoryview` is copied.
+            compress: `False` has the message sent as it is where compression was
+                negotiated. It needs `anyws.hypercorn`, `anyws.uvicorn` or
+                `anyws.serve`; a middleware that wraps `send` must pass the event on.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
             RuntimeError: `accept()` has not been called; or, in plain mode, the
-                connection was closed from this side.
+                connection was closed from this side; or the server does not let a
+                message go uncompressed.
             TypeError: The message is neither `str` nor bytes.
             UnicodeEncodeError: The text holds a lone surrogate, which is no text.
         Cancellation:
@@ -269,19 +276,26 @@ class Messaging(ABC):
             that is cut short breaks the connection.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
-        await self.send(_send_event(message))
+        event = _send_event(message)
+        await self.send(event if compress else self._plain(event))
 
-    async def send_text(self, data: str) -> None:
+    async def send_text(self, data: str, *, compress: bool = True) -> None:
         """Send a text message.
 
         In guarded mode the call returns when the message is queued, and waits while the
         queue is full (`Options.send_buffer`, `send_overflow`). In plain mode it returns
         when the server's own `send` does.
 
+        Args:
+            data: The payload.
+            compress: `False` has the message sent as it is where compression was
+                negotiated. It needs `anyws.hypercorn`, `anyws.uvicorn` or
+                `anyws.serve`; a middleware that wraps `send` must pass the event on.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
             RuntimeError: `accept()` has not been called; or, in plain mode, the
-                connection was closed from this side.
+                connection was closed from this side; or the server does not let a
+                message go uncompressed.
             TypeError: The data is no `str`.
             UnicodeEncodeError: The text holds a lone surrogate, which is no text.
         Cancellation:
@@ -290,9 +304,10 @@ class Messaging(ABC):
             that is cut short breaks the connection.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
-        await self.send({"type": SEND, "text": data})
+        event = {"type": SEND, "text": data}
+        await self.send(event if compress else self._plain(event))
 
-    async def send_bytes(self, data: Binary) -> None:
+    async def send_bytes(self, data: Binary, *, compress: bool = True) -> None:
         """Send a binary message.
 
         In guarded mode the call returns when the message is queued, and waits while the
@@ -301,10 +316,14 @@ class Messaging(ABC):
 
         Args:
             data: The payload. A `bytearray` or a `memoryview` is copied.
+            compress: `False` has the message sent as it is where compression was
+                negotiated. It needs `anyws.hypercorn`, `anyws.uvicorn` or
+                `anyws.serve`; a middleware that wraps `send` must pass the event on.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
             RuntimeError: `accept()` has not been called; or, in plain mode, the
-                connection was closed from this side.
+                connection was closed from this side; or the server does not let a
+                message go uncompressed.
             TypeError: The data is neither `bytes`, `bytearray` nor `memoryview`.
         Cancellation:
             All or nothing in guarded mode: a cancelled call has not sent the message.
@@ -312,9 +331,12 @@ class Messaging(ABC):
             that is cut short breaks the connection.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
-        await self.send({"type": SEND, "bytes": data})
+        event = {"type": SEND, "bytes": data}
+        await self.send(event if compress else self._plain(event))
 
-    async def send_json(self, data: Any, mode: str = "text") -> None:
+    async def send_json(
+        self, data: Any, mode: str = "text", *, compress: bool = True
+    ) -> None:
         """Send data as JSON: compact, or as the codec `Options.json` writes it.
 
         In guarded mode the call returns when the message is queued, and waits while the
@@ -324,10 +346,14 @@ class Messaging(ABC):
         Args:
             data: Whatever `json.dumps`, or the codec, takes.
             mode: `"text"` or `"binary"`: the kind of message.
+            compress: `False` has the message sent as it is where compression was
+                negotiated. It needs `anyws.hypercorn`, `anyws.uvicorn` or
+                `anyws.serve`; a middleware that wraps `send` must pass the event on.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
             RuntimeError: `accept()` has not been called; or, in plain mode, the
-                connection was closed from this side; or the mode is neither.
+                connection was closed from this side; or the server does not let a
+                message go uncompressed; or the mode is neither.
             TypeError, ValueError, RecursionError: `json.dumps` does not take the data;
                 or whatever the codec raises. Nothing was sent.
             UnicodeEncodeError: The JSON holds a lone surrogate, which is no text.
@@ -348,7 +374,7 @@ class Messaging(ABC):
             message = message.decode()
         elif mode == "binary" and isinstance(message, str):
             message = message.encode()
-        await self.send_message(message)
+        await self.send_message(message, compress=compress)
 
     # Beyond Starlette's class
 
@@ -414,7 +440,7 @@ class Messaging(ABC):
         check_codec(codec, "codec")
         return TypedMessages(self, codec, on_invalid)
 
-    def send_nowait(self, message: str | Binary) -> None:
+    def send_nowait(self, message: str | Binary, *, compress: bool = True) -> None:
         """Queue a message now: never a checkpoint. Needs the guarded mode.
 
         Where a middleware wraps `send`, the message is kept, and a task of the session
@@ -427,17 +453,22 @@ class Messaging(ABC):
 
         Args:
             message: `str` is sent as a text message, bytes as a binary one.
+            compress: `False` has the message sent as it is where compression was
+                negotiated. It needs `anyws.hypercorn`, `anyws.uvicorn` or
+                `anyws.serve`; a middleware that wraps `send` must pass the event on.
         Raises:
             WouldBlock: The queue is full, or other senders wait for it, and
                 `send_overflow` is `"wait"`. Another rule is applied instead.
             ConnectionClosed: The connection has ended; carries its code and reason.
-            RuntimeError: `accept()` has not been called, or this is plain mode.
+            RuntimeError: `accept()` has not been called, or this is plain mode; or the
+                server does not let a message go uncompressed.
             TypeError: The message is neither `str` nor bytes.
             UnicodeEncodeError: The text holds a lone surrogate, which is no text.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         way = self._entrance or self._guarded("send_nowait")
-        way.send_nowait(_send_event(message))
+        event = _send_event(message)
+        way.send_nowait(event if compress else self._plain(event))
 
     async def wait_closed(self) -> CloseInfo:
         """Wait until the connection has ended and its closing handshake is over.

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from anyio import CancelScope, current_time, move_on_after
 from anyio.abc import ByteStream, SocketAttribute
-from anyio.streams.tls import TLSStream
+from anyio.streams.tls import TLSAttribute, TLSStream
 
 from .._frames.transport import StreamTransport
 from .._server.handshake import HandshakeRefusal, Headers
@@ -126,7 +126,7 @@ async def refuse(
 
 
 def addresses_of(stream: ByteStream) -> dict[str, Any]:
-    """Return what a scope says of a stream: `client` and `server`.
+    """Return what a scope says of a stream: `client`, `server`, and whether of TLS.
 
     Source: ASGI "HTTP connection scope".
     """
@@ -135,6 +135,7 @@ def addresses_of(stream: ByteStream) -> dict[str, Any]:
     return {
         "server": (str(local), None) if isinstance(local, str) else _pair(local),
         "client": _pair(remote),
+        "secure": stream.extra(TLSAttribute.tls_version, None) is not None,
     }
 
 

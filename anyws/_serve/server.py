@@ -296,7 +296,6 @@ class Server(AsyncContextManagerMixin):
                 self._terms,
                 self._tasks.start_soon,
                 early=early,
-                secure=self._ssl_context is not None,
                 state=self._lifespan.state,
                 **addresses_of(stream),
             )

@@ -102,7 +102,6 @@ async def _connect(
                     terms,
                     spawn,
                     early=early,
-                    secure=False,
                     **addresses_of(stream),
                 )
                 return connection

@@ -97,6 +97,7 @@ Which file to change:
 * a rule for what a client's opening handshake may say: handshake.py
 * how the head of a request is read, and its limits: request.py
 * what an HTTP response of ours looks like: response.py
+* what the scope tells of TLS: tls_extension.py
 * how a connection of ours is read: server_channel.py
 * how it is answered and closed: connection.py
 * what an exception of an application ends: containment.py

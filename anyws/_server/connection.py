@@ -32,6 +32,7 @@ from .handshake import HandshakeRefusal, Headers, ServerHandshake, origin_form
 from .request import Request
 from .response import DenialResponse, head_of, plain_response
 from .server_channel import StreamChannel
+from .tls_extension import tls_extension
 
 Address: TypeAlias = tuple[str, int | None] | None
 Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
@@ -146,6 +147,9 @@ class ServerConnection:
         self.scope: dict[str, Any] = websocket_scope(
             target, headers, http_version=version, **scope
         )
+        if self.scope["scheme"] == "wss":
+            tls = tls_extension(transport.extra_attributes)
+            self.scope["extensions"]["tls"] = tls
         self._opening = ServerHandshake(self.scope["raw_path"], headers, version)
         self.scope["path"] = self.scope["root_path"] + self._opening.path
         self.scope["subprotocols"] = self._opening.subprotocols
@@ -155,6 +159,7 @@ class ServerConnection:
         self._spawn = spawn
         self.early = early
         self._channel = StreamChannel(transport, self._answer, self._ended)
+        self._channel.peer_address = self.scope["client"]
         self._answered = _Answer.NOTHING
         self._response: DenialResponse | None = None
         self._finishing = False

@@ -23,7 +23,10 @@ from starlette.websockets import (
     WebSocketState,
 )
 
+from .._messages.frame_verbs import frames_needed
+from .._messages.parts import not_accepted
 from .._messages.verbs import Messaging
+from .._session.channel import DirectChannel
 from .._session.draining import Draining
 from .._session.scope import put_session, session_in, session_of
 from .._session.session import Session
@@ -47,7 +50,7 @@ from .._values.states import (
 )
 from .handlers import handing_over
 from .origin import Origin
-from .wrapping import is_wrapped
+from .wrapping import is_receive_wrapped, is_wrapped
 
 MessageT = TypeVar("MessageT")
 
@@ -421,6 +424,38 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             raise ConnectionClosed(info_of(event))
         return event
 
+    # Verbs of frames, which need no block: a server whose frames are ours has a session
+
+    def _known_session(self) -> Session | None:
+        """Return the session: that of the block, or else the one in the scope."""
+        return session_in(self.scope) if self._session is None else self._session
+
+    def _frames(self) -> DirectChannel | None:
+        session = self._known_session()
+        return None if session is None else session.connection.frames
+
+    def _framed(self, name: str) -> Session:
+        session = self._known_session()
+        if session is None or session.connection.frames is None:
+            raise frames_needed(name)
+        return session
+
+    def _check_direct(self, name: str, session: Session) -> None:
+        """Refuse to go round a middleware: ASGI has no event for a part of a message.
+
+        Raises:
+            RuntimeError: One stands between.
+        """
+        if name == "send_stream":
+            function, wrapped = "send", is_wrapped(self._send, session)
+        else:
+            function, wrapped = "receive", is_receive_wrapped(self._receive, session)
+        if wrapped:
+            raise RuntimeError(
+                f"{name}() would go round a middleware that wraps {function!r}: ASGI "
+                "has no event for a part of a message"
+            )
+
     @property
     def draining(self) -> Draining:
         """Whether the server is about to stop: true once its `Drain` says so.
@@ -446,10 +481,3 @@ _PASSING: Final = (
     WebSocket.receive,
     WebSocket.send,
 )
-
-
-def not_accepted() -> WebSocketDisconnected:
-    """Make the error of a verb that is called before `accept()`."""
-    return WebSocketDisconnected(
-        'WebSocket is not connected. Need to call "accept" first.'
-    )

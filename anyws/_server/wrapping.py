@@ -41,6 +41,22 @@ def is_wrapped(send: Any, session: Session) -> bool:
     return True
 
 
+def is_receive_wrapped(receive: Any, session: Session) -> bool:
+    """Whether a `receive` is another than the session's own, as far as is known.
+
+    Nothing of Starlette's or FastAPI's wraps one but their own WebSocket, which checks
+    the type of an event and passes it on.
+    """
+    for _ in range(_LAYERS):
+        if getattr(receive, "__self__", None) in (session, session.receiver):
+            return False
+        known = isinstance(receive, MethodType) and (
+            receive.__func__ is WebSocket.receive
+        )
+        receive = getattr(receive.__self__, "_receive", None) if known else None
+    return True
+
+
 def _inner(send: Any) -> Any:
     """Return what a wrapper calls that is known; `None` if it is not known."""
     if isinstance(send, MethodType) and send.__func__ is WebSocket.send:

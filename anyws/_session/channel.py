@@ -7,10 +7,13 @@ task that has read them, and can be asked about its frames.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 from .._values.events import Event
+
+# Host and port, the path of a unix socket, or nothing.
+Address: TypeAlias = tuple[str, int] | str | None
 
 
 class Driver(Protocol):
@@ -108,11 +111,13 @@ class DirectChannel(Protocol):
             reading has stopped, and no write waits for the peer.
         answers_late: Whether `send` writes an accept in a later turn than the one it
             is called in, so that the application can go on first.
+        peer_address: The address of the other end of the transport.
     """
 
     inbox: Inbox
     paused: bool
     answers_late: bool
+    peer_address: Address
 
     async def receive(self) -> Event:
         """Wait for the next event that is no message; messages go to `inbox`."""
@@ -155,5 +160,12 @@ class DirectChannel(Protocol):
     def skip(self) -> None:
         """Drop the rest of the message that arrives in parts, as it arrives."""
 
-    def ping(self, payload: bytes) -> None:
-        """Have the next `send_messages` write a ping."""
+    def ping(self, payload: bytes) -> bytes | None:
+        """Have the next `send_messages` write a ping; return what `withdraw` takes."""
+
+    def withdraw(self, ping: bytes | None) -> None:
+        """Do not write a ping, if it is not written yet."""
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """AnyIO's typed attributes of the transport."""

@@ -424,25 +424,30 @@ class Session(AsyncContextManagerMixin):
     async def ping(self, payload: bytes) -> float:
         """Send a ping, and wait for its pong; return the seconds between them.
 
+        The frames of the connection must be ours.
+
         Raises:
             ConnectionClosed: The connection has ended.
-            RuntimeError: The server sends the pings itself, or a ping with this payload
-                is under way.
+            RuntimeError: A ping with this payload is under way.
         Cancellation:
-            Safe: the ping is sent all the same, and its pong ignored.
+            Safe: a ping that is not written yet is withdrawn, so that those of tasks
+            that gave up do not pile up before a peer that does not read; and the pong
+            of one that is written is ignored.
         """
         await self._turns.take()
         self.sender.check_open()
         connection = self.connection
-        if connection.frames is None:
-            raise RuntimeError("this server sends its own pings, and does not tell")
+        frames = connection.frames
+        assert frames is not None, "the verbs have looked whether the frames are ours"
         over = Signal()
         ping = connection.keepalive.add(payload, over)
-        connection.frames.ping(payload)
+        frame = frames.ping(payload)
         connection.outbound.filled.wake()
         try:
             await over.wait()
         finally:
+            if not over.is_set():
+                frames.withdraw(frame)
             connection.keepalive.forget(ping)
         if ping.latency is None:
             raise self.error()

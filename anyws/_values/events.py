@@ -33,6 +33,10 @@ MORE: Final = "anyws.more"
 # the others; "fin" is true in the last.
 FRAGMENT: Final = "anyws.fragment"
 
+# The key by which a "websocket.send" or a fragment, for a channel of our own, says by
+# the value `False` that its message is not to be compressed.
+COMPRESS: Final = "anyws.compress"
+
 # Where a server ends a connection for reasons of its own, it reports these codes to
 # the application as if the peer had sent them.
 _MAYBE_THE_SERVER: Final = frozenset(
@@ -175,7 +179,7 @@ def measured(event: Event) -> tuple[Event, int]:
     text, data = event.get("text"), event.get("bytes")
     if data is None and isinstance(text, str):
         size = len(text) if text.isascii() else len(text.encode())
-        return (event if len(event) == 2 else {"type": SEND, "text": text}), size
+        return (event if len(event) == 2 else _bare(event, "text", text)), size
     if text is None and data is None and len(event) == 2:
         raise TypeError(f'"{SEND}" takes str or bytes, not None')
     if (text is None) == (data is None):
@@ -188,7 +192,15 @@ def measured(event: Event) -> tuple[Event, int]:
         raise TypeError(f"bytes expected, not {type(data).__name__}")
     # A copy: the caller may change its buffer before the server has taken it.
     data = bytes(data)
-    return {"type": SEND, "bytes": data}, len(data)
+    return _bare(event, "bytes", data), len(data)
+
+
+def _bare(event: Event, kind: str, payload: str | bytes) -> Event:
+    """Return a message without the keys that mean nothing."""
+    bare: Event = {"type": SEND, kind: payload}
+    if event.get(COMPRESS) is False:
+        bare[COMPRESS] = False
+    return bare
 
 
 def checked_close(event: Event, *, framed: bool) -> Event:

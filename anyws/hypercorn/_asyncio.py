@@ -25,6 +25,11 @@ class EngineTCPServer(EngineConnection, TCPServer):
         """The socket, below TLS too, as the event loop shows it."""
         return self.writer.get_extra_info("socket")
 
+    @property
+    def tls(self) -> Any:
+        """What has the methods of an `ssl.SSLObject`; `None`: there is no TLS."""
+        return self.writer.get_extra_info("ssl_object")
+
     async def receive(self) -> bytes:
         """Wait for bytes to read; empty at the end, also at one by an error.
 

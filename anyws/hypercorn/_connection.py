@@ -13,9 +13,10 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol import ProtocolWrapper
 
+from .._frames.attributes import Attributes, attributes_of
 from .._frames.transport import Recipient, Turn, keep_little_unsent
 from .._session.wakeup import Wakeup
-from ._stream import EngineStream
+from ._stream import EngineStream, current_connection
 from ._worker import Worker, worker_of
 
 
@@ -46,8 +47,19 @@ class EngineConnection(ABC):
     def plain_socket(self) -> Any:
         """The socket, below TLS too, as the event loop shows it."""
 
+    @property
+    @abstractmethod
+    def tls(self) -> Any:
+        """What has the methods of an `ssl.SSLObject`; `None`: there is no TLS."""
+
+    @property
+    def extra_attributes(self) -> Attributes:
+        """AnyIO's typed attributes of the connection."""
+        return attributes_of(self.plain_socket, self.tls)
+
     async def run(self) -> None:
         """Serve the connection; an error in it ends no other connection."""
+        current_connection.set(self)
         try:
             await super().run()  # type: ignore[misc]  # Hypercorn's, on the other side
         except BaseExceptionGroup as group:

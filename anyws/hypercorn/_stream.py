@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from time import time
@@ -35,6 +36,7 @@ from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.typing import AppWrapper, TaskGroup, WorkerContext
 from hypercorn.utils import valid_server_name
 
+from .._frames.attributes import Attributes
 from .._frames.transport import Transport
 from .._server.connection import websocket_scope
 from .._server.guard import host
@@ -45,6 +47,7 @@ from .._server.handshake import (
     origin_form,
 )
 from .._server.server_channel import ServerChannel
+from .._server.tls_extension import tls_extension
 from .._session.scope import put_session
 from .._session.session import Session
 from .._values.closing import CloseCode
@@ -54,6 +57,11 @@ from ._worker import contain, worker_of
 _HANDSHAKE = ASGIWebsocketState.HANDSHAKE
 _CONNECTED = ASGIWebsocketState.CONNECTED
 _OVER = ASGIWebsocketState.HTTPCLOSED
+
+# The connection whose task is running: Hypercorn hands none to its stream objects.
+current_connection: ContextVar[OwnConnection | None] = ContextVar(
+    "anyws_connection", default=None
+)
 
 _BARE_101 = b"HTTP/1.1 101 \r\n"
 _WORDED_101 = b"HTTP/1.1 101 Switching Protocols\r\n"
@@ -99,8 +107,10 @@ class EngineStream(WSStream):
         )
         self.worker = worker_of(config)
         self.channel = ServerChannel(self, self._answer, self._ended)
+        self.channel.peer_address = client
         self.session: Session
         self.on_resume: Callable[[], None] | None = None
+        self._carrier = current_connection.get()
         self._transport: OwnConnection | None = None  # a connection for itself
         self._opening: ServerHandshake
         self._finishing = False
@@ -165,6 +175,11 @@ class EngineStream(WSStream):
 
     # The transport of a stream that shares its connection
 
+    @property
+    def extra_attributes(self) -> Attributes:
+        """AnyIO's typed attributes of the connection that carries the stream."""
+        return {} if self._carrier is None else self._carrier.extra_attributes
+
     async def send_all(self, data: bytes) -> bool:
         """Write through Hypercorn; raise OSError if the connection is broken.
 
@@ -212,6 +227,8 @@ class EngineStream(WSStream):
             state=event.state,
         )
         self.scope = scope
+        if self.scheme == "wss":
+            scope["extensions"]["tls"] = tls_extension(self.extra_attributes)
         try:
             self._opening = self._checked_opening(event)
         except HandshakeRefusal as exc:

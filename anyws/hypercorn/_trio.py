@@ -37,6 +37,14 @@ class EngineTCPServer(EngineConnection, TCPServer):
         """The socket, below TLS too, as trio shows it."""
         return getattr(self.stream, "transport_stream", self.stream).socket
 
+    @property
+    def tls(self) -> Any:
+        """What has the methods of an `ssl.SSLObject`; `None`: there is no TLS.
+
+        trio's stream has them itself.
+        """
+        return self.stream if hasattr(self.stream, "transport_stream") else None
+
     async def receive(self) -> bytes:
         """Wait for bytes to read; empty at the end, also at one by an error."""
         try:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import Final
 
+from .._frames.attributes import Attributes, attributes_of
 from .._frames.event_loop import Inlet, write_nowait
 from .._frames.transport import Recipient, keep_little_unsent
 
@@ -41,6 +42,12 @@ class UvicornTransport:
         plain = os.name == "posix" and not self.secure
         sock = transport.get_extra_info("socket") if plain else None
         self._fileno: int | None = None if sock is None else sock.fileno()
+
+    @property
+    def extra_attributes(self) -> Attributes:
+        """AnyIO's typed attributes of the connection."""
+        told = self._transport.get_extra_info
+        return attributes_of(told("socket"), told("ssl_object"))
 
     # Called by the protocol
 

@@ -310,6 +310,15 @@ def test_the_scope_says_http_2(server: Server, client: H2Client, case: str) -> N
     assert server.note(case, "http") == ["2"]
 
 
+def test_the_transport_is_that_of_the_connection(
+    server: Server, client: H2Client, case: str
+) -> None:
+    """A stream has the address of the connection that carries it."""
+    client.connect("/transport", case)
+    mine = list(client.socket.getsockname())
+    assert server.note(case, "transport") == [mine, mine, None, None]
+
+
 def test_the_peers_code_reaches_the_application(
     server: Server, client: H2Client, case: str
 ) -> None:
@@ -800,6 +809,9 @@ def test_over_tls(secure: Server, folder: Path, case: str) -> None:
         stream = client.connect("/echo", case)
         echoes(stream, "x" * 200_000)
         close_normally(stream)
+        client.connect("/transport", f"{case}-transport")
+        told = secure.note(f"{case}-transport", "transport")
+        assert told[2:] == ["TLSv1.3", 0x0304]
         client.connect("/echo", f"{case}-left")
     assert secure.ended(case)[0] == 1000
     assert secure.ended(f"{case}-left")[0] == 1006

@@ -58,6 +58,15 @@ def test_closing_frames_arrive(server: Server, case: str) -> None:
             client.wait_eof()
 
 
+def test_the_application_knows_of_the_tls(server: Server, case: str) -> None:
+    """By the scope, whatever its class, and by `extra` of ours."""
+    for path, version in (("starlette", None), ("anyws", "TLSv1.3")):
+        with server.raw(f"/{path}/transport", f"{case}{path}"):
+            told = server.note(f"{case}{path}", "transport")
+        assert told["extension"] == 0x0304
+        assert (told["version"], told["certificate"]) == (version, None)
+
+
 @pytest.mark.parametrize("how", ["reset", "cut"])
 def test_ends_without_a_closing_frame_are_a_1006(
     server: Server, case: str, how: str

@@ -57,6 +57,15 @@ WAITS: Final = (
 )
 UNBOUNDED: Final = "Daphne's own queue has no bound."
 EMPTY: Final = "Daphne does not send empty messages."
+FRAMES: Final = (
+    "ASGI has no event for it: only servers whose frames are ours can do it."
+)
+
+#: The servers that keep their frames to themselves.
+FOREIGN: Final = (
+    *HYPERCORN,
+    *("anycorn-asyncio", "anycorn-trio", "uvicorn", "granian", "daphne"),
+)
 
 #: Where a check fails, and why: check -> server -> reason.
 DIFFERENCES: Final[dict[str, dict[str, str]]] = {
@@ -69,6 +78,8 @@ DIFFERENCES: Final[dict[str, dict[str, str]]] = {
     },
     "a_missing_code_is_1005": dict.fromkeys(HYPERCORN, HIDDEN),
     "a_chatty_peer_is_held_up": {"daphne": UNBOUNDED},
+    "messages_pass_in_parts": dict.fromkeys(FOREIGN, FRAMES),
+    "a_handler_can_ping_its_peer": dict.fromkeys(FOREIGN, FRAMES),
     "messages_are_the_same_everywhere": {"daphne": EMPTY},
     "a_server_that_stops_closes_with_1012": {
         "hypercorn-asyncio": WAITS,

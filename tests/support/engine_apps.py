@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio.streams.tls import TLSAttribute
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -89,6 +90,21 @@ async def echo(ws: WebSocket) -> None:
         note(ws, "closed", **end(exc))
         raise
     note(ws, "closed", code=event["code"], reason=event.get("reason"))
+
+
+@serve("/transport")
+async def transport(ws: WebSocket) -> None:
+    """Note what is known of the transport."""
+    await ws.accept()
+    tls = ws.scope["extensions"].get("tls", {})
+    ours = isinstance(ws, anyws.WebSocket)
+    note(
+        ws,
+        "transport",
+        extension=tls.get("tls_version"),
+        version=ws.extra(TLSAttribute.tls_version, None) if ours else None,
+        certificate=ws.extra(TLSAttribute.peer_certificate, None) if ours else None,
+    )
 
 
 @serve("/careless")

@@ -13,6 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSAttribute
+
+import anyws
 
 Handler = Callable[..., Awaitable[None]]
 
@@ -84,6 +88,24 @@ async def echo(scope: Any, receive: Any, send: Any, case: str) -> None:
         kind = "text" if event.get("text") is not None else "bytes"
         await send({"type": "websocket.send", kind: event[kind]})
     NOTES[case].append(["end", event["code"], event.get("reason") or ""])
+
+
+@at("/transport")
+async def transport(scope: Any, receive: Any, send: Any, case: str) -> None:
+    """Note what is known of the connection that carries the stream."""
+    ws = anyws.WebSocket(scope, receive, send)
+    await ws.accept()
+    tls = scope["extensions"].get("tls", {})
+    NOTES[case].append(
+        [
+            "transport",
+            ws.peer_address,
+            ws.extra(SocketAttribute.remote_address),
+            ws.extra(TLSAttribute.tls_version, None),
+            tls.get("tls_version"),
+        ]
+    )
+    await ws.close()
 
 
 @at("/close")

@@ -1002,6 +1002,37 @@ async def a_chatty_peer_is_held_up(asgi: Asgi, ws: anyws.WebSocket) -> None:
     await anyio.sleep(3)
 
 
+async def send_in_parts(ws: Any, note: Note) -> None:
+    """Send one message, as three fragments and an empty one."""
+    async with ws.send_stream("text") as out:
+        for part in "abc":
+            await out.send(part)
+    await end_of(ws, note)
+
+
+@law(
+    5,
+    send_in_parts,
+    [["parts", "abc"], RETURNED],
+    [["end", ["abc", "plain"], 1000, ""]],
+    compression=True,
+)
+async def messages_pass_in_parts(asgi: Asgi, ws: anyws.WebSocket) -> None:
+    """In both directions, whatever the size of the message; and one uncompressed."""
+    await ws.accept()
+
+    async def echo() -> str:
+        async with ws.receive_stream() as message:
+            parts = [str(part) async for part in message]
+        async with ws.send_stream("text") as out:
+            for part in parts:
+                await out.send(part)
+        await ws.send_text("plain", compress=False)
+        return "".join(parts)
+
+    asgi.note("parts", await asgi.outcome(echo))
+
+
 @law(6, send_five_and_close, [["cancelled", True], RETURNED], [])
 async def leaving_cancels_who_does_not_receive(asgi: Asgi, ws: anyws.WebSocket) -> None:
     """`cancel_on_disconnect()` ends its block, with messages unread."""
@@ -1151,3 +1182,17 @@ async def a_server_that_stops_closes_with_1012(asgi: Asgi, ws: anyws.WebSocket) 
     """The peer gets a closing frame; the handler its end, or a cancellation."""
     await ws.accept()
     await ws.wait_closed()
+
+
+@law(13, end_of, [["ping", [True] * 3], RETURNED], [["end", [], 1000, ""]])
+async def a_handler_can_ping_its_peer(asgi: Asgi, ws: anyws.WebSocket) -> None:
+    """It has the round-trip time, and the address of the transport's other end."""
+    await ws.accept()
+
+    async def ask() -> list[bool]:
+        seconds = await ws.ping()
+        address = ws.peer_address
+        told = isinstance(address, tuple) and address[0] == "127.0.0.1"
+        return [seconds >= 0, ws.latency is not None, told]
+
+    asgi.note("ping", await asgi.outcome(ask))

@@ -9,6 +9,7 @@ of a client whose stream leads to a server.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Self
 
@@ -255,7 +256,10 @@ class WiredOutlet:
 
     Attributes:
         sends_at_once: As the channel has it.
+        extra_attributes: None.
     """
+
+    extra_attributes: Mapping[Any, Callable[[], Any]] = {}
 
     def __init__(self, channel: WiredChannel) -> None:
         self.sends_at_once = channel.sends_at_once

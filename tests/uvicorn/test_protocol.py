@@ -15,6 +15,8 @@ import anyio
 import pytest
 import trustme
 import uvicorn
+from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSAttribute
 from fastapi import FastAPI
 from fastapi import WebSocket as PlainWebSocket
 from starlette.responses import PlainTextResponse
@@ -423,13 +425,22 @@ async def test_answers_are_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_tls(tmp_path: Path) -> None:
-    """Large messages pass both ways, and the end is in order."""
+    """Large messages pass both ways, the end is in order, and the scope tells of it."""
+    note = Noted()
+
+    @anyws.endpoint
+    async def app(ws: anyws.WebSocket) -> None:
+        note(ws.scope["extensions"]["tls"]["tls_version"])
+        note(ws.extra(TLSAttribute.tls_version))
+        note(ws.extra(SocketAttribute.remote_address) == ws.peer_address)
+        await echo.handler(ws)
+
     authority = trustme.CA()
     pem = str(tmp_path / "pem")
     authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(pem)
     ours = ssl.create_default_context()
     authority.configure_trust(ours)
-    async with serving(echo, ssl_certfile=pem) as server:
+    async with serving(app, ssl_certfile=pem) as server:
         url = url_of(server).replace("ws:", "wss:")
         async with anyws.connect(url, ssl_context=ours, compression=None) as ws:
             for size in (1, 100_000, 3_000_000):
@@ -437,6 +448,7 @@ async def test_tls(tmp_path: Path) -> None:
                 assert len(await ws.receive_bytes()) == size
             server.should_exit = True
             assert await closed(ws) == anyws.CloseInfo(1012, "", "peer", True)
+    assert note.values == [0x0304, "TLSv1.3", True]
 
 
 async def test_a_unix_socket(tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Mapping
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from anyio import Event as Signal
 from anyio import sleep
 from anyio.lowlevel import checkpoint
 
-from ..._session.channel import Inbox
+from ..._session.channel import Address, Inbox
 from ..._session.wakeup import Wakeup
 from ..._values.closing import CloseInfo
 from ..._values.events import FRAGMENT, INFO, Event, payload_of, size_of
@@ -41,9 +42,11 @@ class PeerChannel:
         half_closed: Whether the peer has ended its half of the transport.
         codeless: Whether the closing frame of the peer has no code.
         rate: Bytes that the peer reads in a second.
+        peer_address: No address: there is no network.
     """
 
     answers_late: bool = False
+    peer_address: Address = None
 
     def __init__(self, server: Server) -> None:
         self.inbox: Inbox
@@ -225,6 +228,14 @@ class PeerChannel:
     def ping(self, payload: bytes) -> None:
         """Send a ping."""
         self._server.arrive(PingFrame(payload))
+
+    def withdraw(self, ping: bytes | None) -> None:
+        """Do nothing: a ping is sent at once."""
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """No attributes: there is no socket."""
+        return {}
 
     def end(self, end: End) -> None:
         """End the transport from the peer's side."""
