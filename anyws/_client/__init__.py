@@ -22,7 +22,10 @@ A connection comes into being in three steps, each with one owner:
 
 1. `Dialling` owns the byte stream until it is connected: TCP or a unix socket, a tunnel
    through a proxy, TLS. Its attribute `step` names the step under way, for the message
-   of an error, or of the time-out of `open_timeout`.
+   of an error, or of the time-out of `open_timeout`. `Destination` (destination.py)
+   says what is dialled where that is not the URL's address. For an application in this
+   process `InProcessServer` (in_process.py) is dialled instead: it serves the other end
+   of a stream in memory, in a task of the block.
 2. `ClientHandshake` owns the bytes of the opening handshake. It is given what was read,
    and says when the answer is complete. `Connector` reads and writes for it. The bytes
    behind the answer are frames, and go on to step 3 as `rest`.
@@ -62,6 +65,9 @@ closing handshake (`_session`); the methods that send and receive (`_messages`).
 Which file to change for which kind of change:
 
     an argument of `connect`, redirects, the order of steps   connect.py
+    another place than the URL's, which arguments exclude
+    each other                                                destination.py
+    an application in place of an address, its exceptions     in_process.py
     a way to reach the server; the words of a failed step     dial.py
     a kind of proxy, a variable of the environment            proxy.py, dial.py
     a header of the request, a check of the answer            handshake.py

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import isawaitable
 from math import inf
 from types import UnionType
@@ -16,11 +16,15 @@ from websockets.uri import WebSocketURI
 
 from .._frames.transport import StreamTransport
 from .._frames.transports import transport_of
+from .._serve.application import application_of
+from .._serve.server import Application
 from .._values.errors import HandshakeError, HandshakeRejected
 from .._values.headers import HeadersLike, check_value, checked_request_headers
 from .._values.options import DEFAULTS, Options
+from .destination import Destination
 from .dial import Dialling
 from .handshake import ClientHandshake, checked_subprotocols
+from .in_process import InProcessServer, hosted
 from .proxy import proxy_for
 from .reconnect import Connections
 from .retry import Retry
@@ -38,9 +42,7 @@ BODY_TIMEOUT: Final = 2.0
 
 # The type of each argument, and its name in error messages.
 _TYPES: Final[dict[str, tuple[UnionType | type, str]]] = {
-    "ssl_context": (ssl.SSLContext | None, "an ssl.SSLContext or None"),
     "proxy": (str | bool | None, "a URL, True, False or None"),
-    "stream": (ByteStream | None, "an anyio.abc.ByteStream or None"),
     "options": (Options, "anyws.Options"),
     "open_timeout": (int | float | None, "a number of seconds or None"),
     "retry": (Retry | None, "anyws.Retry or None"),
@@ -66,11 +68,9 @@ class Connector(AsyncContextManagerMixin):
         subprotocols: Sequence[str],
         headers: HeadersSource | None,
         origin: str | None,
-        ssl_context: ssl.SSLContext | None,
+        destination: Destination,
         proxy: str | bool | None,
         compression: Literal["deflate"] | None,
-        unix_path: str | None,
-        stream: ByteStream | None,
         options: Options,
         open_timeout: float | None,
         retry: Retry | None,
@@ -82,33 +82,27 @@ class Connector(AsyncContextManagerMixin):
         if origin is not None:
             check_value("origin", origin)
         _check_types(
-            ssl_context=ssl_context,
-            proxy=proxy,
-            stream=stream,
-            options=options,
-            open_timeout=open_timeout,
-            retry=retry,
+            proxy=proxy, options=options, open_timeout=open_timeout, retry=retry
         )
+        destination.check(self._url, proxy)
         if open_timeout is not None and not open_timeout >= 0:
             raise ValueError(f"open_timeout is 0 or more seconds, not {open_timeout}")
         if compression not in ("deflate", None):
             raise ValueError(f"compression is 'deflate' or None, not {compression!r}")
-        if stream is not None and (unix_path is not None or retry is not None):
-            raise ValueError(
-                "a stream is for one connection, and has its place already"
-            )
-        proxy_for(self._url, proxy)  # raises ValueError if the URL is not a proxy's
+        if retry is not None and destination.for_one_connection is not None:
+            raise ValueError(f"{destination.for_one_connection}, without a retry")
+        # Raises ValueError if the URL is not a proxy's.
+        proxy_for(destination.dialled(self._url), proxy)
         self._headers = headers
         self._origin = origin
-        self._ssl_context = ssl_context
+        self._destination = destination
         self._proxy = proxy
         self._compression = compression
-        self._unix_path = unix_path
-        self._stream = stream
         self._options = options
         self._open_timeout = open_timeout
         self._retry = retry
         self._entered = False
+        self._server: InProcessServer | None = None  # of the block, if there is an app
 
     # A block
 
@@ -122,16 +116,22 @@ class Connector(AsyncContextManagerMixin):
                 "this connect() has been entered: call it once for each connection"
             )
         self._entered = True
+        app = self._destination.app
         try:
-            if self._retry is None:
-                websocket = await self.open()
-            else:
-                connections = Connections(self.open, self._retry, reconnects=False)
-                websocket = await connections.open()
-            async with websocket:
-                yield websocket
+            async with AsyncExitStack() as stack:
+                if app is not None:
+                    hosting = hosted(app, self._options.close_timeout)
+                    self._server = await stack.enter_async_context(hosting)
+                if self._retry is None:
+                    websocket = await self.open()
+                else:
+                    connections = Connections(self.open, self._retry, reconnects=False)
+                    websocket = await connections.open()
+                async with websocket:
+                    yield websocket
         finally:
             self._entered = False
+            self._server = None
 
     # A loop
 
@@ -139,10 +139,13 @@ class Connector(AsyncContextManagerMixin):
         """Return an iterator, which opens a connection at each turn of the loop.
 
         Raises:
-            RuntimeError: The connection is to use a given stream, so there is only one.
+            RuntimeError: The connection is to use a given stream, so there is only one;
+                or an application, which needs a block to run in.
         """
-        if self._stream is not None:
-            raise RuntimeError("a stream is for one connection: use 'async with'")
+        if self._destination.for_one_connection is not None:
+            raise RuntimeError(
+                f"{self._destination.for_one_connection}: use 'async with'"
+            )
         return Connections(self.open, self._retry or Retry(), reconnects=True)
 
     # Opening
@@ -164,8 +167,8 @@ class Connector(AsyncContextManagerMixin):
         try:
             return await self._open(reconnects)
         except BaseException:
-            if self._stream is not None:
-                await _close(StreamTransport(self._stream))
+            if self._destination.stream is not None:
+                await _close(StreamTransport(self._destination.stream))
             raise
 
     async def _open(self, reconnects: bool) -> ClientWebSocket:
@@ -191,11 +194,11 @@ class Connector(AsyncContextManagerMixin):
                 return await self._attempt(url, opening, deadline, reconnects)
             except HandshakeRejected as exc:
                 target = redirect_target(url, exc)
-                if target is None or self._stream is not None:
+                if target is None or self._destination.stream is not None:
                     raise
                 if not same_origin(url, target):
-                    if self._unix_path is not None:
-                        raise  # the socket is that of the first origin
+                    if self._destination.for_one_origin:
+                        raise  # the place is that of the first origin
                     headers = [
                         (name, value)
                         for name, value in headers
@@ -212,20 +215,19 @@ class Connector(AsyncContextManagerMixin):
         reconnects: bool,
     ) -> ClientWebSocket:
         """Dial, and perform the opening handshake, at one URL."""
+        destination = self._destination
         try:
-            proxy = proxy_for(url, self._proxy)
+            proxy = proxy_for(destination.dialled(url), self._proxy)
         except ValueError as exc:  # the environment has another proxy for a redirect
             raise HandshakeError(f"{shown(url)}: {exc}") from exc
-        dialling = Dialling(
-            url,
-            ssl_context=self._ssl_context,
-            proxy=proxy,
-            unix_path=self._unix_path,
-        )
+        dialling = Dialling(url, destination, proxy)
         transport = None
         try:
             with fail_after(deadline - current_time()):
-                stream = self._stream or await dialling.dial()
+                if self._server is not None:
+                    stream = self._server.dial(url)
+                else:
+                    stream = destination.stream or await dialling.dial()
                 transport = transport_of(stream)
                 await self._perform_handshake(transport, opening)
             return ClientWebSocket._over(
@@ -279,11 +281,15 @@ def connect(
     subprotocols: Sequence[str] = (),
     headers: HeadersSource | None = None,
     origin: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
     proxy: str | bool | None = True,
     compression: Literal["deflate"] | None = "deflate",
     unix_path: str | None = None,
     stream: ByteStream | None = None,
+    app: Application | None = None,
     options: Options = DEFAULTS,
     open_timeout: float | None = 10.0,
     retry: Retry | None = None,
@@ -316,8 +322,12 @@ def connect(
             not, that is called before each try and returns either. An exception that
             the function raises is raised by the block or the loop, without a retry.
         origin: The `Origin` header. Browsers send it, programs need not.
+        host, port: The address to dial, or to ask a proxy for, where it is not the
+            URL's. The `Host` header and the name that TLS checks stay those of the URL.
         ssl_context: For `wss://`. By default the system's certificates are trusted;
             for an `https` proxy they always are.
+        server_hostname: The name that TLS asks for, and that the certificate has to
+            have, where it is not the URL's host.
         proxy: A proxy's URL (`http`, `https`, `socks5`, `socks5h`, `socks4`, `socks4a`;
             SOCKS needs the extra `socks`). `True` (default): the proxy that the
             environment names, but never for a loopback address. `None` or `False`: no
@@ -326,6 +336,13 @@ def connect(
         unix_path: The path of a unix socket to connect to instead of the URL's host.
         stream: A connected byte stream to use instead. TLS is not added to it, and it
             is closed at the end, also when the handshake fails.
+        app: An application in this process to connect to instead: a handler
+            `async def handler(ws)`, an `@anyws.endpoint`, or any ASGI application. It
+            runs in a task of the block, over a stream in memory, and its lifespan is
+            not run. What it raises is raised when the block is left, unless the block
+            raises an error of its own that is more than the end of the connection. An
+            application that has not ended `Options.close_timeout` seconds after the
+            connection is cancelled.
         options: Buffers, limits and time-outs of the connection.
         open_timeout: Seconds for one try, from the look-up of the name to the answer,
             all redirects included (default 10.0); `None`: no limit. The body of a
@@ -335,7 +352,9 @@ def connect(
             and a loop uses `Retry()`.
 
     Redirects are followed, at most 10, and never from `wss` to `ws`; `Authorization`
-    and `Cookie` headers do not go to another origin.
+    and `Cookie` headers do not go to another origin. Where `host`, `port`,
+    `server_hostname`, `unix_path` or `app` is named, a redirect to another origin is a
+    rejection.
 
     Raises:
         ValueError, TypeError: An argument has no meaning; says which and why.
@@ -354,11 +373,17 @@ def connect(
         subprotocols=subprotocols,
         headers=headers,
         origin=origin,
-        ssl_context=ssl_context,
+        destination=Destination(
+            host=host,
+            port=port,
+            unix_path=unix_path,
+            stream=stream,
+            app=None if app is None else application_of(app),
+            ssl_context=ssl_context,
+            server_hostname=server_hostname,
+        ),
         proxy=proxy,
         compression=compression,
-        unix_path=unix_path,
-        stream=stream,
         options=options,
         open_timeout=open_timeout,
         retry=retry,

@@ -27,6 +27,7 @@ from websockets.uri import WebSocketURI
 
 from .._frames.transport import reason_of
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
+from .destination import Destination
 from .handshake import USER_AGENT, starlette_headers
 from .response import read_response
 from .url import without_zone
@@ -37,9 +38,8 @@ class Dialling:
 
     Args:
         url: The server's URL.
-        ssl_context: For `wss`; by default the system's certificates are trusted.
+        destination: Where it is reached.
         proxy: The proxy on the way, if there is one.
-        unix_path: The path of a unix socket to connect to instead.
 
     Attributes:
         step: The step under way, for the message that it failed or took too long.
@@ -48,16 +48,14 @@ class Dialling:
     def __init__(
         self,
         url: WebSocketURI,
-        *,
-        ssl_context: ssl.SSLContext | None = None,
+        destination: Destination,
         proxy: Proxy | None = None,
-        unix_path: str | None = None,
     ) -> None:
         self.step = ""
         self._url = url
-        self._ssl_context = ssl_context
+        self._dialled = destination.dialled(url)
+        self._destination = destination
         self._proxy = proxy
-        self._unix_path = unix_path
 
     async def dial(self) -> ByteStream:
         """Open a byte stream to the server; under TLS, if the URL says so.
@@ -70,21 +68,23 @@ class Dialling:
         Cancellation:
             Safe: everything that was open by then is closed.
         """
-        url, proxy = self._url, self._proxy
+        there, proxy = self._dialled, self._proxy
+        unix_path = self._destination.unix_path
         stream: ByteStream
-        if self._unix_path is not None:
-            with self._explained(f"connecting to the unix socket {self._unix_path!r}"):
-                stream = await connect_unix(self._unix_path)
+        if unix_path is not None:
+            with self._explained(f"connecting to the unix socket {unix_path!r}"):
+                stream = await connect_unix(unix_path)
         elif proxy is None:
-            with self._explained(f"connecting to {_address(url)}"):
-                stream = await connect_tcp(url.host, url.port)
+            with self._explained(f"connecting to {_address(there)}"):
+                stream = await connect_tcp(there.host, there.port)
         elif proxy.scheme.startswith("socks"):
             stream = await self._through_socks(proxy)
         else:
             stream = await self._through_http(proxy)
-        if url.secure:
-            host = without_zone(url.host)
-            stream = await self._encrypted(stream, host, self._ssl_context)
+        if self._url.secure:
+            name = self._destination.tls_name(self._url)
+            context = self._destination.ssl_context
+            stream = await self._encrypted(stream, name, context)
         return stream
 
     async def _encrypted(
@@ -103,7 +103,7 @@ class Dialling:
 
     async def _through_http(self, proxy: Proxy) -> ByteStream:
         """Ask an HTTP proxy for a tunnel (RFC 9110 section 9.3.6)."""
-        url = replace(self._url, host=without_zone(self._url.host))
+        url = replace(self._dialled, host=without_zone(self._dialled.host))
         stream: ByteStream
         with self._explained(f"connecting to the proxy {_address(proxy)}"):
             stream = await connect_tcp(proxy.host, proxy.port)
@@ -140,7 +140,7 @@ class Dialling:
         )
         with self._tunnelling(proxy):
             try:
-                host, port = without_zone(self._url.host), self._url.port
+                host, port = without_zone(self._dialled.host), self._dialled.port
                 return await socks.connect(host, port, timeout=inf)
             except (BrokenResourceError, ClosedResourceError, OSError):
                 raise
@@ -149,7 +149,7 @@ class Dialling:
 
     def _tunnelling(self, proxy: Proxy) -> AbstractContextManager[None]:
         way = f"through the proxy {_address(proxy)}"
-        return self._explained(f"the tunnel to {_address(self._url)} {way}")
+        return self._explained(f"the tunnel to {_address(self._dialled)} {way}")
 
     @contextmanager
     def _explained(self, step: str) -> Iterator[None]:

@@ -83,16 +83,7 @@ Which file to change:
 * how a channel reads a transport by itself: `transport_channel.py`
 * how asyncio or uvloop hand over what they read: `event_loop.py`
 * which transport a stream gets: `transports.py`
-* whether one message is compressed: `Codec._compresses`
-* what `extra()` finds of a socket and its TLS: `attributes.py`
-* how much is read at a time: `_READ_BYTES` in `transport.py`, where a task reads;
-  `_READ_BUFFER_BYTES` in `event_loop.py`, where the event loop does; Hypercorn's
-  `MAX_RECV`, where a task of the engine reads (on trio, and on asyncio until the
-  upgrade of HTTP/1.1)
-* the close code for a lost connection, a violation of the protocol, or an orderly end:
-  `Codec.info`, and `_values/closing.py`
-
 Imports point down: assembler, deflate, shared_frames, core, codec, attributes,
-transport, frame_channel, transport_channel, event_loop, transports. Of these
-`event_loop` alone imports `asyncio`.
+transport, frame_channel, transport_channel, event_loop, transports, memory_stream. Of
+these `event_loop` alone imports `asyncio`.
 """

@@ -482,9 +482,10 @@ async def test_a_given_stream_is_closed_when_it_comes_to_nothing() -> None:
 async def test_a_given_stream_is_for_one_connection() -> None:
     """What would need another is refused."""
     ours, theirs = in_memory()
-    for more in ({"retry": anyws.Retry()}, {"unix_path": "/nowhere"}):
-        with pytest.raises(ValueError, match="for one connection"):
-            anyws.connect("ws://name", stream=ours, **more)
+    with pytest.raises(ValueError, match="for one connection"):
+        anyws.connect("ws://name", stream=ours, retry=anyws.Retry())
+    with pytest.raises(ValueError, match="unix_path and stream exclude each other"):
+        anyws.connect("ws://name", stream=ours, unix_path="/nowhere")
     with pytest.raises(RuntimeError, match="use 'async with'"):
         anyws.connect("ws://name", stream=ours).__aiter__()
     await ours.aclose()

@@ -85,6 +85,7 @@ WINGS: Final = {
         "transport_channel",
         "event_loop",
         "transports",
+        "memory_stream",
     ),
     "_server": (
         "containment",
@@ -139,7 +140,9 @@ WINGS: Final = {
         "proxy",
         "response",
         "handshake",
+        "destination",
         "dial",
+        "in_process",
         "retry",
         "who_reads",
         "client_channel",
