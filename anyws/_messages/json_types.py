@@ -18,13 +18,24 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any, Final, TypeAlias, get_args, get_type_hints, is_typeddict
+from typing import (
+    Any,
+    Final,
+    Never,
+    NoReturn,
+    TypeAlias,
+    get_args,
+    get_type_hints,
+    is_typeddict,
+)
 
 Encode: TypeAlias = Callable[[Any], str]
 Decode: TypeAlias = Callable[[str | bytes], Any]
 
 # Packages of what can be named in a type and means nothing to msgspec.
 _PYDANTIC: Final = frozenset({"pydantic", "annotated_types"})
+# The types of no value at all: nothing is to come, or to be sent.
+NOTHING: Final = (Never, NoReturn)
 _KEPT: Final = 256  # types whose encoders and decoders are kept
 
 
@@ -60,7 +71,9 @@ def _kept(make: Callable[[Any, str], Any], kind: Any) -> Any:
 
 @lru_cache(_KEPT)
 def _decoder(kind: Any, _: str) -> Decode:
-    if _is_pydantics(kind):
+    if kind in NOTHING:
+        return _refuse
+    if is_pydantics(kind):
         from pydantic import TypeAdapter
 
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
@@ -73,7 +86,9 @@ def _decoder(kind: Any, _: str) -> Decode:
 
 @lru_cache(_KEPT)
 def _encoder(kind: Any, _: str) -> Encode:
-    if _is_pydantics(kind):
+    if kind in NOTHING:
+        return _refuse
+    if is_pydantics(kind):
         from pydantic import TypeAdapter
 
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
@@ -90,7 +105,12 @@ def _encoder(kind: Any, _: str) -> Encode:
     return lambda value: encode(value).decode()
 
 
-def _is_pydantics(kind: Any) -> bool:
+def _refuse(_: Any) -> Never:
+    """Be the decoder or the encoder of the types without a value."""
+    raise ValueError("no message is expected")
+
+
+def is_pydantics(kind: Any) -> bool:
     """Whether pydantic is to read and write a type; otherwise it is msgspec.
 
     Raises:

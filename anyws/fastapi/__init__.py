@@ -16,6 +16,19 @@ FastAPI call it. FastAPI's cache of dependencies and `dependency_overrides` are 
 the dependency, so `guarded()` returns objects that are equal for equal settings, and
 `Guarded` uses the one without settings. `APIRouter` (_router.py) writes the dependency
 into the signatures of handlers that are annotated with the class itself.
+
+`Typed` (_typed.py) is a dependency of the same kind, which holds the types of the
+messages, so that a document can be made of an application's routes:
+
+    the application's routes
+        | _declared.py        parameters, security and types of each
+        | _schemas.py         JSON schemas of all types, by msgspec and pydantic
+        v
+    _asyncapi.py              the AsyncAPI document, a dict
+        v
+    _page.py                  the document as a page of HTML
+        v
+    _documentation.py         routes that serve both
 """
 
 from __future__ import annotations
@@ -28,7 +41,18 @@ if _find_spec("fastapi") is None:
         name="fastapi",
     )
 
+from ._asyncapi import asyncapi
+from ._documentation import add_asyncapi
 from ._guarded import Guarded, guarded
 from ._router import APIRouter
+from ._typed import Typed, typed
 
-__all__ = ["APIRouter", "Guarded", "guarded"]
+__all__ = [
+    "APIRouter",
+    "Guarded",
+    "Typed",
+    "add_asyncapi",
+    "asyncapi",
+    "guarded",
+    "typed",
+]

@@ -172,7 +172,17 @@ PACKAGES: Final = {
         "__main__",
     ),
     "uvicorn": ("_transport", "_protocol", "__init__"),
-    "fastapi": ("_guarded", "_router", "__init__"),
+    "fastapi": (
+        "_guarded",
+        "_router",
+        "_typed",
+        "_schemas",
+        "_declared",
+        "_asyncapi",
+        "_page",
+        "_documentation",
+        "__init__",
+    ),
     "testing": (
         "_errors",
         "_server.network",

@@ -1,0 +1,115 @@
+"""The dependency that hands a handler the messages of its connection, typed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+
+from fastapi import Depends
+
+from .._messages.json_types import JsonTypes
+from .._messages.typed import OnInvalid, TypedMessages, checked_policy
+from ._guarded import Guarded
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
+
+
+class Typing:
+    """A dependency of FastAPI's; equal to another one with the same settings.
+
+    Attributes:
+        received: The type of what the peer sends.
+        sent: The type of what the handler sends.
+    """
+
+    def __init__(self, received: Any, sent: Any, on_invalid: OnInvalid[Any]) -> None:
+        self.received = received
+        self.sent = sent
+        self._on_invalid = checked_policy(on_invalid)
+        # Made here, so that a type that is none of messages fails where it is written.
+        self._codec = JsonTypes(received, sent)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other one has the same settings."""
+        return isinstance(other, Typing) and self._key == other._key
+
+    def __hash__(self) -> int:
+        """Return the hash of the types' texts; what annotates a type may have none."""
+        return hash(self._key[:2])
+
+    @property
+    def _key(self) -> tuple[str, str, Any, Any, Any]:
+        # By their text, too: `A | B` equals `B | A`, but pydantic tries them in order.
+        types = repr(self.received), repr(self.sent), self.received, self.sent
+        return (*types, self._on_invalid)
+
+    async def __call__(self, ws: Guarded) -> TypedMessages[Any, Any]:
+        """Return the view of the connection."""
+        return ws.typed(codec=self._codec, on_invalid=self._on_invalid)
+
+
+def typed(
+    received: TypeForm[InT],
+    sent: TypeForm[OutT],
+    /,
+    *,
+    on_invalid: OnInvalid[OutT] = "raise",
+) -> Typing:
+    """Return the dependency of a route that treats invalid messages its own way.
+
+        @app.websocket("/ws")
+        async def handler(
+            ws: Guarded,
+            messages: Annotated[
+                anyws.TypedMessages[Question, Answer],
+                Depends(typed(Question, Answer, on_invalid=1007)),
+            ],
+        ): ...
+
+    `Typed[Question, Answer]` is the same with `on_invalid="raise"`.
+
+    Args:
+        received: The type of what the peer sends; `typing.Never` if that is nothing.
+        sent: The type of what the handler sends.
+        on_invalid: What is done with an invalid message, as in `WebSocket.typed`.
+
+    Raises:
+        ModuleNotFoundError: The library for a type is not installed.
+        TypeError: A type is none of messages, or `on_invalid` is none of these.
+        ValueError: No closing frame may carry the code.
+    """
+    return Typing(received, sent, on_invalid)
+
+
+if TYPE_CHECKING:
+    Typed: TypeAlias = TypedMessages[InT, OutT]
+else:
+
+    class Typed:
+        """The messages of the connection by their types, injected into a handler.
+
+            @app.websocket("/ask")
+            async def ask(ws: Guarded, messages: Typed[Question | Stop, Answer]):
+                await ws.accept()
+                async for question in messages:
+                    await messages.send(answer_to(question))
+
+        It is what `ws.typed(Question | Stop, Answer)` returns, of the connection that
+        `Guarded` injects. As the types stand in the signature, `asyncapi` can document
+        them. To type checkers it is `anyws.TypedMessages`.
+
+        Raises:
+            TypeError: There are not two types, or one is none of messages.
+            ModuleNotFoundError: The library for a type is not installed.
+        """
+
+        def __class_getitem__(cls, types: Any) -> Any:
+            """Return the annotation with the dependency."""
+            if not isinstance(types, tuple) or len(types) != 2:
+                raise TypeError("Typed takes two types: Typed[Received, Sent]")
+            received, sent = types
+            dependency = Depends(typed(received, sent))
+            return Annotated[TypedMessages[received, sent], dependency]
