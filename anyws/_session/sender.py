@@ -14,7 +14,14 @@ from anyio import Lock, WouldBlock
 
 from .._values.closing import CloseCode
 from .._values.errors import ConnectionClosed
-from .._values.events import Event, body_left, checked_close, measured, outgoing
+from .._values.events import (
+    Event,
+    body_left,
+    check_event,
+    checked_close,
+    measured,
+    outgoing,
+)
 from .._values.states import (
     ACCEPT,
     CLOSE,
@@ -61,9 +68,18 @@ class Sender:
         self._waiting = 0  # how many tasks wait for room, or send in parts
 
     async def send(self, event: Event) -> None:
-        """Queue a message, or send another event and wait until that is done."""
+        """Queue a message, or send another event and wait until that is done.
+
+        Raises:
+            TypeError: The event is none, or has no type; it may come from an
+                application that has no `WebSocket` of ours.
+        """
         await self._turns.take()
-        kind = event["type"]
+        try:
+            kind = event["type"]
+        except (LookupError, TypeError):
+            check_event(event)
+            raise
         if kind == SEND:
             event, size = measured(event)
             if not self._put(event, size):

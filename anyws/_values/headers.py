@@ -134,6 +134,8 @@ def checked_response_headers(
         TypeError: The headers are no pairs of bytes.
         ValueError: A header must not be sent; the message says which and why.
     """
+    if not isinstance(headers, Iterable):
+        raise TypeError(f"headers are pairs of bytes, not {headers!r}")
     checked = []
     for pair in headers:
         match pair:

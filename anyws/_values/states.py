@@ -112,7 +112,7 @@ def next_state(role: Role, state: WebSocketState, event: str) -> WebSocketState:
     row = TRANSITIONS[role][state]
     try:
         return row[event]
-    except KeyError:
+    except (KeyError, TypeError):  # the latter: a list, say, is no key at all
         pass
     if not row:
         raise WebSocketDisconnected(_AFTER_THE_END[role])

@@ -52,6 +52,42 @@ async def test_a_message_given_to_send_is_a_type_error(
     assert channel.messages == ["fine"]
 
 
+MALFORMED: list[tuple[Any, type[Exception], str]] = [
+    *[
+        (event, TypeError, "takes an ASGI event")
+        for event in ({}, {"text": "x"}, None, "type", b"x", 1, ["type"], ())
+    ],
+    *[
+        ({"type": kind}, RuntimeError, "Expected ASGI message")
+        for kind in (None, 1, ["a"], "websocket.nonsense", "websocket.receive")
+    ],
+    ({"type": "websocket.send"}, ValueError, "exactly one of"),
+    ({"type": "websocket.send", "text": 1}, TypeError, "str expected"),
+    ({"type": "websocket.close", "code": "1000"}, TypeError, "must be an int"),
+]
+
+
+async def test_a_raw_send_refuses_what_is_malformed(channel: Channel) -> None:
+    """An application without our class has the session's `send`: the same errors."""
+    accept = {"type": "websocket.accept", "headers": 1}
+    async with channel.websocket() as ws:
+        session = ws._guarded("")
+        if channel.has_handshake:
+            for event, error, words in MALFORMED[:13]:
+                with pytest.raises(error, match=words):
+                    await session.send(event)
+            with pytest.raises(TypeError, match="pairs of bytes, not 1"):
+                await session.send(accept)
+        await ws.accept()
+        for event, error, words in MALFORMED:
+            for send in (session.send, session.sender.send):
+                with pytest.raises(error, match=words):
+                    await send(event)
+        await session.send({"type": "websocket.send", "text": "fine"})
+
+    assert channel.messages == ["fine"]
+
+
 async def test_cancelled_sends_are_all_or_nothing(channel: Channel) -> None:
     """64 senders, cancelled at every await point: each message is whole or absent."""
     random, sent, cut = Random(2), set[str](), set[str]()

@@ -97,13 +97,13 @@ async def transport(ws: WebSocket) -> None:
     """Note what is known of the transport."""
     await ws.accept()
     tls = ws.scope["extensions"].get("tls", {})
-    ours = isinstance(ws, anyws.WebSocket)
+    ours = ws if isinstance(ws, anyws.WebSocket) else None
     note(
         ws,
         "transport",
         extension=tls.get("tls_version"),
-        version=ws.extra(TLSAttribute.tls_version, None) if ours else None,
-        certificate=ws.extra(TLSAttribute.peer_certificate, None) if ours else None,
+        version=ours and ours.extra(TLSAttribute.tls_version, None),
+        certificate=ours and ours.extra(TLSAttribute.peer_certificate, None),
     )
 
 
