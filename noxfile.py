@@ -279,6 +279,7 @@ SERVER_FILES = (
     "tests/server/test_hosting.py",
     "tests/testing/test_dialects.py",
     "tests/whole/test_browser.py",
+    "tests/whole/test_browser_pages.py",
     "tests/whole/test_examples.py",
 )
 FRAMES = ("-k", "not wired and not eager and not dialled")

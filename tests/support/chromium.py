@@ -35,19 +35,41 @@ class Tab:
         self._devtools = devtools
         self._calls = 0
 
-    def run(self, script: str) -> Any:
-        """Return the value of a script."""
+    def call(self, method: str, **params: Any) -> Any:
+        """Return the result of a method of the DevTools protocol."""
         self._calls += 1
-        call = {
-            "id": self._calls,
-            "method": "Runtime.evaluate",
-            "params": {"expression": script},
-        }
+        call = {"id": self._calls, "method": method, "params": params}
         self._devtools.send(json.dumps(call))
         while True:
             answer = json.loads(self._devtools.recv(timeout=10))
             if answer.get("id") == self._calls:
-                return answer["result"]["result"].get("value")
+                return answer["result"]
+
+    def run(self, script: str) -> Any:
+        """Return the value of a script."""
+        answer = self.call("Runtime.evaluate", expression=script)
+        return answer["result"].get("value")
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file in an input."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)
+        files = [str(path)]
+        self.call("DOM.setFileInputFiles", files=files, nodeId=node["nodeId"])
+
+    def press(self, key: str) -> None:
+        """Press a key, and let it go; `Enter` acts as it does on a button."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            code = {"Enter": 13, "Escape": 27, "Tab": 9}[key]
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                **text,
+            )
 
     def wait_for(self, script: str, value: Any) -> None:
         """Wait until a script has this value."""
