@@ -31,6 +31,7 @@ from ._server.middleware import WebSocketMiddleware
 from ._server.websocket import WebSocket
 from ._session.draining import Draining
 from ._values.closing import CloseCode, CloseInfo
+from ._values.deflate import Deflate
 from ._values.errors import (
     ConnectionClosed,
     HandshakeError,
@@ -61,6 +62,7 @@ __all__ = (
     "ConnectionLimit",
     "ConnectionSummary",
     "Connector",
+    "Deflate",
     "Delivery",
     "Drain",
     "Draining",

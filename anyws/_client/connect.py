@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import isawaitable
 from math import inf
 from types import UnionType
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from anyio import AsyncContextManagerMixin, CancelScope, current_time, fail_after
 from anyio.abc import ByteStream
@@ -18,9 +18,10 @@ from .._frames.transport import StreamTransport
 from .._frames.transports import transport_of
 from .._serve.application import application_of
 from .._serve.server import Application
+from .._values.deflate import Compression, deflate_of
 from .._values.errors import HandshakeError, HandshakeRejected
 from .._values.headers import HeadersLike, check_value, checked_request_headers
-from .._values.options import DEFAULTS, Options
+from .._values.options import DEFAULTS, Options, with_compression
 from .destination import Destination
 from .dial import Dialling
 from .handshake import ClientHandshake, checked_subprotocols
@@ -70,7 +71,7 @@ class Connector(AsyncContextManagerMixin):
         origin: str | None,
         destination: Destination,
         proxy: str | bool | None,
-        compression: Literal["deflate"] | None,
+        compression: Compression,
         options: Options,
         open_timeout: float | None,
         retry: Retry | None,
@@ -87,8 +88,7 @@ class Connector(AsyncContextManagerMixin):
         destination.check(self._url, proxy)
         if open_timeout is not None and not open_timeout >= 0:
             raise ValueError(f"open_timeout is 0 or more seconds, not {open_timeout}")
-        if compression not in ("deflate", None):
-            raise ValueError(f"compression is 'deflate' or None, not {compression!r}")
+        options = with_compression(options, compression)
         if retry is not None and destination.for_one_connection is not None:
             raise ValueError(f"{destination.for_one_connection}, without a retry")
         # Raises ValueError if the URL is not a proxy's.
@@ -97,7 +97,6 @@ class Connector(AsyncContextManagerMixin):
         self._origin = origin
         self._destination = destination
         self._proxy = proxy
-        self._compression = compression
         self._options = options
         self._open_timeout = open_timeout
         self._retry = retry
@@ -185,7 +184,7 @@ class Connector(AsyncContextManagerMixin):
                 headers=headers,
                 origin=self._origin,
                 subprotocols=self._subprotocols,
-                compression=self._compression is not None,
+                compression=deflate_of(self._options.compression),
             )
             if deadline is None:  # the time that `headers()` takes does not count
                 limit = self._open_timeout
@@ -286,7 +285,7 @@ def connect(
     ssl_context: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
     proxy: str | bool | None = True,
-    compression: Literal["deflate"] | None = "deflate",
+    compression: Compression = "deflate",
     unix_path: str | None = None,
     stream: ByteStream | None = None,
     app: Application | None = None,
@@ -332,7 +331,8 @@ def connect(
             SOCKS needs the extra `socks`). `True` (default): the proxy that the
             environment names, but never for a loopback address. `None` or `False`: no
             proxy.
-        compression: `"deflate"` (default) offers permessage-deflate, `None` does not.
+        compression: `"deflate"` (default) or an `anyws.Deflate` offers
+            permessage-deflate, `None` does not; or name `Options.compression`.
         unix_path: The path of a unix socket to connect to instead of the URL's host.
         stream: A connected byte stream to use instead. TLS is not added to it, and it
             is closed at the end, also when the handshake fails.

@@ -19,14 +19,14 @@ from websockets.client import ClientProtocol
 from websockets.datastructures import Headers as CoreHeaders
 from websockets.exceptions import InvalidHandshake
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.http11 import Response
 from websockets.streams import StreamReader
-from websockets.typing import ExtensionParameter, Origin, Subprotocol
+from websockets.typing import Origin, Subprotocol
 from websockets.uri import WebSocketURI
 
-from .._frames.deflate import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS, Deflate
+from .._frames.negotiation import Offer
 from .._frames.transport import reason_of
+from .._values.deflate import DEFAULT_DEFLATE, Deflate
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
 from .._values.headers import is_token
 from .response import read_line, read_response
@@ -38,44 +38,6 @@ USER_AGENT: Final = f"anyws/{version('anyws-websockets')} Python/{python_version
 MAX_BODY_BYTES: Final = 1024 * 1024
 
 
-_EIGHT_BITS: Final = ("client_max_window_bits", "8")
-_NINE_BITS: Final = ("client_max_window_bits", "9")
-
-
-class _ClientDeflate(ClientPerMessageDeflateFactory):
-    """Compression as browsers offer it, which every server understands.
-
-    The offer does not name `server_max_window_bits`: the core refuses a server that
-    answers without it, as a server may that does not know the parameter. The client's
-    own window may be smaller than the one that the server grants.
-
-    A server may grant a window of 8 bits (RFC 7692 section 7.1.2.2), which zlib cannot
-    make without a header of its own. A window of 9 bits does: zlib keeps 262 bytes of
-    it for its look-ahead (`MIN_LOOKAHEAD`), so it refers at most 250 bytes back, and 8
-    bits are 256 bytes.
-    """
-
-    def process_response_params(
-        self,
-        params: Sequence[ExtensionParameter],
-        accepted_extensions: Sequence[Extension],
-    ) -> Deflate:
-        """Return the extension that the server's answer asks for.
-
-        Raises:
-            NegotiationError: The answer is not one to the offer.
-        """
-        taken = [_NINE_BITS if param == _EIGHT_BITS else param for param in params]
-        agreed = super().process_response_params(taken, accepted_extensions)
-        agreed.local_max_window_bits = min(
-            agreed.local_max_window_bits, DEFLATE_WINDOW_BITS
-        )
-        return Deflate.of(agreed)
-
-
-_CLIENT_DEFLATE: Final = _ClientDeflate(compress_settings=DEFLATE_SETTINGS)
-
-
 class ClientHandshake:
     """One opening handshake, from a client's end.
 
@@ -84,7 +46,7 @@ class ClientHandshake:
         headers: Headers besides those of the handshake itself; checked before.
         origin: The `Origin` header, if any.
         subprotocols: Offered to the server, in the order of preference.
-        compression: Whether permessage-deflate is offered.
+        compression: The settings of permessage-deflate; `None`: it is not offered.
 
     Attributes:
         request: The bytes to send.
@@ -104,12 +66,12 @@ class ClientHandshake:
         headers: Sequence[tuple[str, str]] = (),
         origin: str | None = None,
         subprotocols: Sequence[str] = (),
-        compression: bool = True,
+        compression: Deflate | None = DEFAULT_DEFLATE,
     ) -> None:
         self._protocol = ClientProtocol(
             replace(url, host=without_zone(url.host)),
             origin=None if origin is None else Origin(origin),
-            extensions=[_CLIENT_DEFLATE] if compression else None,
+            extensions=None if compression is None else [Offer(compression)],
             subprotocols=[Subprotocol(name) for name in subprotocols] or None,
         )
         request = self._protocol.connect()

@@ -63,19 +63,20 @@ Invariants:
   for `receive`.
 
 Why two parsers: the Sans-I/O core of `websockets` checks all that a peer may do wrong,
-and bounds what it inflates. On a connection without compression, `Codec` itself parses
-messages that are whole in one frame, pings and pongs, in a quarter of the core's time,
-and it frames messages of up to 1024 bytes by itself, with a header that the core has
-made once for each size. Whatever else begins a frame is for the core: a fragment, a
-closing frame, a size over the limit, a bit that must not be set. The differential test
-of the codec holds both to the same results.
+and bounds what it inflates. `Codec` itself parses messages that are whole in one frame
+and not compressed, pings and pongs, in a quarter of the core's time, and it frames such
+messages of up to 1024 bytes by itself, with a header that the core has made once for
+each size. Whatever else begins a frame is for the core: a compressed message, a
+fragment, a closing frame, a size over the limit, a bit that must not be set. The
+differential test of the codec holds both to the same results.
 
 Which file to change:
 
 * how frames become messages, limits of messages, text: `assembler.py`
 * what a frame means, close codes of violations: `codec.py`; what the core does not do
   as it should: `core.py`
-* when a connection gets its contexts of compression, and their settings: `deflate.py`
+* when a connection gets its contexts of compression: `deflate.py`; what is agreed on,
+  at both ends: `negotiation.py`; which messages are compressed: `Codec._compresses`
 * frames that many connections share, and when those are compressed: `shared_frames.py`
 * when reading pauses, what is written when, parts of messages: `frame_channel.py`
 * another kind of stream, an error that a socket may raise, how a stream tells that a
@@ -83,7 +84,15 @@ Which file to change:
 * how a channel reads a transport by itself: `transport_channel.py`
 * how asyncio or uvloop hand over what they read: `event_loop.py`
 * which transport a stream gets: `transports.py`
-Imports point down: assembler, deflate, shared_frames, core, codec, attributes,
-transport, frame_channel, transport_channel, event_loop, transports, memory_stream. Of
-these `event_loop` alone imports `asyncio`.
+* a connection inside one process: `memory_stream.py`
+* how much is read at a time: `_READ_BYTES` in `transport.py`, where a task reads;
+  `_READ_BUFFER_BYTES` in `event_loop.py`, where the event loop does; Hypercorn's
+  `MAX_RECV`, where a task of the engine reads (on trio, and on asyncio until the
+  upgrade of HTTP/1.1)
+* the close code for a lost connection, a violation of the protocol, or an orderly end:
+  `Codec.info`, and `_values/closing.py`
+
+Imports point down: assembler, deflate, negotiation, shared_frames, core, codec,
+attributes, transport, frame_channel, transport_channel, event_loop, transports,
+memory_stream. Of these `event_loop` alone imports `asyncio`.
 """

@@ -6,11 +6,11 @@ adds the rest of RFC 6455: messages (`assembler.py`), and a `CloseInfo` that tel
 the connection ended. It does no I/O and has no timer; the two roles differ only in
 whose frames are masked.
 
-On a connection without compression most frames do not pass through the core. A header
-that the core has made once is kept for the next frame of that size, and messages that
-are whole in one frame, pings and pongs are parsed here. That takes a quarter of the
-core's time. Fragments, closing frames, frames over a limit and all that breaks a rule
-are left to the core, and so is every frame under compression.
+Most frames that are not compressed do not pass through the core. A header that the core
+has made once is kept for the next frame of that size, and messages that are whole in
+one frame, pings and pongs are parsed here. That takes a quarter of the core's time.
+Fragments, closing frames, frames over a limit and all that breaks a rule are left to
+the core, and so is every compressed message.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .._values.events import COMPRESS, FRAGMENT, Event
 from .._values.shared import SHARED, SharedMessage
 from .._values.states import CLOSE, RECEIVE
 from .core import CONTROL, Core, not_text
-from .shared_frames import COMPRESSED_BYTES, compression_of, frame_of
+from .shared_frames import compression_of, compressor_for, frame_of
 
 # The largest payload whose frame gets a header from the cache: making the header is
 # most of the work on such a frame.
@@ -91,6 +91,7 @@ class Codec:
 
     __slots__ = (
         "_compressed",
+        "_compression",
         "_core",
         "_extensions",
         "_incomplete",
@@ -119,6 +120,7 @@ class Codec:
         self._core: Core | None = None
         self._masks = side is Side.CLIENT
         self._compressed = bool(extensions)
+        self._compression = compression_of(self._extensions)
         self._outdated = False  # whether the peer's context is ahead of our compressor
         self._randomness = b""  # masks not yet used
         # Frames that `take` has not yet returned.
@@ -173,7 +175,7 @@ class Codec:
         if self.info is not None:
             return events
         core = self._core
-        if not self._compressed and (core is None or core.is_at_message_start):
+        if core is None or core.is_at_message_start:
             try:
                 data = self._read_plain(data, events)
             except UnicodeDecodeError as exc:
@@ -358,7 +360,7 @@ class Codec:
             opcode, data = _BINARY, event["bytes"]
         else:
             opcode, data = _TEXT, text.encode()
-        compressed = self._compressed and self._compresses(event)
+        compressed = self._compressed and self._compresses(event, len(data))
         if not compressed and len(data) <= _SMALL_BYTES and fin and opcode:
             self._out.append(self._framed(opcode, data))
             return True
@@ -371,14 +373,20 @@ class Codec:
         self._out.append(frame.serialize(mask=self._masks, extensions=extensions))
         return True
 
-    def _compresses(self, event: Event) -> bool:
+    def _compresses(self, event: Event, size: int) -> bool:
         """Whether a message is compressed, where that is negotiated.
 
-        The only place where this is decided. All fragments of a message say the same.
+        The only place where this is decided. All fragments of a message say the same:
+        its size is not known when it begins.
 
         Source: RFC 7692 section 6.
         """
-        return event.get(COMPRESS) is not False
+        compression = self._compression
+        if event.get(COMPRESS) is False:
+            return False
+        if compression is None or event["type"] == FRAGMENT:
+            return True
+        return size >= compression.threshold_bytes
 
     def _framed(self, opcode: Opcode, data: bytes) -> bytes:
         """Return the frame of a small payload."""
@@ -399,22 +407,20 @@ class Codec:
         """
         if not self.open:
             return False
-        compression = compression_of(self._extensions) if self._compressed else None
+        compression = self._compression
         if self._masks or (self._compressed and compression is None):
             return self.send(message.plain)
-        if compression is None or message.size < COMPRESSED_BYTES:
-            self._out.append(frame_of(message))
-            return True
-        self._out.append(frame_of(message, compression.local_max_window_bits))
-        self._outdated = True
+        compressor = compressor_for(message, compression)
+        self._out.append(frame_of(message, compressor))
+        if compressor is not None:
+            self._outdated = True
         return True
 
     def _renew_compressor(self) -> None:
         """Make our compressor anew: the peer's context holds what it has not seen."""
         self._outdated = False
-        compression = compression_of(self._extensions)
-        if compression is not None:
-            compression.forget()
+        if self._compression is not None:
+            self._compression.forget()
 
     def _masked(self, data: bytes) -> bytes:
         """Return a new mask, and the payload under it.

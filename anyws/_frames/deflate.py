@@ -10,17 +10,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, TypeAlias
 
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 
-# The settings of permessage-deflate at either end, which are the defaults of
-# `websockets`: zlib's own window of 15 bits would cost a connection 90 KiB more.
-DEFLATE_WINDOW_BITS: Final = 12
-DEFLATE_SETTINGS: Final = {"memLevel": 5}
+from .._values.deflate import Deflate
+
+# What tells two blocks of compressed data with the same content apart.
+Form: TypeAlias = tuple[int, ...]
 
 
-class Deflate(PerMessageDeflate):
+class DeflateExtension(PerMessageDeflate):
     """The core's extension, with contexts that are made on first use.
 
     The core reads the attributes `decoder` and `encoder`, and sets and deletes them
@@ -34,6 +34,7 @@ class Deflate(PerMessageDeflate):
         remote_max_window_bits: Bits of the window that the peer's compressor may use.
         local_max_window_bits: Bits of the window that this end's may use.
         compress_settings: Further arguments of `zlib.compressobj`.
+        threshold_bytes: Messages of fewer bytes are not compressed.
 
     Source: RFC 7692 section 7.
     """
@@ -45,6 +46,7 @@ class Deflate(PerMessageDeflate):
         remote_max_window_bits: int,
         local_max_window_bits: int,
         compress_settings: Mapping[str, Any],
+        threshold_bytes: int = 0,
     ) -> None:
         settings = dict(compress_settings)
         # Without takeover the core makes no context at this point.
@@ -53,17 +55,24 @@ class Deflate(PerMessageDeflate):
         )
         self.remote_no_context_takeover = remote_no_context_takeover
         self.local_no_context_takeover = local_no_context_takeover
+        self.threshold_bytes = threshold_bytes
 
     @classmethod
-    def of(cls, agreed: PerMessageDeflate) -> Deflate:
+    def of(cls, agreed: PerMessageDeflate, settings: Deflate) -> DeflateExtension:
         """Return an extension that is agreed on as the core's own object says."""
         return cls(
             agreed.remote_no_context_takeover,
             agreed.local_no_context_takeover,
             agreed.remote_max_window_bits,
             agreed.local_max_window_bits,
-            agreed.compress_settings,
+            {"level": settings.level, "memLevel": settings.memory_level},
+            settings.threshold_bytes,
         )
+
+    @property
+    def form(self) -> Form:
+        """What a block depends on that refers to none before it, beside its content."""
+        return self.local_max_window_bits, *self.compress_settings.values()
 
     @cached_property
     def decoder(self) -> Any:  # type: ignore[override]  # a plain attribute of the core's
@@ -76,6 +85,11 @@ class Deflate(PerMessageDeflate):
         return zlib.compressobj(
             wbits=-self.local_max_window_bits, **self.compress_settings
         )
+
+    def for_one_block(self) -> DeflateExtension:
+        """Return an extension that makes blocks of this form, which refer to none."""
+        bits = self.local_max_window_bits
+        return DeflateExtension(True, True, bits, bits, self.compress_settings)
 
     def forget(self) -> None:
         """Have the next message sent refer to none before it.

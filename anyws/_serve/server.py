@@ -10,7 +10,7 @@ from email.utils import formatdate
 from functools import partial
 from math import inf
 from types import UnionType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from anyio import (
     TASK_STATUS_IGNORED,
@@ -31,7 +31,8 @@ from .._server.containment import contain
 from .._server.drain import Drain
 from .._server.handshake import HandshakeRefusal, Headers
 from .._values.closing import CloseCode
-from .._values.options import DEFAULTS, Options
+from .._values.deflate import Compression
+from .._values.options import DEFAULTS, Options, with_compression
 from .._values.outcomes import sole_cause_of
 from .application import application_of
 from .greeting import Entrance, addresses_of, encrypted, read_request, refuse
@@ -75,7 +76,7 @@ class Server(AsyncContextManagerMixin):
         listeners: Sequence[Listener[Any]] | None,
         ssl_context: ssl.SSLContext | None,
         options: Options,
-        compression: Literal["deflate"] | None,
+        compression: Compression,
         max_connections: int | None,
         open_timeout: float | None,
         drain_timeout: float,
@@ -93,8 +94,7 @@ class Server(AsyncContextManagerMixin):
         )
         if (unix_path is not None) + (listeners is not None) + (host is not None) > 1:
             raise ValueError("host, unix_path and listeners exclude each other")
-        if compression not in ("deflate", None):
-            raise ValueError(f"compression is 'deflate' or None, not {compression!r}")
+        options = with_compression(options, compression)
         if open_timeout is not None and not open_timeout > 0:
             raise ValueError(f"open_timeout is over 0 seconds, not {open_timeout}")
         if max_connections is not None and max_connections < 1:
@@ -340,7 +340,7 @@ def serve(
     listeners: Sequence[Listener[Any]] | None = None,
     ssl_context: ssl.SSLContext | None = None,
     options: Options = DEFAULTS,
-    compression: Literal["deflate"] | None = "deflate",
+    compression: Compression = "deflate",
     max_connections: int | None = None,
     open_timeout: float | None = 10.0,
     drain_timeout: float = 3.0,
@@ -370,8 +370,9 @@ def serve(
             closes them.
         ssl_context: Serve `wss`, with the certificates in it.
         options: The settings of each WebSocket. Applications override what they name.
-        compression: `"deflate"` (default): agree on permessage-deflate with clients
-            that offer it. `None`: never.
+        compression: `"deflate"` (default) or an `anyws.Deflate`: agree on
+            permessage-deflate with clients that offer it, unless `options` or the
+            application name `Options.compression`. `None`: never.
         max_connections: WebSockets at a time; more are refused with 503. `None`: no
             limit but the system's.
         open_timeout: Seconds for TLS and for the request, together; `None`: no limit.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any
 
 from anyio import CancelScope, create_task_group, get_cancelled_exc_class
 from anyio.abc import ByteStream
@@ -13,8 +13,9 @@ from .._frames.transports import transport_of
 from .._server.connection import ServerConnection, Terms
 from .._server.handshake import HandshakeRefusal
 from .._server.websocket import WebSocket
+from .._values.deflate import Compression
 from .._values.errors import HandshakeError, ProtocolError
-from .._values.options import DEFAULTS, Options, check_options
+from .._values.options import DEFAULTS, Options, check_options, with_compression
 from .greeting import Entrance, addresses_of, read_request, refuse
 from .server import dated
 
@@ -24,7 +25,7 @@ async def accept_stream(
     stream: ByteStream,
     *,
     options: Options = DEFAULTS,
-    compression: Literal["deflate"] | None = "deflate",
+    compression: Compression = "deflate",
     open_timeout: float | None = 10.0,
 ) -> AsyncGenerator[WebSocket]:
     """Serve one WebSocket on a byte stream, in an `async with` block.
@@ -41,8 +42,9 @@ async def accept_stream(
     Args:
         stream: A connected byte stream, which the client's request comes from.
         options: Buffers, limits and time-outs of the connection.
-        compression: `"deflate"` (default): agree on permessage-deflate with a client
-            that offers it. `None`: never.
+        compression: `"deflate"` (default) or an `anyws.Deflate`: agree on
+            permessage-deflate with a client that offers it, unless `options` or the
+            application name `Options.compression`. `None`: never.
         open_timeout: Seconds for the request (default 10.0); `None`: no limit.
 
     Raises:
@@ -58,8 +60,7 @@ async def accept_stream(
     Source: RFC 6455 section 4.2.
     """
     check_options(options)
-    if compression not in ("deflate", None):
-        raise ValueError(f"compression is 'deflate' or None, not {compression!r}")
+    options = with_compression(options, compression)
     terms = Terms(options=options, compression=compression is not None, headers=dated)
     outcome: BaseException | None = None
     async with create_task_group() as tasks:

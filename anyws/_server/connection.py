@@ -23,6 +23,7 @@ from .._frames.transport import Transport
 from .._session.scope import put_session
 from .._session.session import Session
 from .._values.closing import CloseCode
+from .._values.deflate import deflate_of
 from .._values.events import Event
 from .._values.options import DEFAULTS, Options
 from .._values.states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
@@ -52,7 +53,7 @@ class Terms:
     Attributes:
         options: The settings of each WebSocket. Applications override what they name.
         cap: The operator's limit of `max_message_bytes`; `None`: there is none.
-        compression: Whether compression is agreed on with peers that offer it.
+        compression: Whether compression may be agreed on, as the options say.
         headers: Returns the headers that the server adds to each answer.
         draining: Returns whether the server is about to stop.
         answered: Called with the scope and the status of each answer.
@@ -234,7 +235,8 @@ class ServerConnection:
 
     async def _accept(self, event: Event) -> None:
         terms = self._terms
-        agreed, extensions = self._opening.agree() if terms.compression else ([], [])
+        settings = self.session.options.compression if terms.compression else None
+        agreed, extensions = self._opening.agree(deflate_of(settings))
         status, headers = self._opening.answer(event["subprotocol"])
         headers += [*agreed, *terms.headers(), *event["headers"]]
         self._answered = _Answer.ACCEPT

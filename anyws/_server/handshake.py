@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from functools import lru_cache
 from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 from websockets.exceptions import InvalidHeader, NegotiationError
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.headers import build_extension, parse_extension
-from websockets.typing import ExtensionParameter
+from websockets.headers import parse_extension
 from websockets.utils import accept_key
 
-from .._frames.deflate import DEFLATE_SETTINGS, DEFLATE_WINDOW_BITS, Deflate
+from .._frames.negotiation import NAME, agreement
+from .._values.deflate import DEFAULT_DEFLATE, Deflate
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -28,12 +26,6 @@ _VERSION: Final = "13"
 _PRINTABLE: Final = re.compile(rb"[\x20-\x7e]+")
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 _ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?|wss?)://([^/?#@]+)((?:[/?][^#]*)?)")
-
-_SERVER_DEFLATE: Final = ServerPerMessageDeflateFactory(
-    server_max_window_bits=DEFLATE_WINDOW_BITS,
-    client_max_window_bits=DEFLATE_WINDOW_BITS,
-    compress_settings=DEFLATE_SETTINGS,
-)
 
 
 class HandshakeRefusal(Exception):
@@ -94,23 +86,30 @@ class ServerHandshake:
             if len(key) != 16:
                 raise ValueError("a key is 16 bytes")
 
-    def agree(self) -> tuple[Headers, list[Extension]]:
+    def agree(
+        self, settings: Deflate | None = DEFAULT_DEFLATE
+    ) -> tuple[Headers, list[Extension]]:
         """Agree on the client's first offer of permessage-deflate that can be met.
 
         An offer with invalid parameters is declined and does not fail the handshake.
+
+        Args:
+            settings: The server's settings; `None`: there is no compression.
 
         Returns:
             The header of the answer and the extension; both empty without agreement.
         Source: RFC 7692 sections 5 and 7.1.
         """
+        if settings is None:
+            return [], []
         for name, parameters in self._offers:
-            if name != _SERVER_DEFLATE.name:
+            if name != NAME:
                 continue
             try:
-                value, agreed = _agreement(_SERVER_DEFLATE, tuple(parameters))
+                value, extension = agreement(settings, parameters)
             except NegotiationError:
                 continue
-            return [(b"sec-websocket-extensions", value)], [Deflate.of(agreed)]
+            return [(b"sec-websocket-extensions", value)], [extension]
         return [], []
 
     def answer(self, subprotocol: str | None) -> tuple[int, Headers]:
@@ -129,23 +128,6 @@ class ServerHandshake:
             (b"connection", b"Upgrade"),
         ]
         return 101, headers
-
-
-# Clients of one kind all make the same offer, for which the core would make both
-# contexts each time. A parameter may be there once only, so the offers that can be met
-# are few and short.
-@lru_cache(64)
-def _agreement(
-    factory: ServerPerMessageDeflateFactory, parameters: tuple[ExtensionParameter, ...]
-) -> tuple[bytes, Deflate]:
-    """Return the answer to an offer of permessage-deflate, and what is agreed on.
-
-    Raises:
-        NegotiationError: The offer cannot be met.
-    """
-    answer, agreed = factory.process_request_params(parameters, [])
-    value = build_extension([(factory.name, answer)])
-    return value.encode(), Deflate.of(agreed)
 
 
 def _values(headers: Headers, name: bytes) -> list[str]:

@@ -15,6 +15,10 @@ _NO_PINGS: Final = (
     "Options.ping_interval and ping_timeout do not hold under this server, which sends "
     "its own pings: set them there"
 )
+_NO_COMPRESSION: Final = (
+    "Options.compression does not hold under this server, which decides on it by "
+    "itself: set it there"
+)
 
 
 class Settings:
@@ -23,7 +27,7 @@ class Settings:
     Args:
         cap: The operator's limit of `max_message_bytes`, which no options raise; `None`
             if there is none.
-        pings: Whether pings are sent as options ask.
+        pings: Whether pings are sent, and messages compressed, as options ask.
     """
 
     __slots__ = ("_cap", "_pings")
@@ -40,8 +44,20 @@ class Settings:
         """Have the fields that these options name override those of the connection.
 
         What is in the queues stays; the next message is judged by the new bounds.
+
+        Raises:
+            RuntimeError: They name another compression, and the connection is accepted.
         """
         before = connection.options
+        if (
+            connection.accepted
+            and "compression" in options._named
+            and options.compression != before.compression
+        ):
+            raise RuntimeError(
+                "compression was settled when the connection was accepted, and cannot "
+                f"be {options.compression!r} any more"
+            )
         self._warn(options)
         connection.options = after = self._capped(overridden(before, options))
         if after == before or connection.ending.info is not None:
@@ -73,3 +89,5 @@ class Settings:
         """Warn of options that are known not to hold: once, as Python's filters do."""
         if not self._pings and names_pings(options):
             warnings.warn(_NO_PINGS, RuntimeWarning, stacklevel=1)
+        if not self._pings and options.compression != "deflate":
+            warnings.warn(_NO_COMPRESSION, RuntimeWarning, stacklevel=1)

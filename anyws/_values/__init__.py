@@ -21,6 +21,7 @@ The files; each may import only those above it:
 
     closing      close codes, close reasons, and `CloseInfo`: how a connection ended
     errors       the tree of errors; its docstring lists them
+    deflate      `Deflate`: the settings of compression
     limits       `Heartbeat`, `ConnectionLimit`: rules beyond buffers. A limit counts
                  the connections of each client: the one object here that changes
     message_codec  the protocol `Codec`, and what the errors of codecs become

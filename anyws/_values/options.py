@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from math import inf
 from typing import Any, Final, Literal, TypeAlias
 
+from .deflate import Compression, Deflate, check_compression
 from .limits import ConnectionLimit, Heartbeat
 from .message_codec import Codec, check_codec
 from .observer import Observer, check_observer
@@ -131,6 +133,12 @@ class Options:
         observer: What is told of the connection, of its messages and of its end
             (default `None`). It is the one that the options name when the connection is
             accepted. See `Observer`.
+        compression: Whether and how messages are compressed, where anyws reads and
+            writes the frames itself: by a `Deflate`, by `Deflate()` (`"deflate"`, the
+            default), or never (`None`). The value at the accept holds; to name another
+            one later is a RuntimeError. A server that is told not to compress never
+            does: `anyws.serve(compression=None)`, `ws_per_message_deflate` of uvicorn,
+            `websocket_permessage_deflate` of Hypercorn.
         json: What `send_json`, `receive_json` and `iter_json` encode and decode with, a
             `Codec` (default `None`: the module `json` of Python). What it encodes may
             be `str` or `bytes`; the `mode` of the call decides how that is sent. Holds
@@ -156,6 +164,7 @@ class Options:
     heartbeat: Heartbeat | None = None
     max_connections_per: ConnectionLimit | None = None
     observer: Observer | None = None
+    compression: Compression = "deflate"
     json: Codec[Any, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -206,6 +215,9 @@ class Options:
             )
         if self.observer is not None:
             check_observer(self.observer)
+        if isinstance(self.compression, Mapping):  # of a file of settings
+            object.__setattr__(self, "compression", Deflate(**self.compression))
+        check_compression(self.compression)
         if self.json is not None:
             check_codec(self.json, "json")
 
@@ -279,6 +291,23 @@ def names_pings(options: Options) -> bool:
         name in options._named and getattr(options, name) is not None
         for name in ("ping_interval", "ping_timeout")
     )
+
+
+def with_compression(options: Options, compression: Compression) -> Options:
+    """Return options with the compression that an argument beside them names.
+
+    Raises:
+        ValueError: It is no compression, or the options name another one.
+    """
+    check_compression(compression)
+    if compression == "deflate":  # the argument's default, which says nothing
+        return options
+    if "compression" in options._named and options.compression != compression:
+        raise ValueError(
+            f"compression={compression!r} contradicts the options, which name "
+            f"{options.compression!r}"
+        )
+    return overridden(options, Options(compression=compression))
 
 
 DEFAULTS: Final = Options()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Final
 
 from .events import Event
@@ -42,7 +43,7 @@ class SharedMessage:
         self.data: bytes = message.encode() if isinstance(message, str) else message
         self.plain: Event = {"type": SEND, "text" if self.text else "bytes": message}
         self.event: Event = {**self.plain, SHARED: self}
-        self.forms: dict[int, bytes] = {}
+        self.forms: dict[Hashable, bytes] = {}
 
     @property
     def size(self) -> int:

@@ -51,6 +51,7 @@ from .._server.tls_extension import tls_extension
 from .._session.scope import put_session
 from .._session.session import Session
 from .._values.closing import CloseCode
+from .._values.deflate import deflate_of
 from .._values.states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
 from ._worker import contain, worker_of
 
@@ -290,9 +291,9 @@ class EngineStream(WSStream):
             await self._send_rejection(event)
 
     async def _accept(self, message: Any) -> None:
-        agreed, extensions = (
-            self._opening.agree() if self.worker.permessage_deflate else ([], [])
-        )
+        allowed = self.worker.permessage_deflate
+        settings = self.session.options.compression if allowed else None
+        agreed, extensions = self._opening.agree(deflate_of(settings))
         status, headers = self._opening.answer(message["subprotocol"])
         headers += agreed + message["headers"]
         answer = b""

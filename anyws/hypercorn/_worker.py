@@ -5,7 +5,8 @@ a TOML file or a Python file; Hypercorn hands the `Config` to each worker it spa
 
 * `websocket_options`: an `anyws.Options`, or a mapping of its fields, applications
   override those that they name;
-* `websocket_permessage_deflate`: whether compression is agreed on (default true);
+* `websocket_permessage_deflate`: whether compression is agreed on (default true), with
+  the settings of `websocket_options`, which in a file are a table: `compression.level`;
 * `websocket_drain_timeout`: seconds that handlers have to return, once the worker is
   asked to end (default: Hypercorn's `graceful_timeout`);
 * `websocket_drain_code`: the close code that peers get then (default 1012).
@@ -54,7 +55,7 @@ class Worker:
 
     Attributes:
         options: The settings of each WebSocket. Applications override what they name.
-        permessage_deflate: Whether compression is agreed on with peers that offer it.
+        permessage_deflate: Whether compression may be agreed on, as the options say.
         max_message_bytes: Largest message; an application's options can only lower it.
         graceful_timeout: Seconds that plain requests have to end, at the end.
         drain: The WebSockets being served.

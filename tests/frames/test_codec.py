@@ -24,7 +24,7 @@ from wsproto.extensions import PerMessageDeflate as OtherDeflate
 from anyws import CloseCode, CloseInfo
 from anyws._frames.assembler import MAX_FRAGMENTS
 from anyws._frames.codec import CORE_STEP_BYTES, Codec, Side
-from anyws._frames.deflate import DEFLATE_SETTINGS, Deflate
+from anyws._frames.deflate import DeflateExtension
 from anyws._values.events import MORE
 
 from ..support.wired import (
@@ -90,9 +90,9 @@ ROLES: dict[str, tuple[Callable[..., Codec], Callable[[bytes], bytes]]] = {
 by_role = pytest.mark.parametrize("role", ROLES)
 
 
-def deflated(*, takeover: bool = True) -> Deflate:
+def deflated(*, takeover: bool = True) -> DeflateExtension:
     """Return the extension, which is the same on both sides."""
-    return Deflate(not takeover, not takeover, 12, 12, DEFLATE_SETTINGS)
+    return DeflateExtension(not takeover, not takeover, 12, 12, {"memLevel": 5})
 
 
 def compressed(data: bytes, *, last: bool = True) -> bytes:

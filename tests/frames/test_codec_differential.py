@@ -29,7 +29,7 @@ from websockets.protocol import Protocol
 from websockets.utils import apply_mask
 
 from anyws._frames.codec import Codec, Side
-from anyws._frames.deflate import Deflate
+from anyws._frames.deflate import DeflateExtension
 
 from ..support.wired import (
     BINARY,
@@ -260,7 +260,7 @@ def answers_of(data: bytes, side: Side) -> list[tuple[int, bytes]]:
 
 def of_codec(case: Case) -> Outcome:
     """Let the codec read a case."""
-    extensions = [deflated(Deflate)] if case.deflate else []
+    extensions = [deflated(DeflateExtension)] if case.deflate else []
     codec = Codec(case.side, max_message_bytes=case.limit, extensions=extensions)
     if case.closed:
         codec.send({"type": "websocket.close", "code": 4000, "reason": ""})

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from anyws._frames.deflate import DEFLATE_SETTINGS, Deflate
+from anyws import Deflate
+from anyws._frames.deflate import DeflateExtension
 from anyws._server.handshake import ServerHandshake
+
+DEFLATE_SETTINGS: Final = {"memLevel": 5}
 
 # What a connection may cost more for compression that was negotiated and not used.
 UNUSED_BYTES: Final = 2048
@@ -34,10 +37,12 @@ def frames_of(parts: list[bytes]) -> list[Frame]:
     ]
 
 
-def made(remote: int, local: int, bits: int) -> tuple[Deflate, PerMessageDeflate]:
+def made(
+    remote: int, local: int, bits: int
+) -> tuple[DeflateExtension, PerMessageDeflate]:
     """Return an extension that is made late, and the core's own, agreed on alike."""
     core = PerMessageDeflate(bool(remote), bool(local), 12, bits, DEFLATE_SETTINGS)
-    return Deflate.of(core), core
+    return DeflateExtension.of(core, Deflate()), core
 
 
 @pytest.mark.parametrize(("remote", "local"), TAKEOVERS)

@@ -12,18 +12,19 @@ from websockets.extensions import Extension
 from websockets.frames import Frame
 
 from anyws._frames.codec import Codec, Side
-from anyws._frames.deflate import DEFLATE_SETTINGS, Deflate
-from anyws._frames.shared_frames import COMPRESSED_BYTES
+from anyws._frames.deflate import DeflateExtension
+from anyws._frames.shared_frames import COMPRESSED_BYTES, PLAIN
 from anyws._values.events import FRAGMENT
 from anyws._values.shared import SharedMessage
 
 LARGE = 2**20
+SETTINGS = {"level": 6, "memLevel": 5}
 LONG = "anyws " * COMPRESSED_BYTES
 
 
-def deflate(*, takeover: bool = True, bits: int = 12) -> Deflate:
+def deflate(*, takeover: bool = True, bits: int = 12) -> DeflateExtension:
     """Return the extension of one end."""
-    return Deflate(not takeover, not takeover, bits, bits, DEFLATE_SETTINGS)
+    return DeflateExtension(not takeover, not takeover, bits, bits, SETTINGS)
 
 
 def server(*extensions: Extension) -> Codec:
@@ -58,7 +59,7 @@ def test_a_shared_message_is_one_object_for_all(message: str | bytes) -> None:
         assert codec.send(shared.event)
         takes.append(codec.take())
     assert len(shared.forms) == 1
-    assert takes[0] is shared.forms[0]
+    assert takes[0] is shared.forms[PLAIN]
     assert takes[0] == takes[1] == takes[2]
     assert received(client(), takes[0]) == [message]
 
@@ -93,7 +94,7 @@ def test_a_large_message_is_compressed_once_for_each_window(takeover: bool) -> N
         data = codec.take()
         assert len(data) < len(LONG) / 10
         assert received(client(deflate(takeover=takeover, bits=bits)), data) == [LONG]
-    assert sorted(shared.forms) == [9, 12, 15]
+    assert set(shared.forms) == {(bits, 6, 5) for bits in (9, 12, 15)}
 
 
 def test_a_message_behind_a_shared_one_refers_to_nothing_before_it() -> None:

@@ -282,6 +282,8 @@ OFFERS = {
     " server_max_window_bits=12; client_max_window_bits=9",
     b'permessage-deflate; server_max_window_bits="10"': "permessage-deflate;"
     " server_max_window_bits=10",
+    b"permessage-deflate; server_max_window_bits=8": "permessage-deflate;"
+    " server_max_window_bits=8",
     b"permessage-deflate; server_no_context_takeover": "permessage-deflate;"
     " server_no_context_takeover; server_max_window_bits=12",
     b"permessage-deflate; client_no_context_takeover": "permessage-deflate;"
@@ -331,7 +333,6 @@ BAD_OFFERS = [
     b"permessage-deflate; client_max_window_bits=16",
     b"permessage-deflate; server_no_context_takeover=1",
     b"permessage-deflate; client_no_context_takeover; client_no_context_takeover",
-    b"permessage-deflate; server_max_window_bits=8",  # zlib cannot
     b"x-webkit-deflate-frame",
 ]
 

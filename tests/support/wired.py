@@ -413,7 +413,7 @@ class DialledChannel(Channel):
 
     def websocket(self, **options: Any) -> anyws.WebSocket:
         """Return the client's WebSocket."""
-        opening = ClientHandshake(parse_url("ws://memory"), compression=False)
+        opening = ClientHandshake(parse_url("ws://memory"), compression=None)
         transport = StreamTransport(MemoryStream(self))
         client: Any = Dialled._over(transport, opening, Options(**options))
         return client  # type: ignore[no-any-return]  # the suites' name for its verbs

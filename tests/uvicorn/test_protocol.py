@@ -314,8 +314,9 @@ async def test_settings_of_messages() -> None:
     `ws_max_queue` and `ws_per_message_deflate` hold too.
     """
     large = 20 * 1024 * 1024
+    wanted = anyws.Options(max_message_bytes=2 * large, compression=anyws.Deflate())
 
-    @anyws.endpoint(options=anyws.Options(max_message_bytes=2 * large))
+    @anyws.endpoint(options=wanted)
     async def greedy(ws: anyws.WebSocket) -> None:
         assert ws._session is not None
         note((ws._session.options.receive_buffer, ws._session.options.ping_interval))
@@ -332,6 +333,18 @@ async def test_settings_of_messages() -> None:
             await ws.send_bytes(bytes(large + 1))
             assert (await closed(ws)).code == 1009
     assert note.values == [(5, None)]
+
+
+async def test_an_application_has_settings_of_compression() -> None:
+    """They count, unless uvicorn's setting is off."""
+    wanted = anyws.Deflate(server_max_window_bits=9)
+    app = anyws.endpoint(options=anyws.Options(compression=wanted))(echo.handler)
+    async with serving(app) as server:
+        async with anyws.connect(url_of(server)) as ws:
+            answer = ws.response.headers["sec-websocket-extensions"]
+            assert "server_max_window_bits=9" in answer
+            await ws.send_text("x" * 1000)
+            assert await ws.receive_text() == "x" * 1000
 
 
 async def test_concurrency_is_limited() -> None:

@@ -82,6 +82,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "heartbeat": (None, anyws.Heartbeat()),
     "max_connections_per": (None, EqualLimit(1)),
     "observer": (None, Deaf()),
+    "compression": ("deflate", None),
     "json": (None, PythonsJson()),
 }
 named = st.dictionaries(st.sampled_from(sorted(VALUES)), st.booleans()).map(

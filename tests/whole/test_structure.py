@@ -21,6 +21,7 @@ WINGS: Final = {
     "_values": (
         "closing",
         "errors",
+        "deflate",
         "limits",
         "message_codec",
         "statistics",
@@ -76,6 +77,7 @@ WINGS: Final = {
     "_frames": (
         "assembler",
         "deflate",
+        "negotiation",
         "shared_frames",
         "core",
         "codec",
