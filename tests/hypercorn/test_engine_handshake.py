@@ -371,6 +371,16 @@ def test_compressed_messages_survive(
             assert client.recv(timeout=5) == message
 
 
+def test_an_application_has_settings_of_compression(server: Server, case: str) -> None:
+    """They are part of the answer."""
+    factory = ClientPerMessageDeflateFactory()
+    with server.connect("/anyws/deflated", case, extensions=[factory]) as client:
+        assert client.response is not None
+        assert "server_max_window_bits=9" in client.response.headers[EXTENSIONS]
+        client.send("x" * 1000)
+        assert client.recv(timeout=5) == "x" * 1000
+
+
 def test_what_is_sent_is_compressed(server: Server, case: str) -> None:
     """A peer that offers compression gets it; one that does not sees no trace of it."""
     deflate = zlib.compressobj(wbits=-15)

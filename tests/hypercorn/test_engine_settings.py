@@ -20,6 +20,7 @@ websocket_permessage_deflate = false
 [websocket_options]
 ping_interval = 0.15
 ping_timeout = 0.3
+compression = { level = 1 }
 """
 
 

@@ -107,6 +107,11 @@ async def transport(ws: WebSocket) -> None:
     )
 
 
+serve("/deflated", anyws.Options(compression=anyws.Deflate(server_max_window_bits=9)))(
+    echo
+)
+
+
 @serve("/careless")
 async def careless(ws: WebSocket) -> None:
     """Send back text, and catch nothing."""
