@@ -23,6 +23,7 @@ from ._messages.interrupt_scope import InterruptScope
 from ._messages.object_stream import MessageStream
 from ._messages.parts import ReceiveStream, SendStream
 from ._messages.typed import TypedMessages
+from ._serve.served import ServedConnection
 from ._serve.server import Server, serve
 from ._serve.stream import accept_stream
 from ._server.drain import Drain
@@ -89,6 +90,7 @@ __all__ = (
     "ReceiveStream",
     "Retry",
     "SendStream",
+    "ServedConnection",
     "Server",
     "Statistics",
     "Subscription",

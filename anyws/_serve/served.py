@@ -11,11 +11,11 @@ from .._values.statistics import Statistics
 
 
 class ServedConnection:
-    """One connection of a server; `Server.connections` lists them.
+    """One connection as the server's owner sees it; `Server.connections` lists them.
 
     Attributes:
-        address: The host and the port of the client; `None` where there are none, as on
-            a unix socket.
+        address: The host and the port of the other end, the client or a proxy; `None`
+            where there are none, as on a unix socket.
         path: The path of the request.
         since: When the request was complete, in UTC.
     """

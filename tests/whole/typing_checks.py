@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypedDict, assert_type
 
 import fastapi
 import msgspec
-from anyio.abc import ByteStream, ObjectStream, TaskGroup
+from anyio.abc import ByteStream, ObjectStream, SocketAttribute, TaskGroup
+from anyio.streams.tls import TLSAttribute
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.datastructures import URL, Headers, State
@@ -216,6 +217,30 @@ class Counting:
         assert_type(summary.statistics, anyws.Statistics)
 
 
+async def frames(server: anyws.WebSocket, client: anyws.ClientWebSocket) -> None:
+    """Both ends have the verbs of frames, and AnyIO's attributes."""
+    assert_type(await server.ping(), float)
+    assert_type(server.latency, float | None)
+    assert_type(client.latency, float | None)
+    for address in (server.peer_address, client.peer_address):
+        assert_type(address, tuple[str, int] | str | None)
+    assert_type(server.extra(TLSAttribute.tls_version), str)
+    assert_type(client.extra(SocketAttribute.local_port, None), int | None)
+    assert_type(server.messages.extra(TLSAttribute.cipher), tuple[str, str, int])
+    async with server.send_stream("text", compress=False) as out:
+        assert_type(out, anyws.SendStream)
+    async with server.receive_stream() as message:
+        assert_type(message, anyws.ReceiveStream)
+        async for part in message:
+            assert_type(part, str | bytes)
+    server.send_stream("json")  # type: ignore[arg-type]  # no kind of message
+    await server.send_text("", compress=False)
+    await client.send_json({}, "binary", compress=False)
+    server.send_nowait(b"", compress=False)
+    await server.typed(int).send(1, compress=False)
+    await server.ping("")  # type: ignore[arg-type]  # no bytes
+
+
 async def typed(server: anyws.WebSocket, client: anyws.ClientWebSocket) -> None:
     """Types, unions of them and codecs say what is received and what is sent."""
     assert_type(server.typed(Ask), anyws.TypedMessages[Ask, Ask])
@@ -335,6 +360,7 @@ async def servers(
         assert_type(server, anyws.Server)
         assert_type(server.url, str)
         assert_type(server.port, int)
+        assert_type(server.connections, list[anyws.ServedConnection])
         assert_type(server.connections[0].address, tuple[str, int] | None)
         assert_type(server.connections[0].statistics(), anyws.Statistics)
     await tasks.start(anyws.serve(app).run)
