@@ -16,7 +16,12 @@ import anyws
 from ..support import real_servers
 from ..support.servers import HERE, HOST, _python_path
 
-SERVERS = ("serve-asyncio", "serve-uvloop", "serve-trio", "uvicorn_anyws-uvloop")
+#: The servers, and what gives two workers to those that have workers.
+SERVERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("serve-asyncio", "serve-uvloop", "serve-trio"), ()),
+    "uvicorn_anyws-uvloop": ("--workers", "2"),
+    **dict.fromkeys(("engine-asyncio", "engine-trio"), ("--workers", "2")),
+}
 SOCKETS = 100
 
 
@@ -35,16 +40,16 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.fail_after(60)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", list(SERVERS))
 async def test_sigterm_under_load(
     server: str, tmp_path: Path, anyio_backend: str
 ) -> None:
-    """Every client sees 1012, and the process is gone; uvicorn has two workers."""
+    """Every client sees 1012, and the process is gone; workers are two."""
     codes = list[int]()
     busy = anyio.Event()
     opened = 0
     running = real_servers.serving(
-        real_servers.need(server), "server_apps:app", tmp_path, WEB_CONCURRENCY="2"
+        real_servers.need(server), "server_apps:app", tmp_path, *SERVERS[server]
     )
     with running as (port, process):
 

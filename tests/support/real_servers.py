@@ -126,7 +126,12 @@ def need(name: str) -> str:
 
 @contextmanager
 def serving(
-    name: str, app: str, folder: Path, *, pings: bool = False, **environment: str
+    name: str,
+    app: str,
+    folder: Path,
+    *arguments: str,
+    pings: bool = False,
+    **environment: str,
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run a server; give its port and its process."""
     with socket.socket() as found:
@@ -135,7 +140,7 @@ def serving(
     more = PINGS.get(name.partition("-")[0], ()) if pings else ()
     with (folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, *COMMANDS[name](str(port)), *more, app],
+            [sys.executable, *COMMANDS[name](str(port)), *more, *arguments, app],
             cwd=HERE,
             env=os.environ | {"PYTHONPATH": _python_path()} | environment,
             stdout=log,
