@@ -31,10 +31,11 @@ except ImportError:  # it was not compiled
     from websockets.utils import apply_mask
 
 from .._values.closing import CloseCode, CloseInfo
-from .._values.events import COMPRESS, FRAGMENT, Event
+from .._values.events import COMPRESS, DEFLATED, FRAGMENT, Event
 from .._values.shared import SHARED, SharedMessage
 from .._values.states import CLOSE, RECEIVE
 from .core import CONTROL, Core, not_text
+from .deflate import Deflated, Deflation
 from .shared_frames import compression_of, compressor_for, frame_of
 
 # The largest payload whose frame gets a header from the cache: making the header is
@@ -66,6 +67,7 @@ _MASKS_AT_ONCE: Final = 32
 
 _TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 _OPEN: Final = State.OPEN
+_DEFLATED: Final = (Deflated(),)
 _OPCODES: Final = {"text": _TEXT, "binary": _BINARY, None: Opcode.CONT}
 
 
@@ -353,6 +355,9 @@ class Codec:
             return True
         if SHARED in event:
             return self.send_shared(event[SHARED])
+        if DEFLATED in event:
+            self._send_deflated(event)
+            return True
         fin = True
         if event["type"] == FRAGMENT:
             opcode, data, fin = _OPCODES[event["kind"]], event["data"], event["fin"]
@@ -372,6 +377,26 @@ class Codec:
         frame = Frame(opcode, data, fin)
         self._out.append(frame.serialize(mask=self._masks, extensions=extensions))
         return True
+
+    def deflation(self, event: Event) -> Deflation | None:
+        """Return what compresses a message in steps; `None`: it is not compressed.
+
+        The result goes into the event, under `DEFLATED`.
+        """
+        if self._compression is None or SHARED in event:
+            return None
+        text = event.get("text")
+        data: bytes = event["bytes"] if text is None else text.encode()
+        if not self._compresses(event, len(data)):
+            return None
+        return Deflation(self._compression, data)
+
+    def _send_deflated(self, event: Event) -> None:
+        """Frame a message that was compressed before, by a compressor of its own."""
+        opcode = _BINARY if event.get("text") is None else _TEXT
+        frame = Frame(opcode, event[DEFLATED])
+        self._out.append(frame.serialize(mask=self._masks, extensions=_DEFLATED))
+        self._outdated = True
 
     def _compresses(self, event: Event, size: int) -> bool:
         """Whether a message is compressed, where that is negotiated.

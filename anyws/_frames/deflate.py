@@ -10,11 +10,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame
 
 from .._values.deflate import Deflate
+
+# How much of a large message is compressed in one step: some milliseconds.
+PIECE_BYTES: Final = 64 * 1024
 
 # What tells two blocks of compressed data with the same content apart.
 Form: TypeAlias = tuple[int, ...]
@@ -82,6 +87,10 @@ class DeflateExtension(PerMessageDeflate):
     @cached_property
     def encoder(self) -> Any:  # type: ignore[override]  # the same
         """The context of messages sent."""
+        return self.compressor()
+
+    def compressor(self) -> Any:
+        """Return a new context of messages sent."""
         return zlib.compressobj(
             wbits=-self.local_max_window_bits, **self.compress_settings
         )
@@ -97,3 +106,39 @@ class DeflateExtension(PerMessageDeflate):
         Between two messages only: the rest of a message needs its context.
         """
         vars(self).pop("encoder", None)
+
+
+class Deflated(Extension):
+    """In place of the extension, for payloads that were compressed before."""
+
+    def encode(self, frame: Frame) -> Frame:
+        """Mark the frame of a whole message as compressed (RFC 7692 section 7.2.1)."""
+        return Frame(frame.opcode, frame.data, rsv1=True)
+
+
+class Deflation:
+    """A large message that is compressed in steps.
+
+    Other tasks have their turn between two steps, and other messages may be sent. So
+    it has a compressor of its own, and refers to nothing before itself.
+
+    Args:
+        extension: What the connection has agreed on.
+        data: The payload.
+    """
+
+    __slots__ = ("_compressor", "_parts", "_rest")
+
+    def __init__(self, extension: DeflateExtension, data: bytes) -> None:
+        self._compressor = extension.compressor()
+        self._rest = memoryview(data)
+        self._parts: list[bytes] = []
+
+    def step(self) -> bytes | None:
+        """Compress one piece; return the payload of the frame, once it is whole."""
+        piece, self._rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:]
+        self._parts.append(self._compressor.compress(piece))
+        if self._rest:
+            return None
+        self._parts.append(self._compressor.flush(zlib.Z_SYNC_FLUSH)[:-4])
+        return b"".join(self._parts)

@@ -23,6 +23,7 @@ from .._values.closing import CloseCode, CloseInfo
 from .._values.events import FRAGMENT, INFO, Event, size_of
 from .._values.states import CLOSE, DISCONNECT
 from .codec import Codec
+from .deflate import Deflation
 from .transport import PIECE_BYTES, Outlet
 
 # Reading pauses above so many bytes received before the handshake is complete, and
@@ -354,6 +355,10 @@ class FrameChannel:
         """Have the next message judged by a new bound."""
         if self._codec is not None:
             self._codec.limit(max_message_bytes)
+
+    def deflation(self, event: Event) -> Deflation | None:
+        """Return what compresses a message in steps; `None`: it is not compressed."""
+        return None if self._codec is None else self._codec.deflation(event)
 
     def part(self) -> Event | None:
         """Deliver the message under way in parts from now on; return the first part.

@@ -8,12 +8,23 @@ task that has read them, and can be asked about its frames.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from .._values.events import Event
 
 # Host and port, the path of a unix socket, or nothing.
 Address: TypeAlias = tuple[str, int] | str | None
+
+
+# The largest message, in bytes of payload, that is compressed in one step.
+LARGE_BYTES: Final = 256 * 1024
+
+
+class Deflation(Protocol):
+    """A large message that is being compressed."""
+
+    def step(self) -> bytes | None:
+        """Compress one piece; return the payload of the frame, once it is whole."""
 
 
 class Driver(Protocol):
@@ -153,6 +164,12 @@ class DirectChannel(Protocol):
 
     def limit(self, max_message_bytes: int) -> None:
         """Have the next message judged by a new bound, in bytes of payload."""
+
+    def deflation(self, event: Event) -> Deflation | None:
+        """Return what compresses a message in steps; `None`: it is not compressed.
+
+        The message is to be sent with the result under `DEFLATED`, or not at all.
+        """
 
     def part(self) -> Event | None:
         """Have the message under way arrive in parts; return the part read so far."""

@@ -11,10 +11,12 @@ from collections.abc import Container
 
 from anyio import Event as Signal
 from anyio import Lock, WouldBlock
+from anyio.lowlevel import checkpoint
 
 from .._values.closing import CloseCode
 from .._values.errors import ConnectionClosed
 from .._values.events import (
+    DEFLATED,
     Event,
     body_left,
     check_event,
@@ -32,6 +34,7 @@ from .._values.states import (
     event_of,
     next_state,
 )
+from .channel import LARGE_BYTES, Deflation, DirectChannel
 from .connection import Connection
 from .turns import Turns
 
@@ -82,7 +85,9 @@ class Sender:
             raise
         if kind == SEND:
             event, size = measured(event)
-            if not self._put(event, size):
+            if size > LARGE_BYTES and self._connection.frames is not None:
+                await self._put_large(event, size, self._connection.frames)
+            elif not self._put(event, size):
                 await self._put_in_turn(event, size)
         elif kind == CLOSE:
             sent = self.close(event)
@@ -172,7 +177,9 @@ class Sender:
         if self._connection.feed is not None:
             self._connection.outbound.filled.wake()  # the writer task refills
 
-    async def _put_in_turn(self, event: Event, size: int) -> None:
+    async def _put_in_turn(
+        self, event: Event, size: int, deflation: Deflation | None = None
+    ) -> None:
         """Wait for room, first come, first served, and queue a message."""
         connection = self._connection
         self._turns.waited()
@@ -181,11 +188,35 @@ class Sender:
         try:
             async with self._turn:
                 await self._wait_for_stream()
+                if deflation is not None:
+                    event = {**event, DEFLATED: await self._deflated(deflation)}
+                    outbound = connection.outbound
+                    if outbound.put_nowait(event, size) or self._overflow(event, size):
+                        return
                 while not connection.outbound.put_nowait(event, size):
                     await connection.outbound.room.wait()
                     self.check_open()
         finally:
             self._no_longer_waits()
+
+    async def _deflated(self, deflation: Deflation) -> bytes:
+        """Compress a message, and let others have their turn between two steps."""
+        while (payload := deflation.step()) is None:
+            await checkpoint()
+            self.check_open()
+        return payload
+
+    async def _put_large(self, event: Event, size: int, frames: DirectChannel) -> None:
+        """Queue a message; if it is compressed, that is done first, in steps.
+
+        Later messages wait meanwhile. Cancelled between two steps, it is not sent.
+        """
+        self.check_open()
+        deflation = frames.deflation(event)
+        if deflation is not None:
+            await self._put_in_turn(event, size, deflation)
+        elif not self._put(event, size):
+            await self._put_in_turn(event, size)
 
     async def _wait_for_stream(self) -> None:
         """Wait until no message is being sent in parts; raise if none can be sent."""

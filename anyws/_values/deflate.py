@@ -47,6 +47,9 @@ class Deflate:
     Without context takeover a context is there only while a message passes, and each
     message is compressed by itself: 1024 bytes of JSON become 402 bytes, and not 281.
 
+    A message of more than 256 KiB is compressed in steps, between which other tasks
+    have their turn, but for one of `send_nowait` or of a hub.
+
     Attributes:
         threshold_bytes: Messages of fewer bytes are sent as they are (default 256).
             Measured for typical JSON, at both ends together: 64 bytes become 33 and

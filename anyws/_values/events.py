@@ -37,6 +37,10 @@ FRAGMENT: Final = "anyws.fragment"
 # the value `False` that its message is not to be compressed.
 COMPRESS: Final = "anyws.compress"
 
+# The key by which a "websocket.send", for a channel of our own, carries the payload of
+# its frame, which was compressed before.
+DEFLATED: Final = "anyws.deflated"
+
 # Where a server ends a connection for reasons of its own, it reports these codes to
 # the application as if the peer had sent them.
 _MAYBE_THE_SERVER: Final = frozenset(

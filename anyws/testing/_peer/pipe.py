@@ -219,6 +219,9 @@ class PeerChannel:
     def limit(self, max_message_bytes: int) -> None:
         """Do nothing: no options change on the way."""
 
+    def deflation(self, event: Event) -> None:
+        """Return `None`: messages are not compressed on the way."""
+
     def part(self) -> None:
         """Return `None`: an application sends whole messages, and none is under way."""
 
