@@ -78,6 +78,8 @@ def types(session: nox.Session) -> None:
     """Check the types, and that the public interface is completely typed."""
     session.install(PACKAGE, *TYPING)
     session.run("mypy")
+    # The application that uses all of `anyws.fastapi`; strict by a comment in it.
+    session.run("pyright", "examples/fastapi_typed.py")
     # Outside the checkout, so that the installed package is what is looked at.
     session.chdir(session.create_tmp())
     session.run("pyright", "--verifytypes", "anyws", "--ignoreexternal")

@@ -81,6 +81,16 @@ def injection(ws: anyws.fastapi.Guarded) -> None:
     assert_type(ws, anyws.WebSocket[Any])
 
 
+async def typed_injection(
+    messages: anyws.fastapi.Typed[Shared, Annotated[int | str, Field(gt=0)]],
+) -> None:
+    """What FastAPI injects has the types that are named."""
+    assert_type(messages, anyws.TypedMessages[Shared, int | str])
+    assert_type(await messages.receive(), Shared)
+    await messages.send(b"")  # type: ignore[arg-type]  # neither
+    assert_type(anyws.fastapi.asyncapi(fastapi.FastAPI()), dict[str, Any])
+
+
 def data(websocket: anyws.WebSocket) -> None:
     """S-13 to S-33: the data of the request has Starlette's types."""
     assert_type(websocket.client_state, anyws.WebSocketState)
