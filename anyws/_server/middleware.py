@@ -21,6 +21,9 @@ class WebSocketMiddleware(Guard):
     A client that went away is not an error: an exception that only says so stops here.
     Every other exception goes on to the server.
 
+    Litestar and Quart (on trio Quart-Trio), which have WebSocket classes of their own,
+    are guarded as well: `app = WebSocketMiddleware(Litestar([...]))`.
+
     Args:
         app: An ASGI application. Scopes other than WebSockets are passed to it as they
             are.
