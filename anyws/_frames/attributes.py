@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from socket import AF_INET, AF_INET6
+from ssl import SSLObject
 from typing import Any, TypeAlias
 
 from anyio.abc import SocketAttribute
@@ -43,9 +44,10 @@ def attributes_of(plain: Any, tls: Any) -> Attributes:
             TLSAttribute.peer_certificate_binary: lambda: tls.getpeercert(True),
             TLSAttribute.server_side: lambda: tls.server_side,
             TLSAttribute.shared_ciphers: tls.shared_ciphers,
-            TLSAttribute.ssl_object: lambda: tls,
             TLSAttribute.tls_version: tls.version,
         }
+        if isinstance(tls, SSLObject):  # and not trio's stream
+            attributes[TLSAttribute.ssl_object] = lambda: tls
     return attributes
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
+from weakref import ref
 
 from anyio import sleep
 from hypercorn.config import Config
@@ -59,7 +60,7 @@ class EngineConnection(ABC):
 
     async def run(self) -> None:
         """Serve the connection; an error in it ends no other connection."""
-        current_connection.set(self)
+        current_connection.set(ref(self))
         try:
             await super().run()  # type: ignore[misc]  # Hypercorn's, on the other side
         except BaseExceptionGroup as group:

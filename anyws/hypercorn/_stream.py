@@ -59,9 +59,10 @@ _HANDSHAKE = ASGIWebsocketState.HANDSHAKE
 _CONNECTED = ASGIWebsocketState.CONNECTED
 _OVER = ASGIWebsocketState.HTTPCLOSED
 
-# The connection whose task is running: Hypercorn hands none to its stream objects.
-current_connection: ContextVar[OwnConnection | None] = ContextVar(
-    "anyws_connection", default=None
+# The connection whose task is running: Hypercorn hands none to its stream objects. The
+# reference is weak, as tasks that an application leaves behind keep their context.
+current_connection: ContextVar[Callable[[], OwnConnection | None]] = ContextVar(
+    "anyws_connection", default=lambda: None
 )
 
 _BARE_101 = b"HTTP/1.1 101 \r\n"
@@ -111,7 +112,7 @@ class EngineStream(WSStream):
         self.channel.peer_address = client
         self.session: Session
         self.on_resume: Callable[[], None] | None = None
-        self._carrier = current_connection.get()
+        self._carrier = current_connection.get()()
         self._transport: OwnConnection | None = None  # a connection for itself
         self._opening: ServerHandshake
         self._finishing = False

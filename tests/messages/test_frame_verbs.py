@@ -26,7 +26,7 @@ from anyws.fastapi import Guarded
 
 from ..support.channels import SCOPE, Channel
 from ..support.ends import Pipe, listening, served
-from ..support.wired import PING, PONG, WiredChannel, frame
+from ..support.wired import CONT, PING, PONG, TEXT, WiredChannel, frame
 
 Verb = Callable[[anyws.WebSocket], Awaitable[Any]]
 
@@ -344,16 +344,16 @@ def flags_of(channel: WiredChannel) -> list[bool]:
     return flags
 
 
-TEXT = "text of some length, so that it is worth it; " * 50
+WORDS = "text of some length, so that it is worth it; " * 50
 
 FORMS: dict[str, Callable[[anyws.WebSocket, bool], Awaitable[Any]]] = {
-    "text": lambda ws, how: ws.send_text(TEXT, compress=how),
-    "bytes": lambda ws, how: ws.send_bytes(TEXT.encode(), compress=how),
-    "bytearray": lambda ws, how: ws.send_bytes(bytearray(TEXT, "ascii"), compress=how),
-    "message": lambda ws, how: ws.send_message(TEXT, compress=how),
-    "json": lambda ws, how: ws.send_json(TEXT, compress=how),
-    "binary json": lambda ws, how: ws.send_json(TEXT, "binary", compress=how),
-    "typed": lambda ws, how: ws.typed(str).send(TEXT, compress=how),
+    "text": lambda ws, how: ws.send_text(WORDS, compress=how),
+    "bytes": lambda ws, how: ws.send_bytes(WORDS.encode(), compress=how),
+    "bytearray": lambda ws, how: ws.send_bytes(bytearray(WORDS, "ascii"), compress=how),
+    "message": lambda ws, how: ws.send_message(WORDS, compress=how),
+    "json": lambda ws, how: ws.send_json(WORDS, compress=how),
+    "binary json": lambda ws, how: ws.send_json(WORDS, "binary", compress=how),
+    "typed": lambda ws, how: ws.typed(str).send(WORDS, compress=how),
 }
 
 
@@ -365,18 +365,115 @@ async def test_one_message_goes_as_it_is() -> None:
         for send in FORMS.values():
             for how in (True, False, True):
                 await send(ws, how)
-        ws.send_nowait(TEXT, compress=False)
-        ws.typed(str).send_nowait(TEXT, compress=False)
+        ws.send_nowait(WORDS, compress=False)
+        ws.typed(str).send_nowait(WORDS, compress=False)
         for how in (False, True):
             async with ws.send_stream("text", compress=how) as out:
-                await out.send(TEXT)
-                await out.send(TEXT)
+                await out.send(WORDS)
+                await out.send(WORDS)
     expected = [True, False, True] * len(FORMS) + [False] * 5
     expected += [True, False, False]  # of a message the first frame says it
     assert flags_of(channel)[: len(expected)] == expected
     texts = [m if isinstance(m, str) else m.decode() for m in channel.messages]
-    assert {text.strip('"') for text in texts[:-2]} == {TEXT}
-    assert texts[-2:] == [TEXT * 2] * 2
+    assert {text.strip('"') for text in texts[:-2]} == {WORDS}
+    assert texts[-2:] == [WORDS * 2] * 2
+
+
+# Parts
+
+
+@asynccontextmanager
+async def accepted() -> AsyncIterator[tuple[WiredChannel, anyws.WebSocket]]:
+    """Give a server's connection, and its channel."""
+    channel = WiredChannel()
+    channel.limit = 10
+    async with channel.websocket(max_message_bytes=10) as ws:
+        await ws.accept()
+        yield channel, ws
+
+
+async def test_nothing_comes_between_the_parts() -> None:
+    """Other senders wait; pings are sent and answered all the same."""
+    async with accepted() as (channel, ws):
+        async with anyio.create_task_group() as tasks:
+            async with ws.send_stream("binary") as out:
+                await out.send(b"a")
+                tasks.start_soon(ws.send_text, "later")
+                await wait_all_tasks_blocked()
+                with pytest.raises(anyio.WouldBlock):
+                    ws.send_nowait("now")
+                await ws.ping()
+                await out.send(bytearray(b"b"))
+        await wait_all_tasks_blocked()
+        assert channel.messages == [b"ab", "later"]
+        assert ws.statistics().messages_sent == 2
+
+
+async def test_a_message_that_is_cut_short_closes() -> None:
+    """With 1011, as its parts cannot be taken back; one not begun closes nothing."""
+    async with accepted() as (channel, ws):
+        with pytest.raises(TypeError, match="a text message has no parts of the type"):
+            async with ws.send_stream("text") as out:
+                await out.send(b"a")
+        assert ws.close_info is None
+        with anyio.CancelScope() as scope:
+            async with ws.send_stream("text") as out:
+                await out.send("a")
+                scope.cancel()
+                await anyio.sleep_forever()
+        await ws.wait_closed()
+        assert channel.closes == [(1011, "a message was cut short")]
+
+
+async def test_a_message_over_the_limit_comes_in_parts() -> None:
+    """The limit is that of a part; what the block does not read is dropped."""
+    async with accepted() as (channel, ws):
+        async with anyio.create_task_group() as tasks:
+            parts = list[str | bytes]()
+
+            async def receive() -> None:
+                async with ws.receive_stream() as message:
+                    assert message.kind == "text"
+                    async for part in message:
+                        parts.append(part)
+                        if len(parts) == 3:
+                            break
+
+            tasks.start_soon(receive)
+            await wait_all_tasks_blocked()
+            with pytest.raises(anyio.BusyResourceError):
+                await receive_parts(ws)
+            for number in range(6):
+                kind = TEXT if number == 0 else CONT
+                channel.read(frame(kind, "x" * 10, fin=number == 5))
+                await wait_all_tasks_blocked()
+        channel.arrive("next")
+        assert parts == ["x" * 10] * 3
+        assert await ws.receive_text() == "next"
+        assert ws.close_info is None
+
+
+@pytest.mark.parametrize("arrives_first", [True, False])
+async def test_a_cancelled_entry_loses_nothing(arrives_first: bool) -> None:
+    """The message has come to the block, or comes to the next receive."""
+    got = list[str]()
+
+    async with accepted() as (channel, ws):
+
+        async def receive() -> None:
+            got.append(await receive_parts(ws))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive)
+            await wait_all_tasks_blocked()
+            if arrives_first:
+                channel.arrive("kept")
+            tasks.cancel_scope.cancel()
+            if not arrives_first:
+                channel.arrive("kept")
+        if not got:
+            got.append(await ws.receive_text())
+    assert got == ["kept"]
 
 
 # Pings that pile up
