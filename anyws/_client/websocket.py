@@ -12,7 +12,8 @@ from starlette.datastructures import Headers
 
 from .._frames.codec import Codec, Side
 from .._frames.transport import StreamTransport
-from .._messages.verbs import Messaging, outside
+from .._messages.connection_end import outside
+from .._messages.verbs import Messaging
 from .._session.channel import DirectChannel
 from .._session.session import Session
 from .._values.closing import CloseInfo

@@ -6,19 +6,19 @@ messages. They are written once, here, and know of neither end.
          WebSocket (server)          ClientWebSocket (client)
                    \                  /
                     v                v
-       verbs.Messaging: receive_text, send_json, iter_bytes, send_nowait, ...
-          |              |                  |                       |
-          |              v                  v                       |
-          |    object_stream          disconnect_scope              |
-          |    MessageStream          cancel_on_disconnect()        |
-          |    typed                  interrupt_scope               |
-          |    TypedMessages          cancel_on()                   |
-          |      ^ a codec (json_types)     |                       |
-          |              |                  |                       |
-          v              v                  v                       v
-       ASGI events       +-----> Session <--+      frame_verbs.FrameVerbs, a base of
-       (`_next`, `send`)                           Messaging: ping, send_stream, ...
-                                                   parts: SendStream, ReceiveStream
+       verbs.Messaging: typed, cancel_on, wait_closed, messages, ...
+          |
+          +-- receiving_verbs: receive_text, iter_bytes, async for, ...
+          |       `_next`: ASGI events of the end
+          +-- sending_verbs: send_json, send_nowait, ...
+          |       `send`: ASGI events of the end
+          +-- frame_verbs: ping, latency, send_stream, receive_stream, extra, ...
+          |       | parts: SendStream, ReceiveStream
+          |       v
+          |    Session <----- object_stream: MessageStream
+          |                   disconnect_scope, interrupt_scope: cancel_on...()
+          +-- connection_end: what each end supplies
+               typed: TypedMessages, by a codec (json_types), over the verbs
 
 Ownership: no class here has a state of the connection. `Messaging` turns payloads into
 ASGI events and back. Each end supplies `_next`, `send` and `close`: those of the server
@@ -59,7 +59,9 @@ Invariants (the numbers of the laws are those in CONTRIBUTING.md):
 
 Which file to change:
 
-    a new way to receive or send one message             verbs
+    a new way to receive or send one message             receiving_verbs,
+                                                         sending_verbs
+    another method of both ends                          verbs
     what a connection looks like as AnyIO's stream       object_stream
     what happens to a message that a codec refuses       typed
     which library reads and writes which type            json_types

@@ -8,7 +8,7 @@ ping, a fragment, or one message's compression.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from secrets import token_bytes
@@ -19,13 +19,14 @@ from anyio import TypedAttributeProvider
 from .._session.channel import Address, DirectChannel
 from .._session.session import Session
 from .._values.events import COMPRESS, Binary, Event
+from .connection_end import ConnectionEnd
 from .parts import ReceiveStream, SendStream, receiving, sending
 
 # The most bytes that a control frame carries (RFC 6455 section 5.5).
 _PING_BYTES: Final = 125
 
 
-class FrameVerbs(TypedAttributeProvider, ABC):
+class FrameVerbs(ConnectionEnd, TypedAttributeProvider):
     """The methods of both ends that need frames of our own."""
 
     @abstractmethod

@@ -71,7 +71,10 @@ WINGS: Final = {
         "json_types",
         "typed",
         "parts",
+        "connection_end",
+        "receiving_verbs",
         "frame_verbs",
+        "sending_verbs",
         "verbs",
     ),
     "_frames": (
