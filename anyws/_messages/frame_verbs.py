@@ -3,7 +3,8 @@
 A client always has such a connection. A server's end has one under `anyws.hypercorn`,
 under uvicorn with `anyws.uvicorn.WebSocketProtocol`, and under `anyws.serve` and
 `accept_stream`. Other servers keep their frames to themselves: ASGI has no event for a
-ping, a fragment, or one message's compression.
+ping, a fragment, or one message's compression. `anyws.testing.connect` stands in for
+any server and has no frames; `anyws.connect(app=...)` has.
 """
 
 from __future__ import annotations
@@ -207,5 +208,6 @@ def frames_needed(name: str) -> RuntimeError:
     """Make the error of a verb that needs our frames, under a server of its own."""
     return RuntimeError(
         f"{name} needs a server whose frames are those of anyws: anyws.hypercorn, "
-        "uvicorn with anyws.uvicorn.WebSocketProtocol, or anyws.serve"
+        "uvicorn with anyws.uvicorn.WebSocketProtocol, or anyws.serve; in a test, the "
+        "client anyws.connect(..., app=app)"
     )

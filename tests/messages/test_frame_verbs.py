@@ -132,6 +132,21 @@ async def test_they_work_in_every_kind_of_application(app: str) -> None:
         assert (await client.wait_closed()).code == 1000
 
 
+async def test_a_test_has_them_without_a_socket() -> None:
+    """By our own client, of an application in this process."""
+
+    @anyws.endpoint
+    async def app(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        assert await ws.ping() >= 0
+        assert ws.peer_address is None
+        await send_parts(ws, await receive_parts(ws), "!")
+
+    async with anyws.connect("ws://app/", app=app) as client:
+        await send_parts(client, "a", "b")
+        assert await receive_parts(client) == "ab!"
+
+
 @pytest.mark.parametrize("kind", ["memory", "unix"])
 async def test_a_transport_without_an_address(kind: str, tmp_path: Path) -> None:
     """A pipe has none; of a unix socket the client knows the path."""
