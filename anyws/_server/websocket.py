@@ -446,10 +446,12 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         Raises:
             RuntimeError: One stands between.
         """
+        origin = Origin(self, _PASSING)
         if name == "send_stream":
-            function, wrapped = "send", is_wrapped(self._send, session)
+            function, wrapped = "send", is_wrapped(origin.send, session)
         else:
-            function, wrapped = "receive", is_receive_wrapped(self._receive, session)
+            function = "receive"
+            wrapped = is_receive_wrapped(origin.receive, session)
         if wrapped:
             raise RuntimeError(
                 f"{name}() would go round a middleware that wraps {function!r}: ASGI "

@@ -42,19 +42,11 @@ def is_wrapped(send: Any, session: Session) -> bool:
 
 
 def is_receive_wrapped(receive: Any, session: Session) -> bool:
-    """Whether a `receive` is another than the session's own, as far as is known.
+    """Whether a `receive` is another than the session's own.
 
-    Nothing of Starlette's or FastAPI's wraps one but their own WebSocket, which checks
-    the type of an event and passes it on.
+    Nothing of Starlette's or FastAPI's wraps one but their WebSocket (`origin.py`).
     """
-    for _ in range(_LAYERS):
-        if getattr(receive, "__self__", None) in (session, session.receiver):
-            return False
-        known = isinstance(receive, MethodType) and (
-            receive.__func__ is WebSocket.receive
-        )
-        receive = getattr(receive.__self__, "_receive", None) if known else None
-    return True
+    return getattr(receive, "__self__", None) not in (session, session.receiver)
 
 
 def _inner(send: Any) -> Any:

@@ -98,6 +98,15 @@ async def plain_route(seed: Any) -> None:
     await ws.close()
 
 
+async def from_ours(scope: Scope, receive: Receive, send: Send) -> None:
+    """Make a plain one of a plain one of ours."""
+    outer = anyws.WebSocket(scope, receive, send)
+    ws = anyws.WebSocket(scope, outer.receive, outer.send)
+    await ws.accept()
+    await use(ws)
+    await ws.close()
+
+
 api = FastAPI()
 api.add_middleware(anyws.WebSocketMiddleware)
 
@@ -115,6 +124,7 @@ APPS = {
     "plain": plain,
     "starlette": Starlette(routes=[WebSocketRoute("/", route)]),
     "plain_starlette": Starlette(routes=[WebSocketRoute("/", plain_route)]),
+    "from_ours": from_ours,
     "fastapi": api,
 }
 
