@@ -58,9 +58,12 @@ Invariants:
 * The `receive` and `send` that a guard hands on are the session's. So the law also
   holds for an application that uses another WebSocket class, in all that the class does
   by these two functions.
-* An exception that only says that this connection has ended, or a
-  `WebSocketException`, stops at the guard (`is_answered`). All others go on to the
-  server's log, once.
+* An exception that only says that this connection has ended, a `WebSocketException`, or
+  after the accept an `HTTPException`, stops at the guard (`is_answered`). All others go
+  on to the server's log, once.
+* A response that the default handler of FastAPI or Starlette sends after the accept
+  becomes a close (`_session/unsent_response.py`). A user's own is refused before that,
+  by the class.
 * A message never goes round a middleware that wraps `send`. If an object that joins has
   another `send` than the session's own, its messages take the session's passage
   (`_session/passage.py`). `wrapping.py` knows two wrappers of Starlette that need none.
@@ -83,13 +86,13 @@ Who owns which state:
 * `StreamChannel` owns the bytes that were read and not yet handed over.
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
-`drain`; `endpoint` also imports `websocket`, which imports `wrapping`, `origin` and
-`handlers`. `connection` imports the parsers, `guard` and `server_channel`.
-`containment`, `handshake` and `wrapping` import no file of the wing. Below are
-`_session` (the law), `_messages` (the verbs that both ends have), `_values` (events,
-states, headers) and, for the servers of our own, `_frames`. Above are the servers
-(`_serve`, `anyws.uvicorn`, `anyws.hypercorn`) and `anyws.testing`, which calls `host`
-and `Drain`.
+`drain`; `endpoint` also imports `websocket`, which imports `wrapping`, `rejection`,
+`origin` and `handlers`. `connection` imports the parsers, `guard` and `server_channel`.
+`containment`, `handshake`, `rejection` and `wrapping` import no file of the wing. Below
+are `_session` (the law), `_messages` (the verbs that both ends have), `_values`
+(events, states, headers) and, for the servers of our own, `_frames`. Above are the
+servers (`_serve`, `anyws.uvicorn`, `anyws.hypercorn`) and `anyws.testing`, which calls
+`host` and `Drain`.
 
 Which file to change:
 
@@ -107,6 +110,7 @@ Which file to change:
 * what a plain HTTP request or the lifespan protocol gets from an endpoint: endpoint.py
 * which wrappers of `send` are looked through: wrapping.py
 * when an exception handler of FastAPI chooses the code: handlers.py
+* how a client is rejected by a response, and a token selected: rejection.py
 * which objects of one connection share its session: origin.py
 * a method of Starlette's class, or one that only the server's end has: websocket.py
 * a method of both ends: `_messages/verbs.py`

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .._values.events import has_responses
 from .._values.limits import ConnectionLimit
 from .._values.states import CLOSE
 
@@ -31,7 +32,7 @@ class Limited:
                 await self._app(scope, receive, send)
                 return
         await receive()  # websocket.connect
-        if "websocket.http.response" in (scope.get("extensions") or {}):
+        if has_responses(scope):
             await Response(None, 429)(scope, receive, send)
         else:
             await send({"type": CLOSE, "code": 1008, "reason": "too many connections"})

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from .._session.session import Session
 from .._values.closing import CloseCode, checked_code, fitted_reason
+from .._values.events import has_responses
 from .._values.states import CLOSE
 
 # Seconds that cancelled handlers have to clean up: one that shields itself must not
@@ -266,7 +267,7 @@ class Drain:
         Source: RFC 9110 section 15.6.4; ASGI "websocket.http.response".
         """
         await receive()  # websocket.connect
-        if "websocket.http.response" in (scope.get("extensions") or {}):
+        if has_responses(scope):
             seconds = self.timeout + (self.turn + self.spread if self.soft else 0)
             headers = {"retry-after": str(ceil(seconds))}
             await Response(None, 503, headers)(scope, receive, send)

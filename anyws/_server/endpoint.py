@@ -7,12 +7,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial, update_wrapper
 from typing import Any, TypeAlias, cast, overload
 
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from .._session.scope import session_in
 from .._session.session import Session
+from .._values.events import has_responses
 from .._values.options import Options
+from .._values.outcomes import FIRST_REFUSAL
+from .._values.states import CONNECTING
 from .drain import Drain
 from .guard import Guard
 from .websocket import WebSocket
@@ -60,6 +64,9 @@ class Endpoint(Guard):
         try:
             await self.handler(websocket)
         except BaseException as exc:
+            if isinstance(exc, HTTPException) and _answers(exc, scope, session):
+                await websocket.reject(exc.status_code, str(exc.detail), exc.headers)
+                return
             await session.leave_joined(exc)
             if not session.explains(exc):
                 raise
@@ -74,6 +81,19 @@ class Endpoint(Guard):
             await _response_to_http(scope)(scope, receive, send)
         else:
             raise ValueError(f"anyws serves WebSockets, not {scope['type']!r}")
+
+
+def _answers(exc: HTTPException, scope: Scope, session: Session) -> bool:
+    """Whether no other application outside answers the opening handshake.
+
+    Starlette's handlers answer, if they are there, by a response.
+    """
+    return (
+        session.info is None
+        and session.application_state is CONNECTING
+        and exc.status_code >= FIRST_REFUSAL
+        and not ("starlette.exception_handlers" in scope and has_responses(scope))
+    )
 
 
 def _check_handler(handler: object) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
 
-from starlette.exceptions import WebSocketException
+from starlette.exceptions import HTTPException, WebSocketException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._session.scope import KEY, put_session, session_in
@@ -53,13 +53,18 @@ async def host(
 def is_answered(session: Session, exc: BaseException) -> bool:
     """Whether the peer knows all that the exception says, so no log needs it.
 
-    That is so for an exception that tells of this connection's own end, and for
-    `WebSocketException`, whose code and reason the closing frame carries. A group is
-    answered if all exceptions in it are.
+    That is so for an exception that tells of this connection's own end, and for one
+    whose code and reason the closing frame carries: a `WebSocketException`, and an
+    `HTTPException` after the accept. Before it, that one is for what stands outside to
+    answer. A group is answered if all exceptions in it are.
     """
+    framed = (
+        (WebSocketException, HTTPException)
+        if session.connection.accepted
+        else WebSocketException
+    )
     return all(
-        isinstance(leaf, WebSocketException) or session.explains(leaf)
-        for leaf in leaves_of(exc)
+        isinstance(leaf, framed) or session.explains(leaf) for leaf in leaves_of(exc)
     )
 
 

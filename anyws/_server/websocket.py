@@ -7,7 +7,7 @@ methods, and the law.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Self, TypeVar
 
@@ -32,7 +32,14 @@ from .._session.scope import put_session, session_in, session_of
 from .._session.session import Session
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed
-from .._values.events import body_left, check_event, info_of, outgoing
+from .._values.events import (
+    body_left,
+    check_event,
+    has_responses,
+    info_of,
+    outgoing,
+    token_in,
+)
 from .._values.options import Options, check_options
 from .._values.states import (
     ACCEPT,
@@ -43,6 +50,7 @@ from .._values.states import (
     DISCONNECT,
     DISCONNECTED,
     RECEIVE,
+    RESPONSE_START,
     SEND,
     Role,
     event_of,
@@ -50,6 +58,7 @@ from .._values.states import (
 )
 from .handlers import handing_over
 from .origin import Origin
+from .rejection import reject, selected
 from .wrapping import is_receive_wrapped, is_wrapped
 
 MessageT = TypeVar("MessageT")
@@ -111,6 +120,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         self._options = options
         self._plain_info: CloseInfo | None = None  # how it ended, without a session
         self._body_left: int | None = None  # of a denial response, without a session
+
+    _token: str | None = None  # that `bearer_token` has found
 
     # The block
 
@@ -260,6 +271,9 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         if session is None:
             await self._send_plain(message)
             return
+        if message["type"] == RESPONSE_START and session.info is None:
+            # The session would make a close of a response that comes too late.
+            next_state(Role.APPLICATION, self.application_state, RESPONSE_START)
         entrance = self._entrance
         try:
             if entrance is not None and message["type"] in (SEND, CLOSE):
@@ -333,7 +347,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         Receives `websocket.connect` first unless the application has done so.
 
         Args:
-            subprotocol: One of the client's offers (`scope["subprotocols"]`).
+            subprotocol: One of the client's offers (`scope["subprotocols"]`). After
+                `bearer_token()` has found a token, `None` stands for `"bearer"`.
             headers: Additional headers of the response; names are sent in lower case.
         Raises:
             TypeError: The headers are no pairs of bytes.
@@ -346,6 +361,8 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
                 server's send may or may not have happened, and the state is CONNECTED.
         Source: RFC 6455 section 4.2.2; ASGI "websocket.accept".
         """
+        if self._token is not None:
+            subprotocol = selected(subprotocol, self._token)
         if self.client_state is CONNECTING:
             await self.receive()
         await self.send(
@@ -385,11 +402,51 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             server's `send` is cancelled.
         Source: ASGI "websocket.http.response".
         """
-        if "websocket.http.response" not in (self.scope.get("extensions") or {}):
+        if not has_responses(self.scope):
             raise RuntimeError(
                 "The server doesn't support the Websocket Denial Response extension."
             )
         await response(self.scope, self.receive, self.send)
+
+    async def reject(
+        self,
+        status: int = 403,
+        body: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Answer the opening handshake with an HTTP response that rejects the client.
+
+        Receives `websocket.connect` first unless the application has done so. Where the
+        server has no denial responses, the client gets a 403 without the body and the
+        headers. Does nothing if the client has gone, or is rejected already.
+
+        Args:
+            status: The status of the response, 300 to 599.
+            body: The response's body; a text is sent as `text/plain` in UTF-8.
+            headers: Headers of the response.
+        Raises:
+            RuntimeError: The connection is accepted: `close()` ends it.
+            TypeError, ValueError: The response must not be sent, and was not: another
+                status, say, or a header that only the server sets.
+        Cancellation:
+            Guarded, each event of the response is sent whole or not at all. Plain, the
+            server's `send` is cancelled.
+        Source: ASGI "websocket.http.response", "websocket.close".
+        """
+        await reject(self, status, body, headers)
+
+    def bearer_token(self) -> str | None:
+        """Return the token that the client offers among its subprotocols, if any.
+
+        A browser can add no header to its opening handshake, and a token in the URL is
+        logged. So it is sent as `new WebSocket(url, ["bearer", token])`: the first
+        offer behind `"bearer"` is the token. Once this was called and a token is there,
+        `accept()` selects `"bearer"` unless it is given another subprotocol, as a
+        browser needs one of its offers in the answer; and it refuses the token itself,
+        which would be sent back. The token has to be checked before that.
+        """
+        self._token = token_in(self._offered)
+        return self._token
 
     async def _next(self) -> Message:
         """Receive the next `websocket.receive` event.

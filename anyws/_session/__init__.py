@@ -114,6 +114,8 @@ Which file to change:
     what a server does wrong with a receive     reader
     what a server does wrong with a send        writer
     what a receive or a send of the user does   receiver, sender
+    which close a response that is too late     unsent_response
+    becomes
     what happens where `send` is wrapped        passage, entrance
     when messages are taken from a source       feed
     options given after the session began       settings

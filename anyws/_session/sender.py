@@ -21,6 +21,7 @@ from .._values.events import (
     body_left,
     check_event,
     checked_close,
+    has_responses,
     measured,
     outgoing,
 )
@@ -29,6 +30,7 @@ from .._values.states import (
     CLOSE,
     CONNECTED,
     DISCONNECTED,
+    RESPONSE_START,
     SEND,
     Role,
     event_of,
@@ -37,6 +39,7 @@ from .._values.states import (
 from .channel import LARGE_BYTES, Deflation, DirectChannel
 from .connection import Connection
 from .turns import Turns
+from .unsent_response import UnsentResponse
 
 
 class Sender:
@@ -49,6 +52,7 @@ class Sender:
     __slots__ = (
         "_body_left",
         "_connection",
+        "_late",
         "_offered",
         "_turn",
         "_turns",
@@ -67,6 +71,7 @@ class Sender:
         self._turns = turns
         self._offered = offered
         self._body_left: int | None = None  # of a denial response, if it is known
+        self._late: UnsentResponse | None = None
         self._turn: Lock | None = None  # first come, first served
         self._waiting = 0  # how many tasks wait for room, or send in parts
 
@@ -230,13 +235,17 @@ class Sender:
         connection = self._connection
         if connection.ending.info is not None:
             raise connection.ending.error()
-        state = next_state(
-            Role.APPLICATION, connection.application_state, event_of(event)
-        )
+        kind = event_of(event)
+        if self._late is not None or (
+            kind == RESPONSE_START and self._cannot_be_answered
+        ):
+            await self._close_instead(event)
+            return
+        state = next_state(Role.APPLICATION, connection.application_state, kind)
         event = outgoing(event, self._offered)
         self._body_left = body_left(event, self._body_left)
         connection.application_state = state
-        if event["type"] == ACCEPT:
+        if kind == ACCEPT:
             connection.accepted = True
             self.subprotocol = event["subprotocol"]
             connection.await_message()
@@ -247,6 +256,25 @@ class Sender:
             raise defect
         if connection.ending.failure is not None:
             raise connection.ending.error()
+
+    @property
+    def _cannot_be_answered(self) -> bool:
+        """Whether it is too late for a response, or the server sends none."""
+        connection = self._connection
+        if connection.application_state is CONNECTED:
+            return True
+        return connection.scope is not None and not has_responses(connection.scope)
+
+    async def _close_instead(self, event: Event) -> None:
+        """Take a part of a response that cannot be sent; close once it is whole."""
+        event = outgoing(event)
+        if self._late is None:
+            self._late = UnsentResponse(event)
+        elif self._late.add(event):
+            late, self._late = self._late, None
+            sent = self.close(late.close())
+            if sent is not None:
+                await sent.wait()
 
     def close(self, event: Event) -> Signal | None:
         """Close, unless the connection has ended; return a signal of the last write.

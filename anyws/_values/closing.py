@@ -91,6 +91,19 @@ def fitted_reason(reason: object) -> str:
     elif isinstance(reason, str):
         text = reason
     else:  # FastAPI's handler for invalid parameters passes a list of errors
-        text = json.dumps(reason, default=str, ensure_ascii=False)
+        text = _of_errors(reason) or json.dumps(reason, default=str, ensure_ascii=False)
     encoded = text.encode("utf-8", "replace")
     return encoded[:MAX_REASON_BYTES].decode("utf-8", "ignore")
+
+
+def _of_errors(reason: object) -> str:
+    """Say in words what pydantic's list of errors says; empty for anything else."""
+    if not isinstance(reason, list):
+        return ""
+    words = []
+    for error in reason:
+        place = error.get("loc") if isinstance(error, dict) else None
+        if not isinstance(place, list | tuple) or "msg" not in error:
+            return ""
+        words.append(f"{'.'.join(map(str, place))}: {error['msg']}")
+    return "; ".join(words)

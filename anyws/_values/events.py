@@ -8,6 +8,7 @@ the rest of the package reads an event only by the functions below.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, MutableMapping
+from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
 from .closing import CloseCode, CloseInfo, checked_code, fitted_reason
@@ -40,6 +41,10 @@ COMPRESS: Final = "anyws.compress"
 # The key by which a "websocket.send", for a channel of our own, carries the payload of
 # its frame, which was compressed before.
 DEFLATED: Final = "anyws.deflated"
+
+# The subprotocol that a browser's client offers in front of a token, as it can add no
+# header to the opening handshake: `new WebSocket(url, ["bearer", token])`.
+BEARER: Final = "bearer"
 
 # Where a server ends a connection for reasons of its own, it reports these codes to
 # the application as if the peer had sent them.
@@ -133,6 +138,14 @@ def _checked_response_body(event: Event) -> Event:
     return {**event, "body": bytes(body), "more_body": more_body}
 
 
+def has_responses(scope: Mapping[str, Any]) -> bool:
+    """Whether the server can answer an opening handshake by an HTTP response.
+
+    Source: ASGI "websocket.http.response".
+    """
+    return "websocket.http.response" in (scope.get("extensions") or {})
+
+
 def body_left(event: Event, left: int | None) -> int | None:
     """Count the bytes of a denial response's body against its `content-length`.
 
@@ -166,10 +179,25 @@ def _checked_accept(event: Event, subprotocols: Container[str]) -> Event:
     if subprotocol is not None and subprotocol not in subprotocols:
         raise ValueError(
             f"subprotocol {subprotocol!r} was not offered by the client, "
-            f"which offered {subprotocols!r}"
+            f"which offered {without_token(subprotocols)!r}"
         )
     headers = checked_response_headers(event.get("headers") or ())
     return {**event, "subprotocol": subprotocol, "headers": headers}
+
+
+def token_in(subprotocols: Container[str]) -> str | None:
+    """Return the token that is offered behind `BEARER`; `None`: there is none."""
+    offers = subprotocols if isinstance(subprotocols, list | tuple) else ()
+    following = (then for name, then in pairwise(offers) if name == BEARER)
+    return next(following, None)
+
+
+def without_token(subprotocols: Container[str]) -> Container[str]:
+    """Return the subprotocols as an error message may show them."""
+    token = token_in(subprotocols)
+    if token is None:
+        return subprotocols
+    return ["***" if name == token else name for name in subprotocols]  # type: ignore[attr-defined]  # it has a token, so it is a list
 
 
 def measured(event: Event) -> tuple[Event, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from starlette.exceptions import WebSocketException
+from starlette.exceptions import HTTPException, WebSocketException
 
 from .closing import CloseCode, fitted_reason, may_be_sent
 from .errors import MessageDecodeError, MessageTypeError
@@ -12,6 +12,8 @@ from .errors import MessageDecodeError, MessageTypeError
 Ending = tuple[int, str]
 
 _STOPS = (KeyboardInterrupt, SystemExit)
+FIRST_REFUSAL = 300  # the first status that is no success
+_FIRST_SERVER_ERROR = 500
 
 
 def leaves_of(exc: BaseException) -> Iterator[BaseException]:
@@ -66,8 +68,29 @@ def ending_of(outcome: BaseException | None, cancelled: type[BaseException]) -> 
     if isinstance(first, WebSocketException):
         code = first.code if may_be_sent(first.code) else CloseCode.INTERNAL_ERROR
         return code, fitted_reason(first.reason)
+    if isinstance(first, HTTPException):
+        return close_of_status(first.status_code, first.detail)
     if isinstance(first, MessageDecodeError):
         return CloseCode.INVALID_FRAME_PAYLOAD_DATA, ""
     if isinstance(first, MessageTypeError):
         return CloseCode.UNSUPPORTED_DATA, ""
     return CloseCode.INTERNAL_ERROR, ""
+
+
+def close_of_status(status: int, detail: object) -> Ending:
+    """Return the close that says what an HTTP response would have said.
+
+    That is 1011 for what is the server's fault, 1008 for another refusal, and 1000 for
+    a success.
+
+    Args:
+        status: The status of the response.
+        detail: Why; it becomes the reason.
+    """
+    if status >= _FIRST_SERVER_ERROR:
+        code = CloseCode.INTERNAL_ERROR
+    elif status >= FIRST_REFUSAL:
+        code = CloseCode.POLICY_VIOLATION
+    else:
+        code = CloseCode.NORMAL_CLOSURE
+    return code, fitted_reason("" if detail is None else str(detail))

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import fastapi
 from fastapi import Depends
 from starlette.exceptions import HTTPException
 
 from .._server.websocket import WebSocket
-from .._values.closing import CloseCode, fitted_reason
+from .._session.scope import session_in
+from .._values.events import has_responses
 from .._values.options import Options, check_options
-from .._values.states import CONNECTED
-
-_FIRST_SERVER_ERROR: Final = 500
+from .._values.outcomes import close_of_status
+from .._values.states import CONNECTING
 
 
 class Refusal(fastapi.WebSocketException, fastapi.HTTPException):
-    """An `HTTPException` that was raised after the handshake, as a close.
+    """An `HTTPException` that no response can answer, as a close.
 
     It is caught as either. FastAPI's handler for `HTTPException` would send a response,
-    which a connection that is accepted cannot have; the one for `WebSocketException`
+    past the session, by the server's own `send`; the one for `WebSocketException`
     closes.
     """
 
@@ -29,9 +29,7 @@ class Refusal(fastapi.WebSocketException, fastapi.HTTPException):
         fastapi.HTTPException.__init__(
             self, error.status_code, error.detail, dict(error.headers or {})
         )
-        server = error.status_code >= _FIRST_SERVER_ERROR
-        self.code = CloseCode.INTERNAL_ERROR if server else CloseCode.POLICY_VIOLATION
-        self.reason = fitted_reason(str(error.detail or ""))
+        self.code, self.reason = close_of_status(error.status_code, error.detail)
 
 
 class Guarding:
@@ -65,11 +63,14 @@ class Guarding:
         ws: WebSocket[Any] = WebSocket(
             websocket.scope, websocket.receive, websocket.send, options=self._options
         )
+        # A host's session makes a close of such a response by itself.
+        is_hosted = session_in(websocket.scope) is not None
         async with ws:
             try:
                 yield ws
             except HTTPException as exc:
-                if ws.application_state is not CONNECTED:
+                early = ws.application_state is CONNECTING
+                if is_hosted or (early and has_responses(websocket.scope)):
                     raise
                 raise Refusal(exc) from exc
 

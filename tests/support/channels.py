@@ -24,6 +24,7 @@ SCOPE = {
     "query_string": b"",
     "headers": [],
     "subprotocols": ["chat", "graphql-ws"],
+    "extensions": {"websocket.http.response": {}},
 }
 
 

@@ -48,9 +48,11 @@ def test_a_reason_is_cut_at_a_character(text: str) -> None:
         ("bye", "bye"),
         (b"by\xff", "by\ufffd"),
         (
-            [{"loc": ["query", "q"], "msg": "é"}],
-            '[{"loc": ["query", "q"], "msg": "é"}]',
+            [{"loc": ["query", "q"], "msg": "é"}, {"loc": ("body", 0), "msg": "a"}],
+            "query.q: é; body.0: a",
         ),
+        ([{"loc": ["query", "q"]}], '[{"loc": ["query", "q"]}]'),
+        ([{"loc": 7, "msg": "é"}], '[{"loc": 7, "msg": "é"}]'),
         ({1, 2}.__class__([7]), '"{7}"'),
         ("\ud800", "?"),
     ],
