@@ -21,7 +21,7 @@ from .._serve.server import Application
 from .._values.deflate import Compression, deflate_of
 from .._values.errors import HandshakeError, HandshakeRejected
 from .._values.headers import HeadersLike, check_value, checked_request_headers
-from .._values.options import DEFAULTS, Options, with_compression
+from .._values.options import DEFAULTS, Options, warn_of_limit, with_compression
 from .destination import Destination
 from .dial import Dialling
 from .handshake import ClientHandshake, checked_subprotocols
@@ -97,6 +97,7 @@ class Connector(AsyncContextManagerMixin):
         self._origin = origin
         self._destination = destination
         self._proxy = proxy
+        warn_of_limit(options, "a client", 3)
         self._options = options
         self._open_timeout = open_timeout
         self._retry = retry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from functools import partial
@@ -30,6 +30,7 @@ from .._server.connection import ServerConnection, Terms
 from .._server.containment import contain
 from .._server.drain import Drain
 from .._server.handshake import HandshakeRefusal, Headers
+from .._values.allowed_origins import AllowedOrigins
 from .._values.closing import CloseCode
 from .._values.deflate import Compression
 from .._values.options import DEFAULTS, Options, with_compression
@@ -81,6 +82,7 @@ class Server(AsyncContextManagerMixin):
         open_timeout: float | None,
         drain_timeout: float,
         drain_code: int,
+        allowed_origins: str | Iterable[str] | None,
     ) -> None:
         self._app = application_of(app)
         _check_types(
@@ -110,6 +112,9 @@ class Server(AsyncContextManagerMixin):
             compression=compression is not None,
             headers=dated,
             draining=lambda: self._drain.draining,
+            origins=(
+                None if allowed_origins is None else AllowedOrigins(allowed_origins)
+            ),
         )
         self._entrance = Entrance(open_timeout)
         self._lifespan: Lifespan
@@ -345,6 +350,7 @@ def serve(
     open_timeout: float | None = 10.0,
     drain_timeout: float = 3.0,
     drain_code: int = CloseCode.SERVICE_RESTART,
+    allowed_origins: str | Iterable[str] | None = None,
 ) -> Server:
     """Make a WebSocket server that runs in your own task tree, on either backend.
 
@@ -378,6 +384,13 @@ def serve(
         open_timeout: Seconds for TLS and for the request, together; `None`: no limit.
         drain_timeout: Seconds that handlers have to end, when the server ends.
         drain_code: The close code of connections that the server ends (1012).
+        allowed_origins: The pages that may connect, by the header `Origin` that every
+            browser sends: origins as `"https://example.com"`, with a port if it is not
+            the usual one; `"https://*.example.com"` for all hosts below; and
+            `"same-origin"` for pages of the host that the request names in `Host`,
+            which a proxy has to pass on. Another page is refused with 403 and a line in
+            the log, before the application sees it; a client that sends no `Origin` is
+            no browser, and may connect. `None` (default): all pages may.
 
     Raises:
         TypeError: `app` is no application; says what it is and what to write. Or an
@@ -403,4 +416,5 @@ def serve(
         open_timeout=open_timeout,
         drain_timeout=drain_timeout,
         drain_code=drain_code,
+        allowed_origins=allowed_origins,
     )

@@ -15,7 +15,13 @@ from .._server.handshake import HandshakeRefusal
 from .._server.websocket import WebSocket
 from .._values.deflate import Compression
 from .._values.errors import HandshakeError, ProtocolError
-from .._values.options import DEFAULTS, Options, check_options, with_compression
+from .._values.options import (
+    DEFAULTS,
+    Options,
+    check_options,
+    warn_of_limit,
+    with_compression,
+)
 from .greeting import Entrance, addresses_of, read_request, refuse
 from .server import dated
 
@@ -60,6 +66,7 @@ async def accept_stream(
     Source: RFC 6455 section 4.2.
     """
     check_options(options)
+    warn_of_limit(options, "accept_stream", 3)
     options = with_compression(options, compression)
     terms = Terms(options=options, compression=compression is not None, headers=dated)
     outcome: BaseException | None = None

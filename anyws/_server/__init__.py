@@ -96,7 +96,7 @@ servers (`_serve`, `anyws.uvicorn`, `anyws.hypercorn`) and `anyws.testing`, whic
 
 Which file to change:
 
-* how a client with too many connections is refused: admission.py
+* how a page, or a client with too many connections, is refused: admission.py
 * a rule for what a client's opening handshake may say: handshake.py
 * how the head of a request is read, and its limits: request.py
 * what an HTTP response of ours looks like: response.py

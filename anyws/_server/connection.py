@@ -22,11 +22,13 @@ from starlette.types import ASGIApp
 from .._frames.transport import Transport
 from .._session.scope import put_session
 from .._session.session import Session
+from .._values.allowed_origins import AllowedOrigins
 from .._values.closing import CloseCode
 from .._values.deflate import deflate_of
 from .._values.events import Event
 from .._values.options import DEFAULTS, Options
 from .._values.states import ACCEPT, CLOSE, CONNECT, RESPONSE_START
+from .admission import admitting
 from .drain import Drain
 from .guard import host
 from .handshake import HandshakeRefusal, Headers, ServerHandshake, origin_form
@@ -57,6 +59,7 @@ class Terms:
         headers: Returns the headers that the server adds to each answer.
         draining: Returns whether the server is about to stop.
         answered: Called with the scope and the status of each answer.
+        origins: Which pages may connect; `None`: all.
     """
 
     options: Options = DEFAULTS
@@ -65,6 +68,7 @@ class Terms:
     headers: Callable[[], Headers] = list
     draining: Callable[[], bool] = bool
     answered: Callable[[dict[str, Any], int], None] = lambda scope, status: None
+    origins: AllowedOrigins | None = None
 
 
 def websocket_scope(
@@ -217,6 +221,7 @@ class ServerConnection:
         async with self.opened():
             session = self.session
             receive, send = session.receiver.receive, session.sender.send
+            app = admitting(app, self._terms.options, self._terms.origins)
             await host(session, partial(app, self.scope, receive, send), drain)
 
     # The opening handshake

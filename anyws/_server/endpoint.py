@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial, update_wrapper
 from typing import Any, TypeAlias, cast, overload
 
@@ -28,14 +28,18 @@ class Endpoint(Guard):
     """An ASGI application of one handler; made by `endpoint`."""
 
     def __init__(
-        self, handler: Handler, options: Options | None, drain: Drain | None
+        self,
+        handler: Handler,
+        options: Options | None,
+        drain: Drain | None,
+        allowed_origins: str | Iterable[str] | None,
     ) -> None:
         _check_handler(handler)
         update_wrapper(self, handler)
         # `inspect.signature` would follow it to the handler's parameters; the endpoint
         # is called with those of ASGI.
         vars(self).pop("__wrapped__")
-        super().__init__(options, drain)
+        super().__init__(options, drain, allowed_origins)
         self.handler = handler
 
     @property
@@ -176,7 +180,11 @@ def endpoint(handler: Handler) -> Endpoint: ...
 
 @overload
 def endpoint(
-    handler: None = None, *, options: Options | None = None, drain: Drain | None = None
+    handler: None = None,
+    *,
+    options: Options | None = None,
+    drain: Drain | None = None,
+    allowed_origins: str | Iterable[str] | None = None,
 ) -> Callable[[Handler], Endpoint]: ...
 
 
@@ -185,6 +193,7 @@ def endpoint(
     *,
     options: Options | None = None,
     drain: Drain | None = None,
+    allowed_origins: str | Iterable[str] | None = None,
 ) -> Endpoint | Callable[[Handler], Endpoint]:
     """Make an ASGI application of `async def handler(websocket)`.
 
@@ -208,11 +217,19 @@ def endpoint(
         handler: An async function of one argument, the `WebSocket`.
         options: The settings of each connection.
         drain: Closes the connections when the server stops.
+        allowed_origins: The pages that may connect, by the header `Origin` that every
+            browser sends: origins as `"https://example.com"`, with a port if it is not
+            the usual one; `"https://*.example.com"` for all hosts below; and
+            `"same-origin"` for pages of the host that the request names in `Host`,
+            which a proxy has to pass on. Another page is refused with 403 and a line in
+            the log, before the application sees it; a client that sends no `Origin` is
+            no browser, and may connect. `None` (default): all pages may.
 
     Raises:
-        TypeError: `handler` is no async function of one argument, or `options` or
-            `drain` is of another type.
+        TypeError: `handler` is no async function of one argument, or `options`, `drain`
+            or `allowed_origins` is of another type.
+        ValueError: One of `allowed_origins` is no origin.
     """
     if handler is None:
-        return lambda function: Endpoint(function, options, drain)
-    return Endpoint(handler, options, drain)
+        return lambda function: Endpoint(function, options, drain, allowed_origins)
+    return Endpoint(handler, options, drain, allowed_origins)

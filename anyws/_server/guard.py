@@ -7,7 +7,7 @@ leave it has done nothing wrong, and the server's log does not hear of it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 
@@ -16,10 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._session.scope import KEY, put_session, session_in
 from .._session.session import Session
+from .._values.allowed_origins import AllowedOrigins
 from .._values.options import Options, check_options
 from .._values.outcomes import leaves_of
 from .._values.states import CONNECTING
-from .admission import Limited
+from .admission import admitting, check_unanswered
 from .drain import Drain, check_drain
 
 
@@ -74,13 +75,22 @@ class Guard(ABC):
     Attributes:
         options: The settings of each connection; `None`: the default ones.
         drain: Closes the connections when the server stops; `None`: nothing does.
+        origins: Which pages may connect; `None`: all.
     """
 
-    def __init__(self, options: Options | None, drain: Drain | None) -> None:
+    def __init__(
+        self,
+        options: Options | None,
+        drain: Drain | None,
+        allowed_origins: str | Iterable[str] | None,
+    ) -> None:
         check_options(options)
         check_drain(drain)
         self.options = options
         self.drain = drain
+        self.origins = (
+            None if allowed_origins is None else AllowedOrigins(allowed_origins)
+        )
 
     # One coroutine rather than several small ones: each frame that is suspended here
     # stays in memory for as long as the connection is idle.
@@ -134,9 +144,10 @@ class Guard(ABC):
         drain, unanswered = self.drain, session.application_state is CONNECTING
         if drain is not None and drain.draining and unanswered:
             return drain.refuse, None
-        limit = None if self.options is None else self.options.max_connections_per
-        if limit is not None and unanswered:
-            return Limited(self._serve, limit), drain
+        if self.origins is not None:
+            check_unanswered(session.application_state)
+        if unanswered:
+            return admitting(self._serve, self.options, self.origins), drain
         return self._serve, drain
 
     @abstractmethod

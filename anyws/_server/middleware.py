@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -30,9 +30,17 @@ class WebSocketMiddleware(Guard):
         options: The settings of each connection. Options inside, of an endpoint or a
             `WebSocket`, override those that they name.
         drain: Closes the connections when the server stops.
+        allowed_origins: The pages that may connect, by the header `Origin` that every
+            browser sends: origins as `"https://example.com"`, with a port if it is not
+            the usual one; `"https://*.example.com"` for all hosts below; and
+            `"same-origin"` for pages of the host that the request names in `Host`,
+            which a proxy has to pass on. Another page is refused with 403 and a line in
+            the log, before the application sees it; a client that sends no `Origin` is
+            no browser, and may connect. `None` (default): all pages may.
 
     Raises:
-        TypeError: `options` or `drain` is of another type.
+        TypeError: `options`, `drain` or `allowed_origins` is of another type.
+        ValueError: One of `allowed_origins` is no origin.
     """
 
     def __init__(
@@ -41,8 +49,9 @@ class WebSocketMiddleware(Guard):
         options: Options | None = None,
         *,
         drain: Drain | None = None,
+        allowed_origins: str | Iterable[str] | None = None,
     ) -> None:
-        super().__init__(options, drain)
+        super().__init__(options, drain, allowed_origins)
         self.app = app
 
     def _serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

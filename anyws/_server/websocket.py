@@ -40,7 +40,7 @@ from .._values.events import (
     outgoing,
     token_in,
 )
-from .._values.options import Options, check_options
+from .._values.options import Options, check_options, warn_of_limit
 from .._values.states import (
     ACCEPT,
     CLOSE,
@@ -112,6 +112,7 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         options: Options | None = None,
     ) -> None:
         check_options(options)
+        warn_of_limit(options, "a WebSocket")
         # First, as Starlette's constructor assigns the states, which are properties.
         self._session: Session | None = None
         self._entered = False

@@ -24,6 +24,7 @@ The files; each may import only those above it:
     deflate      `Deflate`: the settings of compression
     limits       `Heartbeat`, `ConnectionLimit`: rules beyond buffers. A limit counts
                  the connections of each client: the one object here that changes
+    allowed_origins  which pages may connect: the rule for the header `Origin`
     message_codec  the protocol `Codec`, and what the errors of codecs become
     statistics   `Statistics`: the counters of one connection
     observer     the protocol `Observer`, and what it is told
@@ -57,6 +58,7 @@ Which file to change:
     a new option, its default or its check           options
     the name of an overflow rule                     options (its effect: `_session`)
     another counter                                  statistics
+    how an origin may be written, or is compared     allowed_origins
     an event of ASGI, or when it is allowed          states
     a header that an application may not set,        headers
     in an opening handshake or a denial response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
@@ -128,8 +129,11 @@ class Options:
         max_connections_per: How many connections a client may have at a time (default
             `None`: no limit). A client with more is refused with 429, or with 403 where
             the server has no denial responses; a connection that an outer application
-            has accepted is neither refused nor counted. Holds where `anyws.endpoint` or
-            `anyws.WebSocketMiddleware` is given these options. See `ConnectionLimit`.
+            has accepted is neither refused nor counted. Holds where these options are
+            given to a server (`anyws.serve`, `anyws.hypercorn`) or to a guard
+            (`anyws.endpoint`, `anyws.WebSocketMiddleware`, `anyws.fastapi.guarded`).
+            A `WebSocket`, `anyws.accept_stream` and a client, which know of one
+            connection only, warn and do without. See `ConnectionLimit`.
         observer: What is told of the connection, of its messages and of its end
             (default `None`). It is the one that the options name when the connection is
             accepted. See `Observer`.
@@ -311,6 +315,18 @@ def with_compression(options: Options, compression: Compression) -> Options:
 
 
 DEFAULTS: Final = Options()
+
+
+def warn_of_limit(options: Options | None, who: str, stacklevel: int = 2) -> None:
+    """Warn that `max_connections_per` does not hold, if these options name one."""
+    if options is not None and options.max_connections_per is not None:
+        warnings.warn(
+            f"Options.max_connections_per does not hold for {who}, which knows of one "
+            "connection only: give it to a server, anyws.endpoint, "
+            "anyws.WebSocketMiddleware or anyws.fastapi.guarded",
+            RuntimeWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def check_options(options: object) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any, TypeAlias
 
 import fastapi
 from fastapi import Depends
 from starlette.exceptions import HTTPException
 
+from .._server.admission import FOREIGN, TOO_MANY, allows_origin, check_unanswered
 from .._server.websocket import WebSocket
 from .._session.scope import session_in
+from .._values.allowed_origins import AllowedOrigins
+from .._values.closing import CloseCode
 from .._values.events import has_responses
 from .._values.options import Options, check_options
 from .._values.outcomes import close_of_status
@@ -37,16 +42,26 @@ class Guarding:
 
     Args:
         options: The settings of each connection; those inside override those outside.
+        allowed_origins: The pages that may connect; `None`: all.
 
     Raises:
-        TypeError: `options` is no `Options`.
+        TypeError: `options` or `allowed_origins` is of another type.
+        ValueError: One of `allowed_origins` is no origin.
     """
 
-    def __init__(self, options: Options | None) -> None:
+    def __init__(
+        self, options: Options | None, allowed_origins: str | Iterable[str] | None
+    ) -> None:
         check_options(options)
-        self._options = options
+        origins = None if allowed_origins is None else AllowedOrigins(allowed_origins)
         # Options that name the same value as another's default override more.
-        self._key = None if options is None else (options, options._named)
+        named = None if options is None else options._named
+        self._key = options, named, origins
+        self._origins = origins
+        self._limit = None if options is None else options.max_connections_per
+        if options is not None and self._limit is not None:
+            options = replace(options, max_connections_per=None)
+        self._options = options
 
     def __eq__(self, other: object) -> bool:
         """Whether the other one has the same settings."""
@@ -67,15 +82,42 @@ class Guarding:
         is_hosted = session_in(websocket.scope) is not None
         async with ws:
             try:
-                yield ws
+                with self._admitting(ws):
+                    yield ws
             except HTTPException as exc:
                 early = ws.application_state is CONNECTING
                 if is_hosted or (early and has_responses(websocket.scope)):
                     raise
                 raise Refusal(exc) from exc
 
+    @contextmanager
+    def _admitting(self, ws: WebSocket[Any]) -> Iterator[None]:
+        """Count the connection meanwhile; raise for a client that may not connect.
 
-def guarded(*, options: Options | None = None) -> Guarding:
+        Raises:
+            WebSocketException: The page's origin is not allowed.
+            HTTPException: The client has as many connections as it may have.
+            RuntimeError: It is too late to look at the origin.
+        """
+        early = ws.application_state is CONNECTING
+        if self._origins is not None:
+            check_unanswered(ws.application_state)
+        if early and not allows_origin(self._origins, ws.scope):
+            raise fastapi.WebSocketException(CloseCode.POLICY_VIOLATION, FOREIGN)
+        if self._limit is None or not early:
+            yield
+            return
+        with self._limit.counting(ws.scope) as admitted:
+            if not admitted:
+                raise fastapi.HTTPException(429, TOO_MANY)
+            yield
+
+
+def guarded(
+    *,
+    options: Options | None = None,
+    allowed_origins: str | Iterable[str] | None = None,
+) -> Guarding:
     """Return the dependency of a route with settings of its own.
 
         @app.websocket("/ws")
@@ -87,12 +129,22 @@ def guarded(*, options: Options | None = None) -> Guarding:
 
     Args:
         options: The settings of each connection. They override those that they name of
-            the middleware's.
+            the middleware's. `max_connections_per` holds beside the middleware's, and a
+            client with too many connections is refused by an `HTTPException`, 429.
+        allowed_origins: The pages that may connect, by the header `Origin` that every
+            browser sends: origins as `"https://example.com"`, with a port if it is not
+            the usual one; `"https://*.example.com"` for all hosts below; and
+            `"same-origin"` for pages of the host that the request names in `Host`,
+            which a proxy has to pass on. Another page is refused with 403, by a
+            `WebSocketException`, and a line in the log; the handler is not called. A
+            client that sends no `Origin` is no browser, and may connect. `None`
+            (default): all pages may that the middleware allows.
 
     Raises:
-        TypeError: `options` is no `Options`.
+        TypeError: `options` or `allowed_origins` is of another type.
+        ValueError: One of `allowed_origins` is no origin.
     """
-    return Guarding(options)
+    return Guarding(options, allowed_origins)
 
 
 #: The guarded `anyws.WebSocket` of the connection, injected into a handler or another

@@ -38,6 +38,7 @@ from hypercorn.utils import valid_server_name
 
 from .._frames.attributes import Attributes
 from .._frames.transport import Transport
+from .._server.admission import admitting
 from .._server.connection import websocket_scope
 from .._server.guard import host
 from .._server.handshake import (
@@ -273,7 +274,8 @@ class EngineStream(WSStream):
         call_soon: Callable[..., Any],
     ) -> None:
         """Run the application over the session, and not over Hypercorn's own queue."""
-        session, app = self.session, cast("Any", self.app)
+        session = self.session
+        app: Any = admitting(cast("Any", self.app), self.worker.options, None)
         put_session(scope, session)
         receive, send = session.receiver.receive, session.sender.send
         inside = partial(app, scope, receive, send, sync_spawn, call_soon)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from fastapi import Depends, FastAPI
 from starlette.authentication import AuthCredentials, SimpleUser
 
 import anyws
+import anyws.fastapi
+from anyws._server.admission import admitting
 from anyws.testing import connect
 
 Limit = anyws.ConnectionLimit
@@ -24,14 +28,26 @@ async def echo(ws: anyws.WebSocket) -> None:
 
 
 def guarded(guard: str, limit: Limit) -> Any:
-    """Return the echo with either guard."""
+    """Return the echo with a guard."""
     options = anyws.Options(max_connections_per=limit)
     if guard == "endpoint":
         return anyws.endpoint(options=options)(echo)
-    return anyws.WebSocketMiddleware(anyws.endpoint(echo), options)
+    if guard == "middleware":
+        return anyws.WebSocketMiddleware(anyws.endpoint(echo), options)
+    app = FastAPI()
+    dependency: Any = Depends(anyws.fastapi.guarded(options=options))
+
+    @app.websocket("/ws")
+    async def handler(ws: anyws.WebSocket = dependency) -> None:
+        await echo(ws)
+
+    return app if guard == "dependency" else anyws.WebSocketMiddleware(app)
 
 
-@pytest.mark.parametrize("guard", ["endpoint", "middleware"])
+GUARDS = ["endpoint", "middleware", "dependency", "dependency within"]
+
+
+@pytest.mark.parametrize("guard", GUARDS)
 async def test_a_client_with_too_many_connections_is_refused(guard: str) -> None:
     """With 429, until one of them is over; other clients are served."""
     app = guarded(guard, Limit(2))
@@ -50,9 +66,10 @@ async def test_a_client_with_too_many_connections_is_refused(guard: str) -> None
             assert await peer.receive_text() == "again"
 
 
-async def test_without_denial_responses_it_is_403() -> None:
+@pytest.mark.parametrize("guard", GUARDS)
+async def test_without_denial_responses_it_is_403(guard: str) -> None:
     """As any close before the accept."""
-    app = guarded("endpoint", Limit(1))
+    app = guarded(guard, Limit(1))
     scope = {"client": ("10.0.0.1", 1), "extensions": {}}
     async with connect(app, scope=scope):
         with pytest.raises(anyws.HandshakeRejected) as caught:
@@ -175,3 +192,64 @@ async def test_a_connection_that_was_accepted_is_not_refused() -> None:
     async with connect(app, scope=scope):
         async with connect(anyws.WebSocketMiddleware(outer), scope=scope) as peer:
             assert await peer.receive_text() == "still there"
+
+
+async def test_a_server_keeps_the_limit() -> None:
+    """That was given these options."""
+    options = anyws.Options(max_connections_per=Limit(1))
+    async with anyws.serve(echo, "127.0.0.1", options=options) as server:
+        async with anyws.connect(server.url):
+            with pytest.raises(anyws.HandshakeRejected) as caught:
+                async with anyws.connect(server.url):
+                    pytest.fail("accepted")
+            assert caught.value.status == 429
+
+
+async def test_hypercorn_calls_with_more_arguments() -> None:
+    """The engine's application gets them."""
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any, *others: object) -> None:
+        seen.append(others)
+
+    options = anyws.Options(max_connections_per=Limit(1))
+    nothing: Any = None
+    scope = {"client": ("10.0.0.1", 1)}
+    await admitting(app, options, None)(scope, nothing, nothing, "spawn", "soon")
+    assert seen == [("spawn", "soon")]
+    assert admitting(app, anyws.Options(), None) is app
+
+
+async def test_where_it_cannot_hold_a_warning_says_so() -> None:
+    """At the place that names it, and once, as Python's filters are."""
+    options = anyws.Options(max_connections_per=Limit(1))
+    scope: Any = {"type": "websocket", "path": "/", "headers": []}
+    channel: Any = None
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            anyws.WebSocket(scope, channel, channel, options=options)
+        anyws.connect("ws://example.test", options=options)
+        with pytest.raises(anyws.HandshakeError):
+            async with anyws.accept_stream(Ended(), options=options):
+                pass
+    assert [each.filename for each in seen] == [__file__] * 3
+    assert all("max_connections_per" in str(each.message) for each in seen)
+
+
+class Ended(anyio.abc.ByteStream):
+    """A stream that has ended."""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Raise."""
+        await anyio.lowlevel.checkpoint()
+        raise anyio.EndOfStream
+
+    async def send(self, item: bytes) -> None:
+        """Take it."""
+
+    async def send_eof(self) -> None:
+        """Take it."""
+
+    async def aclose(self) -> None:
+        """Be closed."""

@@ -23,6 +23,7 @@ WINGS: Final = {
         "errors",
         "deflate",
         "limits",
+        "allowed_origins",
         "message_codec",
         "statistics",
         "observer",
