@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, Final
 
 from anyio import CancelScope, get_cancelled_exc_class, move_on_after
@@ -11,6 +12,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp
 
+from .._server.inspection import Inspection
 from .._values.events import Event
 
 _STARTUP: Final = "lifespan.startup"
@@ -31,14 +33,16 @@ class Lifespan:
 
     Args:
         app: The application.
+        inspection: The server's look at it.
 
     Attributes:
         state: The state that the application keeps for its connections.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, inspection: Inspection) -> None:
         self.state: dict[str, Any] = {}
         self._app = app
+        self._inspection = inspection
         self._scope = CancelScope()
         self._asked = Signal()  # for the shutdown
         self._answered = {_STARTUP: Signal(), _SHUTDOWN: Signal()}
@@ -80,7 +84,8 @@ class Lifespan:
         started = self._answered[_STARTUP]
         with self._scope:
             try:
-                await self._app(scope, self._receive, self._send)
+                run = partial(self._app, scope, self._receive)
+                await self._inspection.live(scope, self._send, run)
             except get_cancelled_exc_class():
                 raise
             except BaseException as exc:

@@ -242,7 +242,7 @@ class Server(AsyncContextManagerMixin):
         try:
             listeners = await self._open()
             try:
-                self._lifespan = Lifespan(self._app)
+                self._lifespan = Lifespan(self._app, self._terms.inspection)
                 with CancelScope() as scope:
                     async with create_task_group() as tasks:
                         await self._lifespan.start(tasks)

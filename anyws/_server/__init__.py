@@ -79,6 +79,8 @@ Who owns which state:
   be under way.
   A soft drain tells sessions first (`Session.tell_of_drain`), in the task that has
   called `Drain.aclose`; there is no other task for it.
+* `Inspection` knows whether its guard or server has looked at the application, and what
+  is wrong with that.
 * `Guard` owns nothing of a connection; `options` and `drain` are the same for all.
 * `ServerHandshake` is one request, already checked; it has no state that changes.
 * `ServerConnection` knows what the opening handshake was answered with, and whether the
@@ -87,7 +89,9 @@ Who owns which state:
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
 `drain`; `endpoint` also imports `websocket`, which imports `wrapping`, `rejection`,
-`origin` and `handlers`. `connection` imports the parsers, `guard` and `server_channel`.
+`origin` and `handlers`. `connection` and
+`middleware` import `inspection`, which reaches down to `websocket` to know the class;
+`connection` also imports the parsers, `guard` and `server_channel`.
 `containment`, `handshake`, `rejection` and `wrapping` import no file of the wing. Below
 are `_session` (the law), `_messages` (the verbs that both ends have), `_values`
 (events, states, headers) and, for the servers of our own, `_frames`. Above are the
@@ -106,6 +110,8 @@ Which file to change:
 * what an exception of an application ends: containment.py
 * a rule for what an application may answer to it: `_values/events.py` and `headers.py`
 * what happens to open connections when a server stops: drain.py
+* when an application is looked through for wrong annotations: inspection.py
+* which annotations are wrong, and where: misannotated.py, annotations.py
 * which exceptions reach the server: guard.py
 * what a plain HTTP request or the lifespan protocol gets from an endpoint: endpoint.py
 * which wrappers of `send` are looked through: wrapping.py

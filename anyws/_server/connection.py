@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -32,6 +32,7 @@ from .admission import admitting
 from .drain import Drain
 from .guard import host
 from .handshake import HandshakeRefusal, Headers, ServerHandshake, origin_form
+from .inspection import Inspection
 from .request import Request
 from .response import DenialResponse, head_of, plain_response
 from .server_channel import StreamChannel
@@ -60,6 +61,7 @@ class Terms:
         draining: Returns whether the server is about to stop.
         answered: Called with the scope and the status of each answer.
         origins: Which pages may connect; `None`: all.
+        inspection: The server's look at its application.
     """
 
     options: Options = DEFAULTS
@@ -69,6 +71,7 @@ class Terms:
     draining: Callable[[], bool] = bool
     answered: Callable[[dict[str, Any], int], None] = lambda scope, status: None
     origins: AllowedOrigins | None = None
+    inspection: Inspection = field(default_factory=Inspection)
 
 
 def websocket_scope(
@@ -219,9 +222,10 @@ class ServerConnection:
         Source: ASGI.
         """
         async with self.opened():
-            session = self.session
+            session, terms = self.session, self._terms
             receive, send = session.receiver.receive, session.sender.send
-            app = admitting(app, self._terms.options, self._terms.origins)
+            app = terms.inspection.before(app)
+            app = admitting(app, terms.options, terms.origins)
             await host(session, partial(app, self.scope, receive, send), drain)
 
     # The opening handshake

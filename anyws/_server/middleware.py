@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
+from functools import partial
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._values.options import Options
 from .drain import Drain
 from .guard import Guard
+from .inspection import Inspection
 
 
 class WebSocketMiddleware(Guard):
@@ -23,6 +25,11 @@ class WebSocketMiddleware(Guard):
 
     Litestar and Quart (on trio Quart-Trio), which have WebSocket classes of their own,
     are guarded as well: `app = WebSocketMiddleware(Litestar([...]))`.
+
+    A handler on FastAPI's own router, or a function or method of Starlette's, that is
+    annotated `anyws.WebSocket` would get another class in silence. So the application
+    then fails its startup, by words that name the route and the mend; where no lifespan
+    runs, every WebSocket fails with them.
 
     Args:
         app: An ASGI application. Scopes other than WebSockets are passed to it as they
@@ -53,8 +60,14 @@ class WebSocketMiddleware(Guard):
     ) -> None:
         super().__init__(options, drain, allowed_origins)
         self.app = app
+        self._inspection = Inspection()
 
     def _serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return self.app(scope, receive, send)
+        return self._inspection.before(self.app)(scope, receive, send)
 
-    _serve_other = _serve
+    def _serve_other(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> Awaitable[None]:
+        if scope["type"] != "lifespan":
+            return self.app(scope, receive, send)
+        return self._inspection.live(scope, send, partial(self.app, scope, receive))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 import fastapi
 from fastapi import Depends, params
 
+from .._server.annotations import evaluated, namespace_of
 from .._server.websocket import WebSocket
 from ._guarded import guarded
 
@@ -48,11 +48,11 @@ def _injected(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     The function itself stays as it is: it may stand on another router as well.
     """
     signature = inspect.signature(endpoint)
-    namespace = _namespace_of(endpoint)
+    namespace = namespace_of(endpoint)
     before = list(signature.parameters.values())
     after = []
     for each in before:
-        annotation = _evaluated(each.annotation, namespace)
+        annotation = evaluated(each.annotation, namespace)
         mended = _guarded_if_ours(annotation)
         after.append(each if mended is annotation else each.replace(annotation=mended))
     if before == after:
@@ -65,29 +65,6 @@ def _injected(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     changed = signature.replace(parameters=after)
     injected.__signature__ = changed  # type: ignore[attr-defined]  # any function's
     return injected
-
-
-def _namespace_of(endpoint: Callable[..., Any]) -> dict[str, Any]:
-    """Return the names by which annotations of an endpoint that are text are read."""
-    called: Any = inspect.unwrap(endpoint)
-    while isinstance(called, functools.partial):
-        called = called.func
-    if not inspect.isroutine(called):
-        called = type(called).__call__
-    namespace: dict[str, Any] = getattr(called, "__globals__", {})
-    return namespace
-
-
-def _evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
-    """Return what an annotation stands for.
-
-    One that names what only a type checker sees is returned as it is; FastAPI decides.
-    """
-    holder = SimpleNamespace(__annotations__={"it": annotation})
-    try:
-        return get_type_hints(holder, namespace, include_extras=True)["it"]
-    except NameError:
-        return annotation
 
 
 def _guarded_if_ours(annotation: Any) -> Any:

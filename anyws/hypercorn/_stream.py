@@ -274,13 +274,14 @@ class EngineStream(WSStream):
         call_soon: Callable[..., Any],
     ) -> None:
         """Run the application over the session, and not over Hypercorn's own queue."""
-        session = self.session
-        app: Any = admitting(cast("Any", self.app), self.worker.options, None)
+        session, worker = self.session, self.worker
+        app = worker.inspection.before(cast("Any", self.app))
+        app = admitting(app, worker.options, None)
         put_session(scope, session)
         receive, send = session.receiver.receive, session.sender.send
         inside = partial(app, scope, receive, send, sync_spawn, call_soon)
         # Outside the session: SystemExit has a close code of its own there.
-        await contain(host(session, inside, self.worker.drain), self.config)
+        await contain(host(session, inside, worker.drain), self.config)
 
     async def _answer(self, event: Any) -> None:
         """Answer the opening handshake as the application asks."""

@@ -31,6 +31,7 @@ from hypercorn.utils import ShutdownError
 from .._serve.signals import ASKING, Trigger, signalled, wait_first
 from .._server import containment
 from .._server.drain import Drain
+from .._server.inspection import Inspection
 from .._values.closing import CloseCode
 from .._values.options import Options
 from ._logging import escape_access, quieten
@@ -60,6 +61,7 @@ class Worker:
         graceful_timeout: Seconds that plain requests have to end, at the end.
         drain: The WebSockets being served.
         connections: All connections, also those of plain requests.
+        inspection: The worker's look at its application.
         started: Called when the worker begins to serve.
         call_off: Calls off that the connections are aborted, once the worker has ended.
     """
@@ -82,6 +84,7 @@ class Worker:
         )
         self.graceful_timeout = config.graceful_timeout
         self.connections: set[Connection] = set()
+        self.inspection = Inspection()
         self._log_guarded = False
         self.call_off: Callable[[], None] = lambda: None
         self.started: Callable[[], None] | None = getattr(
@@ -127,7 +130,11 @@ def contained(app: Hosted, config: Config) -> Hosted:
         if scope["type"] == "http":
             await contain(app(scope, *arguments), config)
         elif scope["type"] == "lifespan":
-            await _live(app, scope, *arguments)
+            receive, send, *others = arguments
+            inspection = worker_of(config).inspection
+            await inspection.live(
+                scope, send, lambda send: _live(app, scope, receive, send, *others)
+            )
         else:
             await app(scope, *arguments)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import lru_cache
 from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 from anyio import current_time
 from uvicorn.config import Config
@@ -22,6 +23,7 @@ from uvicorn.server import ServerState
 from .._server.connection import ServerConnection, Terms
 from .._server.containment import contain
 from .._server.handshake import HandshakeRefusal
+from .._server.inspection import Inspection
 from .._server.request import RequestReader
 from .._server.response import plain_response
 from .._values.closing import CloseCode
@@ -206,7 +208,16 @@ def terms_of(config: Config, state: ServerState, draining: Callable[[], bool]) -
         headers=lambda: list(state.default_headers),
         draining=draining,
         answered=_log_answer,
+        inspection=_inspection_of(config),
     )
+
+
+# The look at the application of each server, which has one configuration.
+_inspections: Final[WeakKeyDictionary[Config, Inspection]] = WeakKeyDictionary()
+
+
+def _inspection_of(config: Config) -> Inspection:
+    return _inspections.setdefault(config, Inspection())
 
 
 @lru_cache(8)

@@ -50,7 +50,7 @@ class OddityError(LookupError):
 def raising(error: Exception, *, accepting: bool) -> Endpoint:
     """Return an endpoint that raises, before or after it has accepted."""
 
-    async def endpoint(websocket: anyws.WebSocket) -> None:
+    async def endpoint(websocket: StarletteWebSocket) -> None:
         if accepting:
             await websocket.accept()
         raise error

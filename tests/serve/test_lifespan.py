@@ -11,6 +11,7 @@ import pytest
 import anyws
 from anyws._serve import lifespan
 from anyws._serve.lifespan import Lifespan
+from anyws._server.inspection import Inspection
 
 COMPLETE = (
     {"type": "lifespan.startup.complete"},
@@ -21,7 +22,7 @@ COMPLETE = (
 async def run(app: Any) -> tuple[Lifespan, list[str]]:
     """Start an application and stop it; return what was seen meanwhile."""
     seen = list[str]()
-    running = Lifespan(app)
+    running = Lifespan(app, Inspection())
     async with anyio.create_task_group() as tasks:
         await running.start(tasks)
         seen.append("started")
@@ -118,7 +119,8 @@ async def test_failures_are_told(
     async with anyio.create_task_group() as tasks:
         for message, words in (("no database", "no database"), (None, "no reason")):
             with pytest.raises(RuntimeError, match=words):
-                await Lifespan(failing("lifespan.startup", message)).start(tasks)
+                app = failing("lifespan.startup", message)
+                await Lifespan(app, Inspection()).start(tasks)
         tasks.cancel_scope.cancel()
     assert errors(caplog) == []
     for app, line in (
