@@ -285,6 +285,7 @@ SERVER_FILES = (
     "tests/client/test_contract.py",
     "tests/client/test_leaks.py",
     "tests/client/test_other_servers.py",
+    "tests/fastapi/test_real_servers.py",
     "tests/server/test_hosting.py",
     "tests/testing/test_dialects.py",
     "tests/whole/test_browser.py",

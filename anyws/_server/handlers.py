@@ -16,13 +16,14 @@ dependency and left behind it misnests with any scope that another dependency ho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
+from starlette.websockets import WebSocket as StarletteWebSocket
 
 from .._session.session import Session
 from .._values.states import CONNECTING
@@ -31,8 +32,17 @@ _STACK: Final = "fastapi_middleware_astack"
 _HANDLERS: Final = "starlette.exception_handlers"
 
 
-def handing_over(scope: Scope, session: Session) -> Callable[[Exception], None] | None:
-    """Return what hands a connection over to the handlers; `None`: there are none."""
+def handing_over(
+    scope: Scope, session: Session, others: Iterable[StarletteWebSocket[Any]]
+) -> Callable[[Exception], None] | None:
+    """Return what hands a connection over to the handlers; `None`: there are none.
+
+    Args:
+        scope: The scope, in which the stack stands.
+        session: The connection's session.
+        others: The objects of FastAPI's that the handlers get. What passed the session
+            did not pass them, so they are told the states that they have missed.
+    """
     stack = scope.get(_STACK)
     if not isinstance(stack, AsyncExitStack):
         return None
@@ -50,6 +60,9 @@ def handing_over(scope: Scope, session: Session) -> Callable[[Exception], None] 
             return await session.conclude(outcome)
 
         stack.push_async_exit(end)
+        for other in others:
+            other.client_state = session.delivered_state
+            other.application_state = session.application_state
 
     return hand_over
 

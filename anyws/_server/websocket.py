@@ -146,7 +146,11 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             session.adopt(self._options)
         else:
             session = self._made_from(origin)
-            block = session.hosting(self, handing_over(self.scope, session))
+            theirs = [
+                each for each in origin.sending if not isinstance(each, WebSocket)
+            ]
+            hand_over = handing_over(self.scope, session, theirs)
+            block = session.hosting(self, hand_over)
         if session.starts_at(origin.send):
             for other in others:
                 other._session = session
