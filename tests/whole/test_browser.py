@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..support.chromium import browser, tab
+from ..support.chromium import Tab, browser, tab
+from ..support.real_servers import need, serving
 from ..support.wires import cuttable
 from .test_examples import WORKERS, chatting
 
@@ -70,3 +71,36 @@ def test_a_tab_that_was_cut_off_shows_what_the_others_show(
         bob.wait_for(f"{LINES}.endsWith('ann: back')", True)
         ann.hears(*bob.run(LINES).split("\n"))
         assert bob.run(LINES).count("line") == 20
+
+
+def outcome(page: Tab, url: str, offers: str = "[]") -> str:
+    """Open a WebSocket in a page; return what becomes of it."""
+    page.wait_for("document.title + document.readyState", "pagecomplete")
+    page.run(
+        f"window.result = ''; var ws = new WebSocket('{url}', {offers});"
+        "ws.onopen = () => {window.result = 'open ' + ws.protocol; ws.close()};"
+        "ws.onerror = () => {window.result = 'refused'}"
+    )
+    page.wait_for("window.result !== ''", True)
+    result: str = page.run("window.result")
+    return result
+
+
+def test_a_page_of_another_origin_is_refused(tmp_path: Path) -> None:
+    """A browser says which page it is; and a token goes by the subprotocols."""
+    server = need("engine-asyncio")
+    with ExitStack() as stack:
+        running = serving(server, "browser_app:app", tmp_path)
+        port, _ = stack.enter_context(running)
+        devtools = stack.enter_context(browser(tmp_path / "profile"))
+        # One server by two names: two origins.
+        here = stack.enter_context(tab(devtools, f"http://127.0.0.1:{port}/"))
+        other = stack.enter_context(tab(devtools, f"http://localhost:{port}/"))
+        same, token = (f"ws://127.0.0.1:{port}/{path}" for path in ("same", "token"))
+        assert outcome(here, same) == "open "
+        assert outcome(other, same) == "refused"
+        assert outcome(other, token, "['bearer', 's3cret']") == "open bearer"
+        assert outcome(other, token, "['bearer', 'wrong']") == "refused"
+        log = (tmp_path / f"{server}.log").read_text(errors="replace")
+        assert f"from the origin 'http://localhost:{port}'" in log
+        assert "s3cret" not in log
