@@ -25,6 +25,7 @@ Who owns what:
     Membership    the topics of one member, from its entry to its end
     Roster        who is a member, and whether there can be members
     Relay         the queue to a backend, and the tasks that call it
+    Gossip        what hubs tell each other of who is there, by the backend
     Dispatcher    the line of topics whose members have still to be told
 
 How a message goes: `publish` checks it, gives it the next number of the hub (`order`),
@@ -58,6 +59,7 @@ Which file to change:
     the text of a position                                position
     what users and browsers see of a message              event
     how much is kept, and what is forgotten               log
+    where a member stands in one topic                    cursor
     an overflow rule, the order of messages, gaps         reading
     where a resumed member goes on                        topics
     when members are told, and for how long               dispatcher
@@ -65,6 +67,8 @@ Which file to change:
     what joins, leaves and updates are                    presence
     what carries messages between processes               backend
     queueing, retries, gaps when that fails               relay
+    what a backend has kept for a member                  replay
+    how other processes learn who is there                gossip
     what a page does with all of it                       anyws.js, browser, event
     when a connection takes a message                     _session.feed
     what connections share of a message                   _frames.shared_frames

@@ -28,8 +28,9 @@ class Publication:
         topic: The topic.
         message: `str` for a text message, `bytes` for a binary one.
         key: The key for coalescing; `None`: there is none.
-        token: Tells the publication apart from all others of all hubs. It comes back
-            with the delivery.
+        token: Tells the publication apart from all others of all hubs: the name of one
+            life of a hub, `-`, and a number that grows with each publication of that
+            life. It comes back with the delivery.
     """
 
     topic: str
@@ -51,6 +52,7 @@ class Delivery:
             as its epoch is the same. (Redis' stream ids do.) Then a member may resume
             at a hub of another process. `None`: each hub numbers the messages itself,
             and another hub can only tell a gap.
+        before: The id of the message before it in the topic, if the backend knows it.
     """
 
     topic: str | None
@@ -59,6 +61,7 @@ class Delivery:
     token: str = ""
     epoch: str | None = None
     id: str | None = None
+    before: str | None = None
 
 
 @runtime_checkable
@@ -69,6 +72,8 @@ class Backend(Protocol):
     other. Any exception of a method means that the backend cannot be reached now: the
     hub tells a gap where messages may be missing, and tries again with growing delays.
     Methods must not swallow cancellations.
+
+    A backend that keeps messages may promise more; see `DurableBackend`.
     """
 
     def connection(self) -> AbstractAsyncContextManager[object]:
@@ -104,4 +109,34 @@ class Backend(Protocol):
         """Iterate over what arrives, for as long as the backend can be reached.
 
         The iteration reads on at once; what the hub does with a delivery never waits.
+        """
+
+
+@runtime_checkable
+class DurableBackend(Backend, Protocol):
+    """A backend that keeps messages, if its attribute `durable` is true.
+
+    Then the hub calls `publish` again with the same publications until it succeeds, and
+    the backend drops those that it has published, by their tokens. After a failure
+    `deliveries` goes on where it has ended; it yields a gap where it cannot. All
+    deliveries have an epoch and an id.
+    """
+
+    durable: bool
+
+    async def replay(
+        self, topic: str, since: tuple[str, str] | None, limit: int
+    ) -> Sequence[Delivery]:
+        """Return what a member has missed of a topic that is wanted.
+
+        Args:
+            topic: The topic.
+            since: The epoch and the id of the position of the member; `None`: before
+                everything.
+            limit: How many messages it gets at most, which are the newest ones.
+        Returns:
+            The messages behind the position, up to the latest one that `deliveries` has
+            yielded; where some are missing, a gap.
+        Cancellation:
+            The hub cancels a call that is under way when the hub ends.
         """

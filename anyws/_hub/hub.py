@@ -91,6 +91,9 @@ class Hub(AsyncContextManagerMixin):
             `anyws.Backend`. Without one (default) the hub serves one process.
         max_queued: How many publications may wait for the backend (default 1000); one
             more raises `HubError`.
+        presence_seconds: With a backend, seconds after which those leave who were
+            present by a process that was killed (default 20.0). Each hub is heard four
+            times in that time.
         heartbeat: Seconds between two heartbeats for browsers (default 20.0), which go
             to connections that are attached with `encode=Event.as_json`; `None`: none.
         drain: The drain of the server: when it begins, all subscriptions end. The
@@ -113,6 +116,7 @@ class Hub(AsyncContextManagerMixin):
         buffer_bytes: int = 16 * 1024 * 1024,
         backend: Backend | None = None,
         max_queued: int = 1000,
+        presence_seconds: float = 20.0,
         heartbeat: float | None = 20.0,
         drain: Drain | None = None,
     ) -> None:
@@ -122,6 +126,7 @@ class Hub(AsyncContextManagerMixin):
         if backend is not None and not isinstance(backend, Backend):
             raise TypeError(f"{type(backend).__name__} is no anyws.Backend")
         _check_number("max_queued", max_queued, int, least=1)
+        _check_number("presence_seconds", presence_seconds, (int, float), least=0.1)
         _check_number("history", history, int, least=0)
         _check_number("history_bytes", history_bytes, int, least=1)
         _check_number("buffer_bytes", buffer_bytes, int, least=1)
@@ -134,11 +139,13 @@ class Hub(AsyncContextManagerMixin):
         self._max_queued = max_queued
         self._drain = drain
         self._loop: tuple[EventLoopToken, int] | None = None
-        self._life = self._new_life()
-        self._roster = Roster(self._life.topics)
+        self._presence_seconds = presence_seconds
+        self._roster = Roster()
         self.presence: Presence = Presence(
             self._roster, self._announce, self._subscribe_own
         )
+        self._life = self._new_life()
+        self._roster.topics = self._life.topics
 
     def __asynccontextmanager__(self) -> AbstractAsyncContextManager[Self]:
         """Run the hub; see the class.
@@ -149,7 +156,14 @@ class Hub(AsyncContextManagerMixin):
         return self._running()
 
     def _new_life(self) -> Life:
-        return Life(self._bounds, self._heartbeat, self._backend, self._max_queued)
+        return Life(
+            self._bounds,
+            self._heartbeat,
+            self._backend,
+            self._max_queued,
+            self.presence,
+            self._presence_seconds,
+        )
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[Self]:

@@ -6,6 +6,7 @@ positions of the life before are of another epoch.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,11 +17,15 @@ from anyio.lowlevel import checkpoint
 
 from .._session.wakeup import Wakeup
 from .backend import Backend, Delivery, Publication
+from .cursor import Cursor
 from .dispatcher import Dispatcher
+from .gossip import GOSSIP, Gossip
 from .log import Bounds, Entry
 from .position import Id, Position
+from .presence import Presence
 from .reading import Reading
-from .relay import Relay
+from .relay import Question, Relay
+from .replay import Place, place_of, replay
 from .topic import Topic
 from .topic_names import HEARTBEAT, OWN, checked_topic
 from .topics import Topics, Wants
@@ -29,6 +34,11 @@ from .topics import Topics, Wants
 # topics are looked at before the event loop has its turn.
 _SWEEP_SECONDS: Final = 5.0
 _SWEPT_AT_ONCE: Final = 100
+
+# How many messages of a topic a member is replayed by a backend at most.
+_REPLAYED: Final = 1000
+
+_LOGGER: Final = logging.getLogger("anyws.hub")
 
 NOBODY: Final[frozenset[Reading]] = frozenset()
 
@@ -41,6 +51,8 @@ class Life:
         heartbeat: Seconds between two heartbeats; `None`: there are none.
         backend: What connects the hub with those of other processes, if anything does.
         max_queued: How many publications may wait for the backend.
+        presence: Who is there, which hubs tell each other by the backend.
+        presence_seconds: Seconds after which those of a hub that was killed leave.
 
     Attributes:
         topics: The topics.
@@ -53,17 +65,32 @@ class Life:
         heartbeat: float | None,
         backend: Backend | None,
         max_queued: int,
+        presence: Presence,
+        presence_seconds: float,
     ) -> None:
         self.topics: Topics = Topics(bounds, secrets.token_hex(8))
         self.published: int = 0
+        self._tokens = 0
         self._dispatcher = Dispatcher(self.topics)
         self._heartbeat = heartbeat
         self._sweepable = Wakeup()
         self._heard = Wakeup()  # woken when there is a member for heartbeats
         self._relay: Relay | None = None
+        self._gossip: Gossip | None = None
         if backend is not None:
-            self._relay = Relay(backend, self, max_queued)
-            self.topics.changed = self._relay.wants_change
+            relay = self._relay = Relay(backend, self, max_queued)
+            self.topics.remote = True
+            self.topics.changed = relay.wants_change
+            if relay.durable is not None:
+                self.topics.ask = self._ask
+            self._gossip = Gossip(
+                self.topics.epoch,
+                presence,
+                self._whisper,
+                lambda: relay.idle,
+                presence_seconds,
+            )
+        self._presence = presence
         self._excluded: dict[str, frozenset[Reading]] = {}  # by the tokens under way
 
     @asynccontextmanager
@@ -74,11 +101,17 @@ class Life:
             tasks.start_soon(self._sweep)
             if self._heartbeat is not None:
                 tasks.start_soon(self._beat, self._heartbeat)
-            if self._relay is None:
+            if self._relay is None or self._gossip is None:
                 yield
             else:
+                self._presence.told = self._gossip.change
                 async with self._relay.running():
-                    yield
+                    tasks.start_soon(self._gossip.run)
+                    try:
+                        yield
+                    finally:
+                        self._presence.told = None
+                        self._gossip.end()
             self._dispatcher.close()
             await self._dispatcher.ended()
             tasks.cancel_scope.cancel()
@@ -100,12 +133,23 @@ class Life:
         """
         if self._relay is None:
             return self.append(name, message, size, key, excluded)
-        token = f"{self.topics.epoch}-{self.published}"
+        token = self._token()
         self._relay.put(Publication(name, message, key, token))
         self.published += 1
         if excluded:
             self._excluded[token] = excluded
         return len(self.topics.readers_of(name).keys() - excluded)
+
+    def _token(self) -> str:
+        self._tokens += 1
+        return f"{self.topics.epoch}-{self._tokens}"
+
+    def _whisper(self, text: str) -> bool:
+        """Tell the other hubs something, if the queue has room for it."""
+        if self._relay is None or self._relay.full:
+            return False
+        self._relay.put(Publication(GOSSIP, text, None, self._token()))
+        return True
 
     def append(
         self,
@@ -114,13 +158,13 @@ class Life:
         size: int,
         key: str | None,
         excluded: frozenset[Reading] = NOBODY,
-        position: tuple[str, Id] | None = None,
+        position: Place | None = None,
     ) -> int:
         """Put a message into the log of its topic; return how many members want it.
 
         Args:
-            position: The epoch and id that the backend has given; `None`: the message
-                is numbered here.
+            position: The epoch, the id, and the id before it, that the backend has
+                given; `None`: the message is numbered here.
         """
         topics = self.topics
         topics.order += 1
@@ -130,17 +174,17 @@ class Life:
         if topic is None:
             topics.forgotten = (topics.order,)
             return 0
-        epoch, message_id = position or (topics.epoch, (topics.order,))
-        if epoch != topic.epoch:
-            _begin_epoch(topic, epoch, message_id)
         log = topic.log
+        epoch, message_id, before = position or (topics.epoch, (topics.order,), None)
+        if epoch != topic.epoch:
+            _begin_epoch(topic, epoch, message_id if before is None else before)
         entry = Entry(
             name,
             message,
             epoch,
             message_id,
             topics.order,
-            log.last,
+            log.last if before is None else before,
             key=key,
             exclude=excluded,
             at=current_time(),
@@ -161,31 +205,62 @@ class Life:
 
     def wanted(self) -> Wants:
         """Return the topics and the patterns that members have named."""
-        return self.topics.wanted()
+        names, patterns = self.topics.wanted()
+        return names | {GOSSIP}, patterns
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a message or a gap from the backend."""
         message = delivery.message
+        if self._gossip is not None and delivery.topic in (None, GOSSIP):
+            if message is None:
+                self._gossip.lost()
+            else:
+                _hear(self._gossip, message)
+            if delivery.topic is not None:
+                return
         if message is None:
             self._excluded.clear()  # of messages that may be lost
             self._tell_gap(delivery.topic)
             return
         excluded = self._excluded.pop(delivery.token, NOBODY)
-        position = None
-        if delivery.id is not None and delivery.epoch is not None:
-            position = delivery.epoch, Position.id_of(delivery.id)
+        position = place_of(delivery)
         size = len(message.encode() if isinstance(message, str) else message)
         name = checked_topic(delivery.topic)
         self.append(name, message, size, delivery.key, excluded, position)
 
     def _tell_gap(self, name: str | None) -> None:
         """Tell the members of a topic, or all members, that messages may be missing."""
+        if name is None:  # also in those that are not there, for members that resume
+            self.topics.order += 1
+            self.topics.forgotten = (self.topics.order,)
         names = list(self.topics.by_name) if name is None else [name]
         for topic in filter(None, map(self.topics.by_name.get, names)):
             if not topic.name.startswith(OWN):
+                topic.log.note_hole()
                 for reading in topic.readings:
                     reading.tell_gap(topic)
                 self._dispatcher.add(topic)
+
+    # What the backend keeps
+
+    def _ask(self, reading: Reading, cursor: Cursor, since: Position) -> None:
+        """Ask the backend for what a member has missed of a topic."""
+        bounds = self.topics.bounds
+        if self._relay is None:
+            return
+        if since == Position.OLDEST:
+            place, limit = None, min(bounds.history or _REPLAYED, _REPLAYED)
+        else:
+            place, limit = since.place, _REPLAYED
+        self._relay.ask(
+            Question(
+                cursor.topic.name,
+                place,
+                limit,
+                wanted=lambda: reading.cursors.get(cursor.topic.name) is cursor,
+                answer=lambda missed: replay(reading, cursor, missed, place, bounds),
+            )
+        )
 
     # Tasks
 
@@ -218,10 +293,17 @@ class Life:
                 self.topics.sweep(name, current_time())
 
 
-def _begin_epoch(topic: Topic, epoch: str, first: Id) -> None:
+def _hear(gossip: Gossip, message: str | bytes) -> None:
+    try:
+        gossip.hear(str(message))
+    except (ValueError, TypeError, KeyError) as exc:
+        _LOGGER.warning("not a message of a hub: %r", exc)
+
+
+def _begin_epoch(topic: Topic, epoch: str, before: Id) -> None:
     """Have the positions of a topic be of another epoch from now on."""
     if topic.log.end:
         for reading in topic.readings:
             reading.tell_gap(topic)
     topic.epoch = epoch
-    topic.log.begin_epoch(first)
+    topic.log.begin_epoch(before)

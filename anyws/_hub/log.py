@@ -134,6 +134,8 @@ class Log:
         capacity: How many messages a member may be behind.
         floor: The id of the newest message that the log has forgotten.
         last: The id of the newest message.
+        hole: The id of the newest message behind which others are missing that have
+            never been here; empty: there is no such message.
         last_order: Its place among all messages of the hub.
     """
 
@@ -146,6 +148,7 @@ class Log:
         "end",
         "first",
         "floor",
+        "hole",
         "last",
         "last_order",
         "size",
@@ -162,6 +165,7 @@ class Log:
         self.capacity: int = 0
         self.floor: Id = floor
         self.last: Id = floor
+        self.hole: Id = ()
         self.last_order: int = 0
 
     def __len__(self) -> int:
@@ -209,9 +213,14 @@ class Log:
         ):
             self._forget()
 
-    def begin_epoch(self, first: Id) -> None:
-        """Note that the ids begin anew, with the message that comes next."""
-        self.floor = self.last = first
+    def begin_epoch(self, before: Id) -> None:
+        """Note that the ids begin anew, behind an id."""
+        self.floor = self.last = before
+        self.hole = ()
+
+    def note_hole(self) -> None:
+        """Note that messages may be missing behind the newest one."""
+        self.hole = self.last
 
     def _forget(self) -> None:
         entry = self._entries.pop(self.first)
@@ -232,7 +241,7 @@ class Log:
 
         `None`: messages between the two are gone.
         """
-        if message_id < self.floor:
+        if message_id < self.floor or message_id <= self.hole:
             return None
         index = self.end
         while index > self.first and self._entries[index - 1].id > message_id:

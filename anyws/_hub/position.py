@@ -70,6 +70,16 @@ class Position(str):
         return cls(f"-{_SEPARATOR}{text}{_SEPARATOR}-").parts[1]
 
     @property
+    def place(self) -> tuple[str, str]:
+        """The epoch and the id, as a backend has given them.
+
+        Raises:
+            ValueError: The text is no position.
+        """
+        epoch, message_id, _ = self.parts
+        return epoch, "-".join(map(str, message_id))
+
+    @property
     def topic(self) -> str | None:
         """The topic; `None` for `OLDEST`, which is a place in every topic.
 

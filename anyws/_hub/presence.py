@@ -8,10 +8,14 @@ Each topic that is watched has a topic of the hub's own, whose messages name the
 that has changed. A watcher compares the key's entries with those it has told last, and
 a newer change of a key replaces an older one that was not read. So a watcher that is
 slow misses states in between, but never the last one.
+
+With a backend, entries of other processes stand beside those of this one, as `gossip`
+learns of them.
 """
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +30,7 @@ from .subscription import Subscription
 from .topic_names import OWN, checked_topic
 
 Metas: TypeAlias = tuple[Any, ...]
+Values: TypeAlias = list[Any]
 Kind: TypeAlias = Literal["join", "leave", "update"]
 
 
@@ -54,6 +59,10 @@ class Presence:
         roster: Knows whether the hub is running.
         announce: Publishes that a key of a topic has changed.
         subscribe: Makes a subscription to these announcements.
+
+    Attributes:
+        told: Called with the topic and the key of what has changed in this process;
+            `None`: no other process is told.
     """
 
     def __init__(
@@ -67,6 +76,7 @@ class Presence:
         self._subscribe = subscribe
         # topic -> key -> entry -> metadata
         self._there: dict[str, dict[str, dict[object, Any]]] = {}
+        self.told: Callable[[str, str], None] | None = None
 
     @contextmanager
     def track(self, topic: str, key: str, meta: Any = None) -> Iterator[Tracked]:
@@ -76,17 +86,20 @@ class Presence:
             topic: The topic.
             key: Who is there. The same key in several blocks is one presence.
             meta: What is to be known of this one: any object. Do not change it; the
-                block's `update` replaces it.
+                block's `update` replaces it. With a backend it goes to other processes
+                as JSON.
         Returns:
             A context manager that gives a handle, by which `meta` can be replaced.
         Raises:
-            TypeError, ValueError: The topic is no topic, or the key no `str`.
+            TypeError, ValueError: The topic is no topic, the key no `str`, or `meta`
+                cannot be told to other processes.
             HubError: The hub is not running.
         """
         topic = checked_topic(topic)
         if not isinstance(key, str):
             raise TypeError(f"key must be a str, not {type(key).__name__}")
         self._roster.check_open()
+        self._check(meta)
         tracked = Tracked(self, topic, key)
         self._set(tracked, meta)
         try:
@@ -115,20 +128,59 @@ class Presence:
         topic = checked_topic(topic)
         return PresenceWatch(self, topic, self._subscribe(_own_topic(topic)))
 
+    def _check(self, meta: Any) -> None:
+        """Check that other processes can be told of metadata, if there are any."""
+        if self.told is not None:
+            json.dumps(meta)
+
     def _set(self, tracked: Tracked, meta: Any) -> None:
         keys = self._there.setdefault(tracked.topic, {})
         keys.setdefault(tracked.key, {})[tracked] = meta
-        self._announce(_own_topic(tracked.topic), tracked.key)
+        self._tell(tracked.topic, tracked.key)
 
     def _remove(self, tracked: Tracked) -> None:
-        keys = self._there[tracked.topic]
-        metas = keys[tracked.key]
-        del metas[tracked]
-        if not metas:
-            del keys[tracked.key]
+        del self._there[tracked.topic][tracked.key][tracked]
+        self._tidy(tracked.topic, tracked.key)
+        self._tell(tracked.topic, tracked.key)
+
+    def _tidy(self, topic: str, key: str) -> None:
+        """Forget a key without metadata, and a topic without keys."""
+        keys = self._there[topic]
+        if not keys[key]:
+            del keys[key]
         if not keys:
-            del self._there[tracked.topic]
-        self._announce(_own_topic(tracked.topic), tracked.key)
+            del self._there[topic]
+
+    def _tell(self, topic: str, key: str) -> None:
+        self._announce(_own_topic(topic), key)
+        if self.told is not None:
+            self.told(topic, key)
+
+    # For what hubs tell each other
+
+    def own(self) -> Iterator[tuple[str, str]]:
+        """Yield the topics and keys of this process."""
+        for topic, keys in self._there.items():
+            for key in keys:
+                if self.own_metas(topic, key):
+                    yield topic, key
+
+    def own_metas(self, topic: str, key: str) -> Values:
+        """Return the metadata of this process under a key, oldest first."""
+        metas = self._there.get(topic, {}).get(key, {})
+        return [meta for entry, meta in metas.items() if isinstance(entry, Tracked)]
+
+    def set_other(self, hub: str, topic: str, key: str, metas: Values) -> None:
+        """Note what another process has under a key."""
+        entries = self._there.setdefault(topic, {}).setdefault(key, {})
+        before = [entry for entry in entries if _is_of(entry, hub)]
+        if metas != [entries[entry] for entry in before]:
+            for entry in before:
+                del entries[entry]
+            for number, meta in enumerate(metas):
+                entries[hub, number] = meta
+            self._announce(_own_topic(topic), key)
+        self._tidy(topic, key)
 
 
 class Tracked:
@@ -150,10 +202,12 @@ class Tracked:
 
         Raises:
             RuntimeError: The block is over.
+            TypeError, ValueError: `meta` cannot be told to other processes.
         """
         there = self._presence._there.get(self.topic, {}).get(self.key, {})
         if self not in there:
             raise RuntimeError("metadata is replaced inside the block of track() only")
+        self._presence._check(meta)
         self._presence._set(self, meta)
 
 
@@ -230,6 +284,11 @@ class PresenceWatch:
             self._known[key] = metas
         else:
             del self._known[key]
+
+
+def _is_of(entry: object, hub: str) -> bool:
+    """Whether an entry is that of another hub."""
+    return isinstance(entry, tuple) and entry[0] == hub
 
 
 def _own_topic(topic: str) -> str:

@@ -24,12 +24,15 @@ The messages of several topics come in the order in which they were published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush, heapreplace
 from typing import Final, Literal, Protocol, TypeAlias
 
+from .cursor import Cursor, keep_gap
 from .event import Event
 from .log import Entry
+from .position import Id
 from .topic import Topic
 from .topic_names import OWN
 
@@ -39,34 +42,6 @@ Filter: TypeAlias = Callable[[Event], bool]
 RULES: Final = ("drop_oldest", "drop_newest", "coalesce", "close")
 _NO_PATTERNS: Final[frozenset[str]] = frozenset()  # one for all: it takes 216 bytes
 _KEEPING: Final = ("drop_newest", "coalesce")
-
-
-class Cursor:
-    """Where a member stands in one topic.
-
-    Attributes:
-        topic: The topic.
-        next: The index of the message in its log that comes next.
-        named: Whether the member named the topic itself; otherwise a pattern did.
-        pending: Whether the reading has the cursor in its heap.
-        gap: Whether a gap is to be told before the next message.
-        kept: Messages and gaps that stand before `next`, by key or by number; `None`:
-            there never were any.
-        keeping: How many messages, not gaps, are in `kept`.
-        seen: The end of the log when the member looked last.
-    """
-
-    __slots__ = ("gap", "keeping", "kept", "named", "next", "pending", "seen", "topic")
-
-    def __init__(self, topic: Topic, index: int, *, named: bool) -> None:
-        self.topic: Topic = topic
-        self.next: int = index
-        self.named: bool = named
-        self.pending: bool = False
-        self.gap: bool = False
-        self.kept: dict[str | int, Entry] | None = None
-        self.keeping: int = 0
-        self.seen: int = index
 
 
 class Taker(Protocol):
@@ -157,6 +132,36 @@ class Reading:
         if gap or index < cursor.topic.log.end:
             self._push(cursor)
 
+    def hold(self, cursor: Cursor) -> None:
+        """Read nothing of a topic until `fill` is called: the backend is asked."""
+        cursor.replay = deque()
+        cursor.topic.behind.add(self)  # so that its log keeps what comes meanwhile
+
+    def fill(self, cursor: Cursor, replay: Iterable[Entry], since: Id | None) -> None:
+        """Put what the backend has before what the log has.
+
+        Args:
+            cursor: Where the member stands.
+            replay: Messages and gaps.
+            since: The id of the latest message that the member has had, if `replay`
+                goes on behind it.
+        """
+        log = cursor.topic.log
+        if since is not None:  # in another process, which was ahead of this one
+            while log.first <= cursor.next < log.end and log[cursor.next].id <= since:
+                cursor.next += 1
+        first = log[cursor.next].id if log.first <= cursor.next < log.end else None
+        cursor.replay = deque(
+            entry
+            for entry in replay
+            if entry.message is None
+            or ((first is None or entry.id < first) and self._wants(entry))
+        )
+        if not cursor.replay:
+            cursor.replay = None
+        cursor.seen = -1
+        self._push(cursor)
+
     def tell_gap(self, topic: Topic) -> None:
         """Tell a gap before the next message of a topic."""
         cursor = self.cursors[topic.name]
@@ -167,7 +172,7 @@ class Reading:
     def lag(self) -> int:
         """How many messages the member has not taken, of the topic with the most."""
         cursors = self.cursors.values()
-        return max((c.topic.log.end - c.next + c.keeping for c in cursors), default=0)
+        return max((cursor.lag for cursor in cursors), default=0)
 
     # New messages
 
@@ -181,7 +186,7 @@ class Reading:
         if (
             log.end - cursor.next == 1
             and log.end > log.first
-            and not (self._heap or cursor.gap)
+            and not (self._heap or cursor.gap or cursor.replay is not None)
         ):
             entry = log[cursor.next]
             if self._wants(entry) and self._taker.take_now(entry):
@@ -266,7 +271,7 @@ class Reading:
                 kept[key] = entry
                 cursor.gap = True
             else:
-                _keep_gap(kept, index, entry)
+                keep_gap(kept, index, entry)
         cursor.next = log.end
 
     def _count_dropped(self, topic: Topic, messages: int) -> None:
@@ -301,6 +306,13 @@ class Reading:
         """Take what `peek` has returned."""
         cursor = self._heap[0][2]
         topic = cursor.topic
+        if cursor.replay:
+            taken = cursor.replay.popleft().message is not None
+            if not cursor.replay:
+                cursor.replay = None
+            self.sent += taken
+            topic.sent += taken
+            return
         if cursor.gap:
             cursor.gap = False
             return
@@ -334,8 +346,10 @@ class Reading:
             self.notice(cursor.topic)
         if self.overrun:
             return None
+        if cursor.replay:
+            return cursor.replay[0]
         if cursor.gap:
-            return self._gap_before(cursor)
+            return cursor.gap_before()
         if cursor.kept:
             return next(iter(cursor.kept.values()))
         return log[cursor.next] if cursor.next < log.end else None
@@ -345,19 +359,6 @@ class Reading:
         log = cursor.topic.log
         while log.first <= cursor.next < log.end and not self._wants(log[cursor.next]):
             cursor.next += 1
-
-    def _gap_before(self, cursor: Cursor) -> Entry:
-        """Return the gap that is told before the next message, or at the end."""
-        log, topic = cursor.topic.log, cursor.topic
-        if cursor.kept:
-            following = next(iter(cursor.kept.values()))
-        elif cursor.next < log.end:
-            following = log[cursor.next]
-        else:
-            order = log.last_order
-            return Entry(topic.name, None, topic.epoch, log.last, order, log.last)
-        before = following.before
-        return Entry(topic.name, None, following.epoch, before, following.order, before)
 
     def _wants(self, entry: Entry) -> bool:
         if self in entry.exclude or self.error is not None:
@@ -371,14 +372,14 @@ class Reading:
             return False
 
     def _push(self, cursor: Cursor) -> None:
-        if cursor.pending:
+        if cursor.pending or cursor.waits:
             return
         cursor.pending = True
         self._serial += 1
         # What comes next is looked at when it is taken; until then it is in front.
-        order = 0
-        if cursor.topic.log.first <= cursor.next < cursor.topic.log.end:
-            order = cursor.topic.log[cursor.next].order
+        order, log = 0, cursor.topic.log
+        if cursor.replay is None and log.first <= cursor.next < log.end:
+            order = log[cursor.next].order
         heappush(self._heap, (order, self._serial, cursor))
         cursor.topic.behind.add(self)
 
@@ -390,18 +391,3 @@ class Reading:
         """Yield the topics that the member reads."""
         for cursor in list(self.cursors.values()):
             yield cursor.topic
-
-
-def _keep_gap(kept: dict[str | int, Entry], index: int, dropped: Entry) -> None:
-    """Tell a gap behind what is kept; it grows by each message that is dropped."""
-    last = next(reversed(kept))
-    if kept[last].message is None:
-        del kept[last]
-    kept[index] = Entry(
-        dropped.topic,
-        None,
-        dropped.epoch,
-        dropped.id,
-        dropped.order,
-        dropped.id,
-    )

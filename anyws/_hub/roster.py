@@ -34,8 +34,8 @@ class Roster:
         draining: Whether the server of the hub drains: subscriptions end.
     """
 
-    def __init__(self, topics: Topics) -> None:
-        self.topics: Topics = topics
+    def __init__(self) -> None:
+        self.topics: Topics
         self.running: bool = False
         self.draining: bool = False
         self._members: dict[Member, None] = {}

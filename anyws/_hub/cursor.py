@@ -1,0 +1,88 @@
+"""Where a member stands in one topic: an index into its log, and what comes before."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .log import Entry
+from .topic import Topic
+
+
+class Cursor:
+    """Where a member stands in one topic.
+
+    Attributes:
+        topic: The topic.
+        next: The index of the message in its log that comes next.
+        named: Whether the member named the topic itself; otherwise a pattern did.
+        pending: Whether the reading has the cursor in its heap.
+        gap: Whether a gap is to be told before the next message.
+        kept: Messages and gaps that stand before `next`, by key or by number; `None`:
+            there never were any.
+        replay: Messages and gaps from the backend that stand before all others; empty:
+            the member waits for them; `None`: there are none.
+        keeping: How many messages, not gaps, are in `kept`.
+        seen: The end of the log when the member looked last.
+    """
+
+    __slots__ = (
+        "gap",
+        "keeping",
+        "kept",
+        "named",
+        "next",
+        "pending",
+        "replay",
+        "seen",
+        "topic",
+    )
+
+    def __init__(self, topic: Topic, index: int, *, named: bool) -> None:
+        self.topic: Topic = topic
+        self.next: int = index
+        self.named: bool = named
+        self.pending: bool = False
+        self.gap: bool = False
+        self.kept: dict[str | int, Entry] | None = None
+        self.keeping: int = 0
+        self.replay: deque[Entry] | None = None
+        self.seen: int = index
+
+    @property
+    def waits(self) -> bool:
+        """Whether the member waits for what the backend has."""
+        return self.replay is not None and not self.replay
+
+    @property
+    def lag(self) -> int:
+        """How many messages the member has not taken."""
+        replayed = 0 if self.replay is None else len(self.replay)
+        return self.topic.log.end - self.next + self.keeping + replayed
+
+    def gap_before(self) -> Entry:
+        """Return the gap that is told before the next message, or at the end."""
+        log, topic = self.topic.log, self.topic
+        if self.kept:
+            following = next(iter(self.kept.values()))
+        elif self.next < log.end:
+            following = log[self.next]
+        else:
+            order = log.last_order
+            return Entry(topic.name, None, topic.epoch, log.last, order, log.last)
+        before = following.before
+        return Entry(topic.name, None, following.epoch, before, following.order, before)
+
+
+def keep_gap(kept: dict[str | int, Entry], index: int, dropped: Entry) -> None:
+    """Tell a gap behind what is kept; it grows by each message that is dropped."""
+    last = next(reversed(kept))
+    if kept[last].message is None:
+        del kept[last]
+    kept[index] = Entry(
+        dropped.topic,
+        None,
+        dropped.epoch,
+        dropped.id,
+        dropped.order,
+        dropped.id,
+    )
