@@ -43,7 +43,7 @@ LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 # The variable that tells the matrix on which Python the session `quick` runs.
 TESTED = "ANYWS_TESTED_PYTHON"
 # With every extra.
-PACKAGE = ".[fastapi,hypercorn,msgspec,socks,trio,uvicorn,uvloop]"
+PACKAGE = ".[fastapi,hypercorn,msgspec,redis,socks,trio,uvicorn,uvloop]"
 
 
 def put_pyenv_first() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from anyio import create_task_group, current_time, sleep
@@ -96,7 +96,10 @@ class Life:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the tasks; at the end of the block, tell members of all messages."""
-        async with create_task_group() as tasks:
+        async with AsyncExitStack() as stack:
+            if self._relay is not None:  # outside of the group, which would wrap errors
+                await stack.enter_async_context(self._relay.connection())
+            tasks = await stack.enter_async_context(create_task_group())
             tasks.start_soon(self._dispatcher.run)
             tasks.start_soon(self._sweep)
             if self._heartbeat is not None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from random import uniform
 from typing import Final, Protocol
@@ -138,10 +138,14 @@ class Relay:
         self._questions.append(question)
         self._asked.wake()
 
+    def connection(self) -> AbstractAsyncContextManager[object]:
+        """Return the block of the backend, in which `running` is used."""
+        return self._backend.connection()
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Connect the backend while the block runs."""
-        async with self._backend.connection(), create_task_group() as tasks:
+        """Call the backend while the block runs."""
+        async with create_task_group() as tasks:
             for call in (self._publish, self._want, self._deliver):
                 tasks.start_soon(self._persist, call)
             if self.durable is not None:

@@ -197,6 +197,14 @@ PACKAGES: Final = {
         "_documentation",
         "__init__",
     ),
+    "redis": (
+        "_wire",
+        "_link",
+        "_subscriptions",
+        "_follower",
+        "_backend",
+        "__init__",
+    ),
     "testing": (
         "_errors",
         "_server.network",

@@ -1,0 +1,66 @@
+"""Redis as what connects the hubs of several processes and machines.
+
+    hub = anyws.Hub(backend=anyws.redis.RedisBackend("redis://localhost"))
+
+The inside of the package
+-------------------------
+
+    the relay of a hub (`_hub/relay`)
+        |  publish          |  want             |  deliveries, replay
+    RedisBackend (_backend.py)
+        |                   |                   |
+    scripts (_wire.py)   Subscriptions       Follower, with `durable`
+        |                (_subscriptions.py) (_follower.py): where the hub stands
+        |                   |                   |
+    Link (_link.py)      Link ------------------+
+    a connection to      the one that is subscribed
+    publish and replay
+
+coredis speaks to Redis, on trio and on asyncio. Its connections are used as they are;
+its pool and its pub/sub are not, as they repeat by themselves: a command that was sent
+twice, and a subscription that was made again without a word, would be a duplicate and a
+silent loss. Here a connection that fails ends the call that uses it, the hub's relay
+calls again, and what may be missing is told.
+
+What holds:
+
+* Whatever leaves this package is a `HubError`. A connection runs in a task whose
+  errors end that connection alone.
+* One script publishes a batch, in order: up to a message that fails, and not behind it.
+  With `durable` the numbers of its messages tell what is repeated.
+* With `durable`, the place of the hub in a topic moves in the step in which a message
+  is yielded, and the hub has it in its log in the same step. So `replay` knows what
+  comes by itself, and returns what does not.
+* A topic is compared with its stream when its subscription begins, and again and again
+  when it is silent, by subscribing once more: Redis' answer stands in line with the
+  messages, so that no lock is needed.
+
+    for a change of                                see
+    keys, channels, the form of messages, scripts  _wire.py
+    URLs, TLS, deadlines of commands               _link.py
+    what is a duplicate, what a gap                _follower.py
+    which commands subscribe                       _subscriptions.py
+    how often silent topics are looked at          _backend.py
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+from importlib.util import find_spec as _find_spec
+from re import match as _match
+
+if _find_spec("coredis") is None:
+    raise ModuleNotFoundError(
+        "anyws.redis needs coredis: pip install 'anyws-websockets[redis]'",
+        name="coredis",
+    )
+
+if _match(r"[0-5]\.|6\.[0-8]\b|([7-9]|\d\d)", _version("coredis")):
+    raise RuntimeError(
+        f"anyws.redis needs coredis 6.9 or a later 6, and not {_version('coredis')}: "
+        "pip install 'anyws-websockets[redis]'"
+    )
+
+from ._backend import RedisBackend
+
+__all__ = ["RedisBackend"]

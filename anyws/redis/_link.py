@@ -1,0 +1,178 @@
+"""One connection to Redis, made when it is needed, and again after it has ended.
+
+coredis' own connections are used, without its pool and its class for pub/sub: these
+repeat commands and subscriptions by themselves, so that what was lost is never told.
+Each connection runs in a task, and whatever ends it ends nothing else.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from anyio.abc import TaskGroup, TaskStatus
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from coredis.connection import BaseConnection
+from coredis.exceptions import ResponseError
+from coredis.pool import ConnectionPool
+
+from .._values.errors import HubError
+
+# Seconds for a connection to be made, and for a command to be answered.
+_CONNECT_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 5.0
+
+_SCHEMES: Final = ("redis", "rediss", "unix")
+
+
+class Server:
+    """Where a Redis server is, and how connections to it are made.
+
+    Args:
+        url: `redis://[user[:password]@]host[:port][/database]`, the same with `rediss`
+            for TLS, or `unix://[user:password@]/path[?db=number]`.
+        username, password: Used instead of those of the URL.
+        ssl_context: For TLS; `None`: certificates and names are verified.
+    Raises:
+        TypeError, ValueError: An argument has no meaning.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        username: str | None,
+        password: str | None,
+        ssl_context: ssl.SSLContext | None,
+    ) -> None:
+        if not isinstance(url, str):
+            raise TypeError(f"url must be a str, not {type(url).__name__}")
+        parts = urlsplit(url)
+        if parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
+            raise ValueError(
+                "url must be redis://host, rediss://host or unix:///path, "
+                f"not {_without_password(url)!r}"
+            )
+        if ssl_context is not None and parts.scheme != "rediss":
+            raise ValueError("ssl_context needs a URL that begins with rediss://")
+        options: dict[str, Any] = {}
+        if parts.scheme == "rediss" and not any(
+            name.startswith("ssl_") for name in parse_qs(parts.query)
+        ):
+            # The default of coredis checks no names, and certificates if there are any.
+            options["ssl_context"] = ssl_context or ssl.create_default_context()
+        pool = ConnectionPool.from_url(url, decode_components=True, **options)
+        self._class: type[BaseConnection] = pool.connection_class
+        self._options: dict[str, Any] = {
+            **pool.connection_kwargs,
+            "connect_timeout": _CONNECT_SECONDS,
+            "stream_timeout": _ANSWER_SECONDS,
+        }
+        # One for each connection: the limiter of the pool belongs to its event loop.
+        self._options.pop("processing_budget", None)
+        for name, value in (("username", username), ("password", password)):
+            if value is not None:
+                self._options[name] = value
+        self.location: Any = pool.location
+
+    def connection(self) -> BaseConnection:
+        """Return a connection that has still to be run."""
+        return self._class(self.location, **self._options)
+
+
+class Link:
+    """A connection to Redis, made anew after it has ended.
+
+    One task at a time may call `connected`.
+
+    Args:
+        server: The server.
+        tasks: Where the connection runs.
+    """
+
+    def __init__(self, server: Server, tasks: TaskGroup) -> None:
+        self._server = server
+        self._tasks = tasks
+        self._connection: BaseConnection | None = None
+
+    async def connected(self) -> BaseConnection:
+        """Return the connection; make it, if there is none.
+
+        Raises:
+            HubError: It cannot be made.
+        """
+        if self._connection is None or not self._connection.usable:
+            self.drop("it has ended")
+            connection = self._server.connection()
+            error: Exception | None = await self._tasks.start(_run, connection)
+            if error is not None:
+                raise HubError(
+                    f"no connection to Redis at {self._server.location}: {error}"
+                ) from error
+            self._connection = connection
+        return self._connection
+
+    async def ask(self, command: bytes, *arguments: str | bytes | int) -> Any:
+        """Send a command on the connection that there is, and return the answer.
+
+        Raises:
+            HubError: There is no connection, no answer in time, or it is an error.
+        """
+        connection = self._connection
+        if connection is None:
+            raise HubError(f"no connection to Redis at {self._server.location}")
+        try:
+            return await connection.create_request(command, *arguments)
+        except Exception as exc:
+            if not isinstance(exc, ResponseError):
+                self.drop("the answer did not come")
+            raise HubError(f"Redis at {self._server.location}: {exc}") from exc
+
+    def drop(self, why: str) -> None:
+        """End the connection, if there is one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate(why)
+
+
+class _Once:
+    """Tells once that a task has started."""
+
+    def __init__(self, status: TaskStatus[Exception | None]) -> None:
+        self._status = status
+        self._told = False
+
+    def started(self, value: Exception | None = None) -> None:
+        if not self._told:
+            self._told = True
+            self._status.started(value)
+
+
+async def _run(
+    connection: BaseConnection, *, task_status: TaskStatus[Exception | None]
+) -> None:
+    """Run a connection to its end; its errors, in groups or not, end it alone."""
+    status = _Once(task_status)
+    try:
+        await connection.run(task_status=status)
+    except Exception as exc:
+        status.started(_first(exc))
+    finally:
+        # coredis leaves them open when it could not connect, and Python warns of it.
+        for stream in vars(connection).values():
+            if isinstance(stream, MemoryObjectSendStream | MemoryObjectReceiveStream):
+                stream.close()
+
+
+def _first(exc: Exception) -> Exception:
+    """Return what is in a group."""
+    while isinstance(exc, ExceptionGroup):
+        exc = exc.exceptions[0]
+    return exc
+
+
+def _without_password(url: str) -> str:
+    """Return a URL without what stands before its host."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
