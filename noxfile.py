@@ -282,6 +282,7 @@ ENGINE_FILES = (
 )
 SERVER_FILES = (
     "tests/hypercorn",
+    "tests/redis/test_outages.py",
     "tests/client/test_contract.py",
     "tests/client/test_leaks.py",
     "tests/client/test_other_servers.py",

@@ -75,8 +75,8 @@ class Cursor:
 
 def keep_gap(kept: dict[str | int, Entry], index: int, dropped: Entry) -> None:
     """Tell a gap behind what is kept; it grows by each message that is dropped."""
-    last = next(reversed(kept))
-    if kept[last].message is None:
+    last = next(reversed(kept), None)
+    if last is not None and kept[last].message is None:
         del kept[last]
     kept[index] = Entry(
         dropped.topic,

@@ -21,7 +21,7 @@ from .cursor import Cursor
 from .dispatcher import Dispatcher
 from .gossip import GOSSIP, Gossip
 from .log import Bounds, Entry
-from .position import Id, Position
+from .position import Position
 from .presence import Presence
 from .reading import Reading
 from .relay import Question, Relay
@@ -180,7 +180,10 @@ class Life:
         log = topic.log
         epoch, message_id, before = position or (topics.epoch, (topics.order,), None)
         if epoch != topic.epoch:
-            _begin_epoch(topic, epoch, message_id if before is None else before)
+            if log.end:
+                self._put_gap(topic)
+            topic.epoch = epoch
+            log.begin_epoch(message_id if before is None else before)
         entry = Entry(
             name,
             message,
@@ -193,16 +196,33 @@ class Life:
             at=current_time(),
             size=size,
         )
+        self._put(topic, entry)
+        topic.published += 1
+        readings = topic.readings
+        return len(readings) - (len(excluded & readings.keys()) if excluded else 0)
+
+    def _put(self, topic: Topic, entry: Entry) -> None:
+        log = topic.log
         if topic.keepers and log.full:
             for reading in topic.keepers:
                 reading.notice(topic)
         log.append(entry)
-        topic.published += 1
-        if topics.sweepable:
+        if self.topics.sweepable:
             self._sweepable.wake()
         self._dispatcher.add(topic)  # also without members: one may come to resume
-        readings = topic.readings
-        return len(readings) - (len(excluded & readings.keys()) if excluded else 0)
+
+    def _put_gap(self, topic: Topic) -> None:
+        """Put a gap behind the messages of a topic: others may be missing there."""
+        self.topics.order += 1
+        order, last = self.topics.order, topic.log.last
+        numbered = topic.epoch != self.topics.epoch
+        gap_id = last if numbered else (order,)
+        now = current_time()
+        self._put(
+            topic, Entry(topic.name, None, topic.epoch, gap_id, order, last, at=now)
+        )
+        if numbered:  # by the backend, which has no id for a gap
+            topic.log.note_hole()
 
     # The receiver of the relay
 
@@ -239,10 +259,7 @@ class Life:
         names = list(self.topics.by_name) if name is None else [name]
         for topic in filter(None, map(self.topics.by_name.get, names)):
             if not topic.name.startswith(OWN):
-                topic.log.note_hole()
-                for reading in topic.readings:
-                    reading.tell_gap(topic)
-                self._dispatcher.add(topic)
+                self._put_gap(topic)
 
     # What the backend keeps
 
@@ -301,12 +318,3 @@ def _hear(gossip: Gossip, message: str | bytes) -> None:
         gossip.hear(str(message))
     except (ValueError, TypeError, KeyError) as exc:
         _LOGGER.warning("not a message of a hub: %r", exc)
-
-
-def _begin_epoch(topic: Topic, epoch: str, before: Id) -> None:
-    """Have the positions of a topic be of another epoch from now on."""
-    if topic.log.end:
-        for reading in topic.readings:
-            reading.tell_gap(topic)
-    topic.epoch = epoch
-    topic.log.begin_epoch(before)

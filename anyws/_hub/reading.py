@@ -162,12 +162,6 @@ class Reading:
         cursor.seen = -1
         self._push(cursor)
 
-    def tell_gap(self, topic: Topic) -> None:
-        """Tell a gap before the next message of a topic."""
-        cursor = self.cursors[topic.name]
-        cursor.gap = True
-        self._push(cursor)
-
     @property
     def lag(self) -> int:
         """How many messages the member has not taken, of the topic with the most."""
@@ -257,6 +251,9 @@ class Reading:
             entry = log[index]
             if not self._wants(entry):
                 continue
+            if entry.message is None:
+                keep_gap(kept, index, entry)
+                continue
             key = entry.key if merges and entry.key is not None else index
             if kept.pop(key, None) is not None:  # the newest has its own place
                 cursor.keeping -= 1
@@ -267,7 +264,8 @@ class Reading:
                 continue
             self._count_dropped(topic, 1)
             if merges:
-                del kept[next(iter(kept))]
+                while kept.pop(next(iter(kept))).message is None:
+                    pass  # a gap goes with the message behind it
                 kept[key] = entry
                 cursor.gap = True
             else:
@@ -321,8 +319,8 @@ class Reading:
             taken = cursor.kept.pop(first).message is not None
             cursor.keeping -= taken
         else:
+            taken = topic.log[cursor.next].message is not None
             cursor.next += 1
-            taken = True
             if cursor.next < topic.log.end:
                 self._skip_unwanted(cursor)
         self.sent += taken
@@ -364,7 +362,9 @@ class Reading:
         if self in entry.exclude or self.error is not None:
             return False
         try:
-            if self._filter is None or entry.topic.startswith(OWN):
+            if entry.message is None or self._filter is None:
+                return True
+            if entry.topic.startswith(OWN):
                 return True
             return bool(self._filter(entry.event))
         except Exception as exc:

@@ -20,9 +20,6 @@ class Reader(Protocol):
     def tell(self, topic: Topic) -> None:
         """Look at the log, which has new messages, and wake the member."""
 
-    def tell_gap(self, topic: Topic) -> None:
-        """Tell a gap before the next message of the topic."""
-
     def leave(self, topic: Topic) -> None:
         """Read the topic no more."""
 

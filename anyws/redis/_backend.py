@@ -36,10 +36,10 @@ from ._wire import (
 )
 
 # Seconds between two looks at what is silent; how many topics are looked at then; and
-# how many looks may be without an answer before the connection counts as lost.
+# after how many looks without an answer the connection counts as lost.
 _LOOK_SECONDS: Final = 1.0
 _LOOKED_AT: Final = 100
-_UNANSWERED: Final = 5
+_SILENT: Final = 5
 
 # How many messages of a topic are fetched at a time.
 _PAGE: Final = 100
@@ -136,6 +136,7 @@ class RedisBackend:
         self._subscriptions: Subscriptions | None
         self._changed: SharedWakeup
         self._failures: int
+        self._pushes: int
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[None]:
@@ -155,7 +156,7 @@ class RedisBackend:
                 self._wanted = frozenset(), frozenset()
                 self._subscriptions = None
                 self._changed = SharedWakeup()
-                self._failures = 0
+                self._failures = self._pushes = 0
                 tasks.start_soon(self._look)
                 yield
                 tasks.cancel_scope.cancel()
@@ -244,6 +245,7 @@ class RedisBackend:
                     self._subscribed(subscriptions)
                 previous: object = None
                 async for push in pushes:
+                    self._pushes += 1
                     kind = push[0]
                     if kind in (b"message", b"pmessage"):
                         # Redis sends a message once for each channel and each pattern
@@ -283,14 +285,19 @@ class RedisBackend:
 
         What is subscribed to again is answered, and with `durable` fetched then.
         """
+        pushes, silent = 0, 0
         while True:
             await sleep(_LOOK_SECONDS)
             subscriptions = self._subscriptions
-            if subscriptions is not None:
-                if subscriptions.asked - subscriptions.done > _UNANSWERED:
-                    self._receiver.drop("Redis does not answer")
-                else:
-                    subscriptions.repeat(_LOOKED_AT if self.durable else 1)
+            # What has come shows that the connection lives, also before the answer.
+            silent = silent + 1 if pushes == self._pushes else 0
+            pushes = self._pushes
+            if subscriptions is None:
+                silent = 0
+            elif subscriptions.done == subscriptions.asked:
+                subscriptions.repeat(_LOOKED_AT if self.durable else 1)
+            elif silent >= _SILENT:
+                self._receiver.drop("Redis does not answer")
 
     # What arrives
 

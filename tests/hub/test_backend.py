@@ -178,3 +178,24 @@ class TestOutages:
         async with two_hubs(bus) as (one, _):
             one.publish("a", "lost")
             await anyio.sleep(10)
+
+    @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "coalesce"])
+    async def test_a_member_that_lags_is_told_in_the_right_place(
+        self, overflow: Any
+    ) -> None:
+        """Behind what came before the outage, although that was not read yet."""
+        bus = Bus()
+        async with two_hubs(bus) as (one, other):
+            with other.subscribe("a", overflow=overflow) as events:
+                await anyio.sleep(1)
+                for number in range(3):
+                    one.publish("a", str(number), key=str(number))
+                await anyio.sleep(1)
+                bus.cut()
+                await anyio.sleep(10)
+                bus.down = False
+                await anyio.sleep(10)
+                one.publish("a", "3")
+                assert await taken(events, 4) == ["0", "1", "2", None]
+                while (await taken(events, 1)) != ["3"]:
+                    pass

@@ -176,7 +176,8 @@ class TestOutages:
                 while (await taken(events, 1)) != ["after"]:
                     pass
                 with other.subscribe("a", since=seen) as again:
-                    assert await taken(again, 3) == [GAP, "before", "after"]
+                    got = [m for m in await taken(again, 3) if m]
+                    assert got == ["after"]  # behind two gaps
 
     async def test_a_topic_with_history_stays_wanted(self) -> None:
         """So that a member that comes again has missed nothing."""
