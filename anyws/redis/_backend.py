@@ -295,7 +295,9 @@ class RedisBackend:
             if subscriptions is None:
                 silent = 0
             elif subscriptions.done == subscriptions.asked:
-                subscriptions.repeat(_LOOKED_AT if self.durable else 1)
+                busy = self._follower.busy
+                self._follower.busy = set()
+                subscriptions.repeat(_LOOKED_AT if self.durable else 1, busy)
             elif silent >= _SILENT:
                 self._receiver.drop("Redis does not answer")
 
@@ -329,7 +331,8 @@ class RedisBackend:
         if not self.durable:
             return
         if not are_patterns:
-            async for delivery in self._fetch(names):
+            silent = [name for name in names if name not in self._follower.busy]
+            async for delivery in self._fetch(silent):
                 yield delivery
             return
         seconds, microseconds = await self._receiver.ask(b"TIME")

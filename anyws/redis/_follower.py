@@ -33,6 +33,12 @@ class Follower:
 
     Args:
         refuse: Called with a topic and an error for what is no message of a hub.
+
+    Attributes:
+        busy: The topics that have had a message since the silent ones were looked at
+            last. Nothing is missing before that message, and what is behind it comes.
+            (To fetch it would be wrong in a burst: a stream may have lost already what
+            is still on its way.)
     """
 
     def __init__(self, refuse: Callable[[str, ValueError], None]) -> None:
@@ -41,6 +47,7 @@ class Follower:
         self._named: frozenset[str] = frozenset()
         self._floors: dict[str, tuple[Callable[[str], object], StreamId]] = {}
         self._forgotten: StreamId = NOTHING  # the highest id of those forgotten
+        self.busy: set[str] = set()
 
     def want(self, topics: frozenset[str], patterns: frozenset[str]) -> None:
         """Take note of what is named."""
@@ -80,6 +87,7 @@ class Follower:
         if unknown and NOTHING < kept.before <= self._forgotten:
             yield Delivery(topic, None)  # whether it was had is not known any more
         self._set(topic, (kept.epoch, kept.id))
+        self.busy.add(topic)
         yield from self._delivered(topic, kept)
 
     def fetched(

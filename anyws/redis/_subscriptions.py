@@ -7,7 +7,7 @@ in their order. So the pushes are counted: with the last one a command is done.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import islice
 from typing import Final
 
@@ -49,9 +49,9 @@ class Subscriptions:
         self._ask(b"PUNSUBSCRIBE", self._patterns - patterns, pattern)
         self._topics, self._patterns = topics, patterns
 
-    def repeat(self, count: int) -> None:
-        """Subscribe once more to so many topics, in turn; Redis only answers."""
-        topics = sorted(self._topics)
+    def repeat(self, count: int, busy: Set[str]) -> None:
+        """Subscribe once more to so many silent topics, in turn; Redis only answers."""
+        topics = sorted(self._topics - busy)
         if topics:
             start = self._turn % len(topics)
             chosen = (topics[start:] + topics[:start])[:count]
