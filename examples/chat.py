@@ -4,18 +4,20 @@ python chat.py [--worker trio|asyncio] [--port 8000]
 
 A room is a topic of a hub. A member gets the history on entry, and goes on where it was
 when its connection was lost. One that does not read costs the others nothing, and is
-shown as slow.
+shown as slow. chat_processes.py runs the same chat in two processes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 from hypercorn.config import Config
@@ -32,10 +34,22 @@ from anyws import Event, Position
 PAGE = Path(__file__).with_name("chat.html").read_text()
 SLOW = 20  # lines that a slow member is behind
 
-hub = anyws.Hub(history=200, history_seconds=3600)
-# The members of each room, with their names; and the names of those that are slow.
-members: defaultdict[str, dict[anyws.Attachment, str]] = defaultdict(dict)
-slow: defaultdict[str, set[str]] = defaultdict(set)
+
+def backend() -> anyws.Backend | None:
+    """Return the Redis server that CHAT_REDIS names: it connects several processes."""
+    url = os.environ.get("CHAT_REDIS")
+    if url is None:
+        return None
+    from anyws.redis import RedisBackend
+
+    return RedisBackend(url, durable=True)
+
+
+hub = anyws.Hub(history=200, history_seconds=3600, backend=backend())
+# Lists of who is there, which each process makes for its own members.
+lists = anyws.Hub(history=1, heartbeat=None)
+# The members of each room in this process, and what is known of each.
+members: defaultdict[str, dict[anyws.Attachment, Any]] = defaultdict(dict)
 
 
 def tell(room: str, **what: object) -> None:
@@ -43,11 +57,22 @@ def tell(room: str, **what: object) -> None:
     hub.publish(f"room.{room}", json.dumps(what))
 
 
-def show_people(room: str) -> None:
-    """Tell a room who is there. The list replaces those that were not read yet."""
-    names = sorted(hub.presence.list(f"room.{room}"))
-    people = [{"name": name, "slow": name in slow[room]} for name in names]
-    hub.publish(f"people.{room}", json.dumps({"people": people}), key="people")
+async def show_people(room: str) -> None:
+    """Tell the members of a room who is there, as long as there are members here."""
+    topic = f"room.{room}"
+
+    def show() -> None:
+        there = sorted(hub.presence.list(topic).items())
+        people = [{"name": name, "slow": any(slow)} for name, slow in there]
+        # The list replaces one that was not read yet.
+        lists.publish(f"people.{room}", json.dumps({"people": people}), key="people")
+
+    with hub.presence.watch(topic) as changes:
+        show()
+        async for _ in changes:
+            show()
+            if room not in members:
+                break
 
 
 @contextmanager
@@ -57,17 +82,19 @@ def present(room: str, name: str, member: anyws.Attachment) -> Iterator[None]:
     if name not in hub.presence.list(topic):
         tell(room, note=f"{name} has come")
     try:
-        with hub.presence.track(topic, name):
-            members[room][member] = name
-            show_people(room)
-            yield
+        with hub.presence.track(topic, name, False) as tracked:
+            if room not in members:
+                app.state.tasks.start_soon(show_people, room)
+            members[room][member] = tracked
+            try:
+                yield
+            finally:
+                del members[room][member]
+                if not members[room]:
+                    del members[room]
     finally:
-        del members[room][member]
         if name not in hub.presence.list(topic):
             tell(room, note=f"{name} has gone")
-        show_people(room)
-        if not members[room]:
-            del members[room], slow[room]
 
 
 @anyws.endpoint(options=anyws.Options(max_message_bytes=8192))
@@ -76,28 +103,36 @@ async def chat(ws: anyws.WebSocket) -> None:
     await ws.accept()
     room = ws.path_params["room"]
     name = ws.query_params.get("name", "").strip()[:40] or "somebody"
-    lines, people = f"room.{room}", f"people.{room}"
+    lines = f"room.{room}"
     try:
         since = Position.from_json(ws.query_params.get("since"), lines)
-        member = hub.attach(
-            ws, lines, people, since=since, overflow="coalesce", encode=Event.as_json
-        )
+        member = hub.attach(ws, lines, since=since, encode=Event.as_json)
     except ValueError as exc:
         raise WebSocketException(1008, str(exc)) from exc
-    with member, present(room, name, member):
+    people = lists.attach(
+        ws,
+        f"people.{room}",
+        since=Position.OLDEST,
+        overflow="coalesce",
+        encode=Event.as_json,
+    )
+    with member, people, present(room, name, member):
         async for text in ws.iter_text():
             tell(room, name=name, text=text)
 
 
 async def watch_the_slow() -> None:
     """Show who is slow, every second."""
+    slow: set[anyws.Attachment] = set()
     while True:
         await anyio.sleep(1)
-        for room, there in members.items():
-            now = {n for m, n in there.items() if m.statistics().lag >= SLOW}
-            if now != slow[room]:
-                slow[room] = now
-                show_people(room)
+        for there in members.values():
+            for member, tracked in there.items():
+                is_slow = member.statistics().lag >= SLOW
+                if is_slow != (member in slow):
+                    (slow.add if is_slow else slow.discard)(member)
+                    tracked.update(is_slow)
+        slow &= {member for there in members.values() for member in there}
 
 
 async def page(request: Request) -> HTMLResponse:
@@ -108,7 +143,8 @@ async def page(request: Request) -> HTMLResponse:
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
     """Run the hub while the application runs."""
-    async with hub, anyio.create_task_group() as tasks:
+    async with hub, lists, anyio.create_task_group() as tasks:
+        app.state.tasks = tasks
         tasks.start_soon(watch_the_slow)
         print(getattr(app.state, "greeting", ""), flush=True)  # it listens by now
         yield

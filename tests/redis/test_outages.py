@@ -80,7 +80,7 @@ async def heard(hub: Hub, events: Subscription, mark: str) -> list[Event]:
         number += 1
         await publish(hub, f"{mark} {number}")
         with anyio.move_on_after(0.2):
-            while not str((got or [None])[-1] and got[-1].message).startswith(mark):
+            while not (got and str(got[-1].message).startswith(mark)):
                 got.append(await anext(events))
             return got
 

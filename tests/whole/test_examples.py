@@ -22,6 +22,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from ..support.redis_servers import NEEDS_REDIS
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 WORKERS = ("asyncio", "trio")
@@ -37,7 +39,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(*command: str) -> Iterator[subprocess.Popen[str]]:
+def running(*command: str, seconds: float = 30) -> Iterator[subprocess.Popen[str]]:
     """Run a Python command in the folder of the examples; end it by its pid."""
     process = subprocess.Popen(
         [sys.executable, "-u", *command],
@@ -49,7 +51,7 @@ def running(*command: str) -> Iterator[subprocess.Popen[str]]:
     )
     # Hypercorn's worker is a process of its own, and would keep the pipe open.
     kill = partial(os.killpg, process.pid, signal.SIGKILL)
-    watchdog = threading.Timer(30, kill)  # reading the output may not hang
+    watchdog = threading.Timer(seconds, kill)  # reading the output may not hang
     watchdog.start()
     try:
         yield process
@@ -113,7 +115,7 @@ def test_fastapi_app(worker: str) -> None:
 
 def next_said(client: ClientConnection) -> dict[str, Any]:
     """Receive what is said next in the chat: a line, or who is there."""
-    event = json.loads(client.recv(timeout=5))
+    event = json.loads(client.recv(timeout=15))
     assert set(event) == {"topic", "position", "text"}
     said: dict[str, Any] = json.loads(event["text"])
     return said
@@ -174,6 +176,43 @@ def test_chat(worker: str) -> None:
                 assert caught.value.rcvd is not None
                 assert caught.value.rcvd.code == 1012
         assert process.wait(10) == 0
+
+
+@NEEDS_REDIS
+@pytest.mark.skipif(not find_spec("coredis"), reason="coredis is not installed")
+@pytest.mark.skipif(not find_spec("uvicorn"), reason="uvicorn is not installed")
+def test_the_chat_of_two_processes() -> None:
+    """Members of both hear each other, and see who is there."""
+    command = ("chat_processes.py", "--port", str(free_port()))
+    with running(*command, seconds=120) as process:
+        line = wait_for_line(process, "The same chat on")
+        urls = re.findall(r"http\S+/", line)
+        one, other = (url.replace("http", "ws") for url in urls)
+        with (
+            joined(f"{one}ws/one?name=ann") as ann,
+            joined(f"{other}ws/one?name=bob") as bob,
+        ):
+            bob.send("hello")
+            for client in (ann, bob):
+                heard: list[dict[str, Any]] = []
+                people: set[str] = set()
+                while people != {"ann", "bob"} or "hello" not in str(heard):
+                    heard.append(next_said(client))
+                    if "people" in heard[-1]:
+                        people = {person["name"] for person in heard[-1]["people"]}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) == 0
+
+
+def joined(url: str) -> ClientConnection:
+    """Connect to a server that may just be starting."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return connect(url)
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 @contextmanager
