@@ -252,8 +252,12 @@ class RedisBackend:
                         # that matches, one right behind the other.
                         if push[-2:] != previous:
                             previous = push[-2:]
-                            async for delivery in self._arrived(*push[-2:]):
+                            arrived, missing = self._arrived(*push[-2:])
+                            for delivery in arrived:
                                 yield delivery
+                            if missing is not None:
+                                async for delivery in self._fetch((missing,)):
+                                    yield delivery
                     elif kind in (b"subscribe", b"psubscribe"):
                         answered = subscriptions.answered()
                         if answered is not None:
@@ -303,26 +307,28 @@ class RedisBackend:
 
     # What arrives
 
-    async def _arrived(self, channel: Any, data: Any) -> AsyncIterator[Delivery]:
-        """Yield a message that was published, and those that were missed before it."""
+    def _arrived(
+        self, channel: Any, data: Any
+    ) -> tuple[Sequence[Delivery], str | None]:
+        """Take a message that was published.
+
+        Returns:
+            What it delivers, and the topic of which messages are missing before it.
+        """
         try:
             topic = self._names.topic(channel)
             if not topic.startswith(OWN):
                 checked_topic(topic)
             if not self.durable:
-                yield decoded(topic, data)
-                return
+                return (decoded(topic, data),), None
             kept = announced(data)
         except ValueError as exc:
             _refuse(repr(channel), exc)
-            return
+            return (), None
         is_next = self._follower.is_next(topic, kept)
         if is_next:
-            for delivery in self._follower.taken(topic, kept):
-                yield delivery
-        elif is_next is not None:
-            async for delivery in self._fetch([topic]):
-                yield delivery
+            return list(self._follower.taken(topic, kept)), None
+        return (), None if is_next is None else topic
 
     async def _begun(
         self, names: Sequence[str], are_patterns: bool

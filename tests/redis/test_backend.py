@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import trustme
 from anyio.lowlevel import checkpoint
 
 from anyws import Backend, Event, Hub, HubError, Position
 from anyws._hub.backend import DurableBackend
 from anyws._hub.subscription import Subscription
 
-from ..support.redis_servers import NEEDS_REDIS, RedisServer
+from ..support.redis_servers import NEEDS_REDIS, RedisServer, redis_server
 
 pytest.importorskip("coredis")
 from anyws.redis import RedisBackend
@@ -269,3 +272,47 @@ def test_an_event_is_what_it_was() -> None:
     """The position of a stream is a position like others."""
     event = Event("a", "x", Position.of("a", "epoch", (1700, 3)))
     assert Position(event.position).place == ("epoch", "1700-3")
+
+
+async def echoed(hub: Hub) -> None:
+    """Publish, and get it back."""
+    async with hub:
+        with hub.subscribe("a") as events:
+            hub.publish("a", "1")
+            assert await taken(events, 1) == ["1"]
+
+
+@NEEDS_REDIS
+async def test_passwords_and_databases() -> None:
+    """In the URL, or beside it; a wrong one is said, and shown to nobody."""
+    with redis_server(options="--requirepass pa:ss/word") as server:
+        path = server.url.removeprefix("unix://")
+        for url in (f"unix://:pa%3Ass%2Fword@{path}?db=3", f"unix://{path}?db=3"):
+            await echoed(Hub(backend=RedisBackend(url, password="pa:ss/word")))
+        await echoed(Hub(backend=RedisBackend(f"unix://:pa%3Ass%2Fword@{path}")))
+
+
+@NEEDS_REDIS
+@pytest.mark.slow
+async def test_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Certificates and names are checked, unless a context says otherwise."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    files = (
+        f"--tls-cert-file {tmp_path}/server.pem --tls-key-file {tmp_path}/server.pem"
+    )
+    more = f"--tls-ca-cert-file {tmp_path}/ca.pem --tls-auth-clients no"
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with redis_server(options=f"--tls-port {port} {files} {more}"):
+        url = f"rediss://localhost:{port}"
+        await echoed(Hub(backend=RedisBackend(url, ssl_context=context)))
+        caplog.clear()
+        async with Hub(backend=RedisBackend(url)):
+            while "cannot be reached" not in caplog.text:
+                await checkpoint()
+            assert "works again" not in caplog.text
