@@ -40,6 +40,8 @@ FRAMEWORKS = nox.project.dependency_groups(PYPROJECT, "frameworks")
 TYPING = nox.project.dependency_groups(PYPROJECT, "typing")
 SERVERS = nox.project.dependency_groups(PYPROJECT, "servers")
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
+BUILD = nox.project.dependency_groups(PYPROJECT, "build")
+DOCS = nox.project.dependency_groups(PYPROJECT, "docs")
 # The variable that tells the matrix on which Python the session `quick` runs.
 TESTED = "ANYWS_TESTED_PYTHON"
 # With every extra.
@@ -71,6 +73,14 @@ def lint(session: nox.Session) -> None:
     session.install(*LINT)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+
+
+@nox.session(python=PYTHONS[-1], tags=["matrix"])
+def docs(session: nox.Session) -> None:
+    """Build the documentation into `site`, and check its links; needs no network."""
+    session.install(PACKAGE, *DOCS)
+    session.run("zensical", "build", "--clean", "--strict")
+    session.run("python", "docs/check_site.py", "site")
 
 
 @nox.session
@@ -110,7 +120,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0], tags=["matrix"])
 def build(session: nox.Session) -> None:
-    """Build wheel and sdist, check what is in them, import with no extra installed."""
+    """Build wheel and sdist, check what is in them, run the README's code by them."""
     dist = Path(session.create_tmp()).resolve()
     for old in dist.glob("anyws*"):
         old.unlink()
@@ -129,13 +139,23 @@ def build(session: nox.Session) -> None:
         check_contents(
             session,
             [name.partition("/")[2] for name in archive.getnames()],
-            allowed=r"(anyws|benchmarks|examples|tests)/.+|[A-Z-]+|[A-Z]+\.md"
-            r"|noxfile\.py|pyproject\.toml|\.gitignore",
-            required=("anyws/py.typed", "tests/conftest.py", "README.md", "LICENSE"),
+            allowed=r"(anyws|benchmarks|docs|examples|tests)/.+|[A-Z-]+|[A-Z]+\.md"
+            r"|CITATION\.cff|noxfile\.py|pyproject\.toml|zensical\.toml|\.gitignore",
+            required=(
+                *("anyws/py.typed", "docs/index.md", "docs/images/chat.png"),
+                *("examples/chat.py", "examples/chat.html", "tests/conftest.py"),
+                *("CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md"),
+                *("SECURITY.md", "zensical.toml"),
+            ),
         )
     session.install(str(wheel))
-    session.chdir(dist)
-    session.run("python", "-W", "error", "-c", "import anyws; print(anyws.__file__)")
+    with session.chdir(dist):
+        says = "import anyws; print(anyws.__file__)"
+        session.run("python", "-W", "error", "-c", says)
+    session.install(f"{wheel}[fastapi,trio]", "pytest>=9.2")
+    session.run("pytest", "tests/docs/test_readme.py")
+    session.install(*BUILD)
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
 
 
 def check_contents(
@@ -386,7 +406,7 @@ def measure_coverage(session: nox.Session, *arguments: str) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def servers(session: nox.Session) -> None:
-    """Ask every server what holds there, and write that into the README."""
+    """Ask every server what holds there, and write that into the docs."""
     session.install(PACKAGE, *TEST, *SERVERS)
     session.run("pytest", *ANY_SERVER, *session.posargs, env={"WRITE_SERVERS": "1"})
 

@@ -1,7 +1,7 @@
 """Echo servers side by side: ours, their rivals, and TCP alone.
 
-    python benchmarks/compare.py --save results.json --plot benchmarks/results.svg
-    python benchmarks/compare.py --read results.json --plot benchmarks/results.svg
+    python benchmarks/compare.py --save results.json --plot docs/images/results.svg
+    python benchmarks/compare.py --read results.json --plot docs/images/results.svg
     python benchmarks/compare.py --quick
     python benchmarks/compare.py --profile pipelined trio engine+anyws
 

@@ -1,6 +1,6 @@
 """The law on each server, with a session of anyws on top: what holds, what cannot.
 
-The table of the README is what stands here, and that is held against real servers:
+The table of docs/explained/servers.md is what stands here, held against real servers:
 Hypercorn's workers, our class under uvicorn and our own server in the session `alone`,
 the others by `nox -s servers`, which
 writes the table too.
@@ -19,7 +19,7 @@ from ..support import real_servers
 from ..support.probes import LAW
 from ..support.real_servers import Asked
 
-README: Final = Path(__file__).resolve().parents[2] / "README.md"
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs/explained/servers.md"
 WRITE: Final = "WRITE_SERVERS"  # in the environment: ask all servers, write the table
 START, END = "<!-- servers: -->\n", "<!-- :servers -->\n"
 
@@ -116,7 +116,7 @@ def table() -> str:
 
 
 def written(text: str) -> str:
-    """Return the README with the table in its place."""
+    """Return the page with the table in its place."""
     before, _, rest = text.partition(START)
     return f"{before}{START}\n{table()}\n{END}{rest.partition(END)[2]}"
 
@@ -157,8 +157,8 @@ def test_what_the_table_says(
     assert (answer == expected) is (reason is None), (reason, answer)
 
 
-def test_the_readme_has_the_table() -> None:
+def test_the_page_has_the_table() -> None:
     """What it says is what is held here."""
     if WRITE in os.environ:
-        README.write_text(written(README.read_text()))
-    assert written(README.read_text()) == README.read_text()
+        PAGE.write_text(written(PAGE.read_text()))
+    assert written(PAGE.read_text()) == PAGE.read_text()

@@ -269,36 +269,3 @@ def test_counter() -> None:
             one.send("minus")
             assert json.loads(one.recv(5)) == {"value": 1, "clients": 1}
             stopped(process, one)
-
-
-def test_the_readmes_test(tmp_path: Path) -> None:
-    """It passes in an empty project, on both backends, with what is installed here."""
-    readme = (ROOT / "README.md").read_text()
-    [code] = re.findall(r"```python\n(import pytest\n.*?)```", readme, re.DOTALL)
-    (tmp_path / "test_echo.py").write_text(code)
-    (tmp_path / "echo.py").write_text((EXAMPLES / "echo.py").read_text())
-    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
-    done = subprocess.run(
-        [Path(sys.executable).parent / "pytest", "-v"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for backend in ("asyncio", "trio"):
-        assert f"test_echo[{backend}] PASSED" in done.stdout
-    assert len(list(filter(None, code.splitlines()))) <= 8
-    assert readme[: readme.index(code) + len(code)].count("\n") <= 45
-
-
-def test_the_readme_shows_the_example() -> None:
-    """The README's server is examples/echo.py, and stands near the top."""
-    readme = (ROOT / "README.md").read_text()
-    [code] = re.findall(r"```python\n(import anyws\n.*?)```", readme, re.DOTALL)
-    function = code.split("\n\n\n")[1].split(":\n")[-1]
-    example = (EXAMPLES / "echo.py").read_text()
-
-    assert function.rstrip() in example
-    assert len(code.splitlines()) <= 12
-    assert readme.splitlines().index("@anyws.endpoint") < 25

@@ -1,0 +1,59 @@
+"""Three ways to authenticate a client before the connection is accepted."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated
+
+from fastapi import Cookie, Depends, FastAPI, Header, Query, WebSocketException
+
+from anyws.fastapi import Guarded
+
+TOKENS = {"secret-of-ann": "ann"}  # yours come from a database, or are signed
+
+
+def user_of(token: str | None) -> str:
+    """Return the user that a token stands for, or reject the client with 403."""
+    for known, user in TOKENS.items():
+        if hmac.compare_digest(known.encode(), (token or "").encode()):
+            return user
+    raise WebSocketException(1008, "unknown token")
+
+
+def by_header(authorization: Annotated[str, Header()] = "") -> str:
+    """Programs send `Authorization: Bearer TOKEN`."""
+    return user_of(authorization.removeprefix("Bearer "))
+
+
+def by_cookie(session: Annotated[str | None, Cookie()] = None) -> str:
+    """Browsers send the cookies of the site. Check the origin, too."""
+    return user_of(session)
+
+
+def by_query(token: Annotated[str | None, Query()] = None) -> str:
+    """A page can set the query. It stands in access logs: use short-lived tokens."""
+    return user_of(token)
+
+
+app = FastAPI()
+
+
+@app.websocket("/header")
+async def header(ws: Guarded, user: Annotated[str, Depends(by_header)]) -> None:
+    """Greet a user."""
+    await ws.accept()
+    await ws.send_text(f"hello, {user}")
+
+
+@app.websocket("/cookie")
+async def cookie(ws: Guarded, user: Annotated[str, Depends(by_cookie)]) -> None:
+    """Greet a user."""
+    await ws.accept()
+    await ws.send_text(f"hello, {user}")
+
+
+@app.websocket("/query")
+async def query(ws: Guarded, user: Annotated[str, Depends(by_query)]) -> None:
+    """Greet a user."""
+    await ws.accept()
+    await ws.send_text(f"hello, {user}")

@@ -1,0 +1,50 @@
+"""Limits for the whole application, and stricter ones for one route."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, FastAPI
+
+import anyws
+from anyws.fastapi import Guarded, guarded
+
+app = FastAPI()
+app.add_middleware(
+    anyws.WebSocketMiddleware,
+    options=anyws.Options(
+        max_message_bytes=64 * 1024,  # 1009
+        max_lifetime=3600,  # 1001 after an hour at most
+        max_connections_per=anyws.ConnectionLimit(5),  # 429 before the accept
+    ),
+)
+
+Small = Annotated[
+    anyws.WebSocket,
+    Depends(
+        guarded(
+            options=anyws.Options(
+                max_message_bytes=100,
+                rate_limit=(20, 1.0),  # 20 messages in a second
+                rate_overflow="close",  # 1008; "wait" and "drop" are the others
+                idle_timeout=60,  # 1001
+            )
+        )
+    ),
+]
+
+
+@app.websocket("/large")
+async def large(ws: Guarded) -> None:
+    """Take messages of up to 64 KiB."""
+    await ws.accept()
+    async for message in ws:
+        await ws.send_text(str(len(message)))
+
+
+@app.websocket("/small")
+async def small(ws: Small) -> None:
+    """Take messages of up to 100 bytes."""
+    await ws.accept()
+    async for message in ws:
+        await ws.send_text(str(len(message)))

@@ -1,0 +1,19 @@
+"""A client that connects again whenever its connection is over."""
+
+from __future__ import annotations
+
+import anyws
+
+
+async def listen(url: str, token: str, wanted: int) -> list[str | bytes]:
+    """Collect messages over as many connections as that takes."""
+    messages: list[str | bytes] = []
+    retry = anyws.Retry(max_delay=30, give_up_after=600)
+    headers = {"Authorization": f"Bearer {token}"}
+    async for ws in anyws.connect(url, headers=headers, retry=retry):
+        async with ws:  # the end of a connection ends here, and the loop goes on
+            async for message in ws:
+                messages.append(message)
+                if len(messages) == wanted:
+                    return messages
+    raise AssertionError("the loop ends by `return`, `break` or an exception only")

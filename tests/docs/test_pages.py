@@ -1,0 +1,106 @@
+"""The pages of the documentation are complete, and show what is run."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+from typing import Any, Final
+
+import pytest
+
+import anyws
+import anyws.testing
+
+from ..support.snippets import DOCS, ROOT, SNIPPETS
+
+PAGES: Final = {
+    str(path.relative_to(DOCS)): path.read_text() for path in DOCS.rglob("*.md")
+}
+REFERENCE: Final = "".join(
+    text for name, text in PAGES.items() if name.startswith("reference/")
+)
+# Starlette's own objects, which Starlette documents.
+STARLETTES: Final = {"WebSocketDisconnect", "WebSocketDisconnected", "WebSocketState"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_code_is_that_of_a_file(name: str) -> None:
+    """A block of code is one file, so that what a reader copies is what is run."""
+    languages = "python|js|yaml|ini|nginx|dockerfile|toml"
+    for block in re.findall(rf"```(?:{languages})\n(.*?)```", PAGES[name], re.DOTALL):
+        line = re.fullmatch(r'\s*--8<-- "([\w./-]+)"\n\s*', block)
+        assert line, block
+        file = line[1]
+        assert any((base / file).is_file() for base in (SNIPPETS, DOCS, ROOT)), file
+
+
+def test_each_file_is_shown_and_tested() -> None:
+    """No file of the folder is left over, and each Python file has its test."""
+    tests = "".join(
+        path.read_text() for path in (ROOT / "tests/docs").glob("test_*.py")
+    )
+    for path in SNIPPETS.iterdir():
+        if path.is_file():
+            assert any(f'"{path.name}"' in text for text in PAGES.values()), path.name
+        if path.suffix == ".py":
+            named = (f'"{path.stem}"', f'"{path.name}"')
+            assert any(name in tests for name in named), f"{path.name} has no test"
+
+
+def test_each_page_has_its_place() -> None:
+    """The index names each page once."""
+    site = tomllib.loads((ROOT / "zensical.toml").read_text())
+
+    def named(entries: Any) -> list[str]:
+        if isinstance(entries, str):
+            return [entries]
+        values = entries.values() if isinstance(entries, dict) else entries
+        return [name for value in values for name in named(value)]
+
+    assert sorted(named(site["project"]["nav"])) == sorted(PAGES)
+
+
+@pytest.mark.parametrize("package", [anyws, anyws.testing])
+def test_each_public_name_is_in_the_reference(package: Any) -> None:
+    """The reference shows the docstring of each."""
+    for name in sorted({*package.__all__} - STARLETTES):
+        line = f"\n::: {package.__name__}.{name}\n"
+        assert REFERENCE.count(line) == 1, line
+
+
+@pytest.mark.parametrize("package", ["fastapi", "hypercorn", "uvicorn"])
+def test_each_name_of_an_integration_is_in_the_reference(package: str) -> None:
+    """The reference shows the docstring of each."""
+    module = pytest.importorskip(f"anyws.{package}")
+    for name in module.__all__:
+        assert f"\n::: anyws.{package}.{name}\n" in REFERENCE, name
+
+
+def test_the_table_of_options_is_that_of_the_class() -> None:
+    """Each option is there, in order, with its default."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| `([^`]+)` \|", PAGES["reference/options.md"], re.MULTILINE
+    )
+    options = [each for each in fields(anyws.Options) if each.name[0] != "_"]
+    assert rows == [(each.name, repr(each.default)) for each in options]
+
+
+def test_the_table_of_close_codes_is_complete() -> None:
+    """Each code is there with its name."""
+    rows = re.findall(
+        r"^\| (\d+) \| `(\w+)` \|", PAGES["reference/close-codes.md"], re.MULTILINE
+    )
+    assert rows == [(str(code.value), code.name) for code in anyws.CloseCode]
+
+
+def test_the_questions_have_answers() -> None:
+    """Each question of the list leads to a page that is there."""
+    text = PAGES["howto/index.md"]
+    questions = re.findall(r"^\| (.+\?) \| (.+) \|$", text, re.MULTILINE)
+    assert len(questions) >= 27
+    for question, answer in questions:
+        targets = re.findall(r"\]\(([^)#]+)", answer)
+        assert targets, question
+        for target in targets:
+            assert (DOCS / "howto" / target).resolve().is_file(), target
