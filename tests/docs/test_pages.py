@@ -104,3 +104,12 @@ def test_the_questions_have_answers() -> None:
         assert targets, question
         for target in targets:
             assert (DOCS / "howto" / target).resolve().is_file(), target
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """The project, the citation and the changelog name one version, of one day."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    cited = (ROOT / "CITATION.cff").read_text()
+    [released] = re.findall(r"^date-released: (.+)$", cited, re.MULTILINE)
+    assert f"\nversion: {version}\n" in cited
+    assert f"\n## [{version}] - {released}\n" in (ROOT / "CHANGELOG.md").read_text()
