@@ -1,27 +1,28 @@
-"""A dependency that lets only pages of our own site in."""
+"""Only pages of our own sites may connect."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Header, WebSocketException
+from fastapi import Depends, FastAPI
 
-from anyws.fastapi import Guarded
+import anyws
+from anyws.fastapi import guarded
 
-OURS = {"https://example.org", "https://www.example.org"}
+OURS = ["https://example.org", "https://*.example.org"]
 
-
-def from_our_site(origin: Annotated[str | None, Header()] = None) -> None:
-    """Reject pages of other sites with 403."""
-    if origin is not None and origin not in OURS:
-        raise WebSocketException(1008, "wrong origin")
-
-
+# For every route:
 app = FastAPI()
+app.add_middleware(anyws.WebSocketMiddleware, allowed_origins=OURS)
+
+# For one route:
+OwnPage = Annotated[
+    anyws.WebSocket, Depends(guarded(allowed_origins="https://admin.example.org"))
+]
 
 
-@app.websocket("/ws", dependencies=[Depends(from_our_site)])
-async def handler(ws: Guarded) -> None:
+@app.websocket("/admin")
+async def admin(ws: OwnPage) -> None:
     """Greet the page."""
     await ws.accept()
     await ws.send_text("welcome")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.responses import JSONResponse
-
 import anyws
 
 KNOWN = ("chat.v2", "chat.v1")
@@ -13,8 +11,7 @@ KNOWN = ("chat.v2", "chat.v1")
 async def app(ws: anyws.WebSocket) -> None:
     """Accept clients with a key that speak a known subprotocol."""
     if "x-key" not in ws.headers:
-        response = JSONResponse({"error": "no key"}, 401, {"www-authenticate": "Key"})
-        await ws.send_denial_response(response)
+        await ws.reject(401, "no key", {"www-authenticate": "Key"})
         return
     offered = ws.scope["subprotocols"]
     chosen = next((name for name in KNOWN if name in offered), None)

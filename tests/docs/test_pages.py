@@ -69,7 +69,7 @@ def test_each_public_name_is_in_the_reference(package: Any) -> None:
         assert REFERENCE.count(line) == 1, line
 
 
-@pytest.mark.parametrize("package", ["fastapi", "hypercorn", "uvicorn"])
+@pytest.mark.parametrize("package", ["fastapi", "hypercorn", "redis", "uvicorn"])
 def test_each_name_of_an_integration_is_in_the_reference(package: str) -> None:
     """The reference shows the docstring of each."""
     module = pytest.importorskip(f"anyws.{package}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from hashlib import sha256
@@ -16,6 +15,7 @@ import pytest
 import anyws
 from anyws.testing import Rejected, connect, lifespan
 
+from ..support.redis_servers import NEEDS_REDIS, redis_server
 from ..support.snippets import load
 
 # On the newest Python alone: what they show is tested on every one elsewhere.
@@ -138,14 +138,27 @@ async def test_authenticate(path: str, how: dict[str, Any]) -> None:
 
 
 async def test_origin() -> None:
-    """Pages of our site and programs pass, and pages of other sites do not."""
+    """Pages of the route's site and programs pass, and other pages do not."""
     app = load("origin").app
-    for headers in ({}, {"origin": "https://example.org"}):
-        async with connect(app, headers=headers) as ws:
+    for headers in ({}, {"origin": "https://admin.example.org"}):
+        async with connect(app, "/admin", headers=headers) as ws:
             assert await ws.receive_text() == "welcome"
-    with pytest.raises(Rejected):
-        async with connect(app, headers={"origin": "https://example.com"}):
+    for origin in ("https://www.example.org", "https://example.com"):
+        with pytest.raises(Rejected):
+            async with connect(app, "/admin", headers={"origin": origin}):
+                pass
+
+
+async def test_bearer() -> None:
+    """A known token is greeted, and the answer is "bearer"."""
+    app = load("bearer").app
+    async with connect(app, subprotocols=["bearer", "secret-of-ann"]) as ws:
+        assert ws.subprotocol == "bearer"
+        assert await ws.receive_text() == "hello, ann"
+    with pytest.raises(Rejected) as caught:
+        async with connect(app, subprotocols=["bearer", "guessed"]):
             pass
+    assert caught.value.status == 401
 
 
 async def test_reject() -> None:
@@ -155,7 +168,7 @@ async def test_reject() -> None:
         async with connect(app):
             pass
     assert caught.value.status == 401
-    assert json.loads(caught.value.body) == {"error": "no key"}
+    assert caught.value.body == b"no key"
     offered = ["chat.v1", "chat.v2"]
     async with connect(app, headers={"x-key": "1"}, subprotocols=offered) as ws:
         assert ws.subprotocol == "chat.v2"
@@ -451,6 +464,23 @@ async def test_address() -> None:
         scope = {"client": (client, 1)}
         async with connect(app, headers=headers, scope=scope) as ws:
             assert await ws.receive_text() == shown
+
+
+@NEEDS_REDIS
+async def test_redis_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two applications with a Redis between them are one chat."""
+    pytest.importorskip("coredis")
+    with redis_server() as server:
+        monkeypatch.setenv("REDIS", server.url)
+        one, two = load("redis_rooms").app, load("redis_rooms").app
+        async with lifespan(one), lifespan(two):
+            async with (
+                connect(one, "/rooms/1?name=ann") as ann,
+                connect(two, "/rooms/1?name=bob") as bob,
+            ):
+                await ann.send_text("hello")
+                for member in (ann, bob):
+                    assert await member.receive_text() == "ann: hello"
 
 
 async def test_subscribe() -> None:
