@@ -10,7 +10,7 @@
     Transport         Recipient                         Outlet
                           ^                                |
                           |                                v
-    a socket       callbacks (Inlet), or a task        system calls
+    a socket     callbacks (Inlet, Watcher), or a task      system calls
 
 This wing begins where an opening handshake ends. The server's and the client's end
 share all of it; they differ in whose frames are masked, and in the transport that they
@@ -25,8 +25,10 @@ What owns which state:
 * `FrameChannel` owns the bytes that were read and not yet parsed, and those that were
   framed and not yet written. It decides when reading pauses. It is the `DirectChannel`
   of its session: each calls the other. No task belongs to it.
-* A transport owns the socket, and knows whether a write was cut short. On a socket that
-  the event loop reads, `Inlet` replaces asyncio's protocol object.
+* A transport owns the socket, and knows whether a write was cut short. Where asyncio's
+  own transport reads the socket, `Inlet` replaces its protocol object. A socket that
+  `anyws.serve` has accepted has no such transport and no stream: a `Watcher` tells its
+  `WatchedSocket` when to read.
 
 Invariants:
 
@@ -83,6 +85,8 @@ Which file to change:
   write had to wait: `transport.py`
 * how a channel reads a transport by itself: `transport_channel.py`
 * how asyncio or uvloop hand over what they read: `event_loop.py`
+* a socket that a server has accepted, and what tells on trio that it is readable:
+  `watched_socket.py`
 * which transport a stream gets: `transports.py`
 * a connection inside one process: `memory_stream.py`
 * how much is read at a time: `_READ_BYTES` in `transport.py`, where a task reads;
@@ -93,6 +97,6 @@ Which file to change:
   `Codec.info`, and `_values/closing.py`
 
 Imports point down: assembler, deflate, negotiation, shared_frames, core, codec,
-attributes, transport, frame_channel, transport_channel, event_loop, transports,
-memory_stream. Of these `event_loop` alone imports `asyncio`.
+attributes, transport, frame_channel, transport_channel, watched_socket, event_loop,
+transports, memory_stream. Of these `event_loop` alone imports `asyncio`.
 """

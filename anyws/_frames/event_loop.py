@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, Final, cast
 
+from anyio import sleep_forever
 from anyio.abc import ByteStream
 from anyio.lowlevel import RunVar
 
@@ -170,6 +172,44 @@ class Inlet(asyncio.BufferedProtocol):
         """Make `StreamWriter.drain` return."""
         self.writing_waits = False
         self._replaced.resume_writing()
+
+
+class LoopWatcher:
+    """A `Watcher`: the event loop calls the functions.
+
+    It calls them in a context in which AnyIO knows its event loop. What tasks inherit
+    that they start is a copy of the context in which this object was made.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.buffer: memoryview = _read_buffer()
+        self._loop = loop
+        self._context = _context()
+
+    def watch(self, fileno: int, call: Callable[[], None]) -> None:
+        """Call a function whenever the descriptor is readable, until `unwatch`."""
+        self._loop.add_reader(fileno, self._context.run, call)
+
+    def unwatch(self, fileno: int) -> None:
+        """Call the function no more."""
+        self._loop.remove_reader(fileno)
+
+    async def run(self) -> None:
+        """Do nothing: the event loop runs."""
+        await sleep_forever()
+
+
+def loop_of_task() -> asyncio.AbstractEventLoop | None:
+    """Return asyncio's event loop, if this is one of its tasks.
+
+    Trio may run inside an event loop of asyncio, as a guest: its tasks are no tasks of
+    the loop.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return None
+    return None if task is None else task.get_loop()
 
 
 def _context() -> Context:

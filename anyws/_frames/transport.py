@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from time import perf_counter
 from typing import Any, Final, Protocol
@@ -296,6 +296,10 @@ class StreamTransport:
             return False
         return True
 
+    def close_nowait(self) -> bool:
+        """Return false: AnyIO's streams are closed by waiting."""
+        return False
+
     async def aclose(self) -> None:
         """Close the stream, within a tenth of a second."""
         try:
@@ -340,14 +344,7 @@ class SocketTransport(StreamTransport):
         notify_closing(self._socket)
 
     async def _send(self, data: bytes) -> bool:
-        rest, waited = memoryview(data), False
-        while rest:
-            try:
-                rest = rest[os.write(self._socket.fileno(), rest) :]
-            except BlockingIOError:
-                await self._wait_writable()
-                waited = True
-        return waited
+        return await write_all(self._socket, data, self._wait_writable)
 
     async def _wait_writable(self) -> None:
         try:
@@ -358,12 +355,7 @@ class SocketTransport(StreamTransport):
 
     def send_nowait(self, data: bytes) -> int:
         """Write what the kernel takes; return the number of bytes."""
-        if self._cut_short:
-            return 0
-        try:
-            return os.write(self._socket.fileno(), data)
-        except OSError:  # the socket is full, or broken: then `send_all` will raise
-            return 0
+        return 0 if self._cut_short else write_some(self._socket, data)
 
     @property
     def _closed(self) -> bool:
@@ -374,6 +366,37 @@ class SocketTransport(StreamTransport):
         """Close the socket."""
         self._closing = True
         await super().aclose()
+
+
+async def write_all(
+    plain: socket.socket, data: bytes, wait: Callable[[], Awaitable[None]]
+) -> bool:
+    """Write all of the data to a socket; return whether it had to wait for the peer.
+
+    Args:
+        plain: The socket.
+        data: The bytes.
+        wait: Waits until the socket is writable.
+
+    Raises:
+        OSError: The connection is broken.
+    """
+    rest, waited = memoryview(data), False
+    while rest:
+        try:
+            rest = rest[os.write(plain.fileno(), rest) :]
+        except BlockingIOError:
+            await wait()
+            waited = True
+    return waited
+
+
+def write_some(plain: socket.socket, data: bytes) -> int:
+    """Write what the kernel takes at once; return the number of bytes."""
+    try:
+        return os.write(plain.fileno(), data)
+    except OSError:  # the socket is full, or broken: then `write_all` will raise
+        return 0
 
 
 def waited_since(began: float) -> bool:

@@ -1,13 +1,15 @@
-"""Which transport serves a stream the best: the choice, at either end."""
+"""Which transport serves a stream the best, and what watches a server's sockets."""
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 
 from anyio.abc import ByteStream, SocketAttribute, SocketStream, UNIXSocketStream
 
 from .transport import SocketTransport, StreamTransport, keep_little_unsent
+from .watched_socket import Poller, Watcher
 
 
 def transport_of(stream: ByteStream) -> StreamTransport:
@@ -27,3 +29,18 @@ def transport_of(stream: ByteStream) -> StreamTransport:
 
         return LoopTransport(stream, stream._transport)
     return StreamTransport(stream)
+
+
+def new_watcher() -> Watcher | None:
+    """Make what watches the plain sockets of a server; `None`: this system has none.
+
+    Then AnyIO accepts the connections, and a task reads each of them.
+    """
+    if os.name != "posix":
+        return None
+    from .event_loop import LoopWatcher, loop_of_task
+
+    loop = loop_of_task()
+    if loop is not None:
+        return LoopWatcher(loop)
+    return Poller() if hasattr(select, "epoll") else None

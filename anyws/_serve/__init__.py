@@ -8,25 +8,38 @@
     Lifespan           Listeners                  Drain (_server)
     (lifespan.py:      (listeners.py: accept,          |
      its own task)      one task a listener)           |
-                             |  a task a stream        |
                              v                         |
-                       Entrance (greeting.py): TLS, the head of the request,
-                             |                a refusal; bounded in number and time
+                       Reception (reception.py)        |
+          a plain socket     |     a stream, TLS       |
+                  +----------+-----------+             |
+                  v                      v             |
+        Arrival (arrival.py):     a task from its first byte on:
+        no task; called with      the functions in greeting.py
+        what the Watcher reads           |             |
+                  +----------+-----------+             |
+                             |   the head of the request is complete
                              v                         |
                        ServerConnection (_server/connection) <-- counted by the Drain
                              |                    shown as ServedConnection (served.py)
-                             v
+                             v   a task
                        the application (application.py: what counts as one)
 
-`accept_stream` (stream.py) is the same for one stream that somebody else has accepted:
-the head, then a `ServerConnection`, whose session the user's own block hosts.
+Most connections are plain sockets of AnyIO's own listeners. They cost the least: they
+are accepted by a system call, read in callbacks (`_frames/watched_socket.py`), and have
+a task once the head of their request is complete. Everything else (TLS, a listener of
+the user's, a system without a watcher) is one of AnyIO's streams in a task of its own.
+From the complete head on both are the same.
+
+`accept_stream` (stream.py) is for one stream that somebody else has accepted: the head,
+then a `ServerConnection`, whose session the user's own block hosts.
 
 What owns which state:
 
 * `Server` owns the order of things: listen, startup, accept; and at the end: close the
-  listeners, drop the half-open connections, drain, shutdown. It knows the connections
-  whose request is complete.
-* `Entrance` owns the connections whose request is not.
+  listeners, drop the half-open connections, drain, shutdown. It owns the timekeeper and
+  the watcher, whose tasks end after those of all connections.
+* `Reception` knows the connections whose request is complete.
+* `Entrance` (greeting.py) knows those whose request is not, bounded in number and time.
 * `Listeners` owns the listeners, and the files of unix sockets.
 * `Lifespan` owns the application's lifespan task and its state.
 
@@ -48,11 +61,13 @@ Which file to change:
 
 * an argument of `serve`, the order of start and end: server.py
 * what a client is told before it is a WebSocket: greeting.py
+* how a connection gets from a listener to the application: reception.py; before the
+  head of its request is complete, without a task: arrival.py
 * another kind of address, URLs: listeners.py
 * what `Server.connections` tells: served.py
 * what may be served, and `module:app`: application.py
 * which signals end a process: signals.py
 
-Imports point down: signals, application, lifespan, listeners, greeting, served, server,
-stream.
+Imports point down: signals, application, lifespan, listeners, greeting, arrival,
+served, reception, server, stream.
 """

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -16,12 +18,17 @@ from anyio import (
     create_tcp_listener,
     create_unix_listener,
     sleep,
+    wait_readable,
 )
-from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
+from anyio.abc import ByteStream, Listener, SocketAttribute, SocketListener, TaskGroup
 from anyio.streams.stapled import MultiListener
 from anyio.streams.tls import TLSListener
 
 Accept = Callable[[ByteStream], Awaitable[None]]
+Arrive = Callable[[socket.socket, Any], None]
+
+# The most sockets that are accepted at a time, in one turn.
+_ACCEPTED_AT_ONCE: Final = 64
 
 # Seconds until the next try, when the system had no room for another connection.
 _PAUSE: Final = 0.1
@@ -90,22 +97,33 @@ class Listeners:
         listeners._paths[unix_path] = os.stat(unix_path).st_ino
         return listeners
 
-    async def accept(self, handle: Accept, tasks: TaskGroup) -> None:
-        """Start a task for each connection that arrives, until cancelled.
+    async def accept(
+        self, arrive: Arrive | None, handle: Accept, tasks: TaskGroup
+    ) -> None:
+        """Hand over each connection that arrives, until cancelled.
+
+        Args:
+            arrive: Called with a plain socket that was accepted, and the address of the
+                client. It does not raise. `None`: there is no short way for these.
+            handle: Called in a task of its own with any other stream.
+            tasks: Where these tasks run.
 
         Raises:
             BaseException: A listener is broken.
         """
         async with create_task_group() as accepting:
             for listener in self._listeners:
-                accepting.start_soon(self._accept, listener, handle, tasks)
+                listening = None if arrive is None else _plain_socket_of(listener)
+                if listening is None or arrive is None:
+                    serve = partial(listener.serve, handle, tasks)
+                else:
+                    serve = partial(_accept_sockets, listening, arrive)
+                accepting.start_soon(self._accept, serve)
 
-    async def _accept(
-        self, listener: Listener[Any], handle: Accept, tasks: TaskGroup
-    ) -> None:
+    async def _accept(self, serve: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await listener.serve(handle, tasks)
+                await serve()
             except OSError as exc:
                 if exc.errno == errno.EBADF:
                     raise
@@ -132,6 +150,30 @@ class Listeners:
             except OSError:
                 pass
         self._paths.clear()
+
+
+def _plain_socket_of(listener: Listener[Any]) -> socket.socket | None:
+    """Return the socket of one of AnyIO's own listeners, on a system like POSIX."""
+    is_known = isinstance(listener, SocketListener) and os.name == "posix"
+    if not is_known or not type(listener).__module__.startswith("anyio."):
+        return None
+    listening = listener.extra(SocketAttribute.raw_socket, None)
+    return listening if isinstance(listening, socket.socket) else None
+
+
+async def _accept_sockets(listening: socket.socket, arrive: Arrive) -> None:
+    """Accept sockets without a stream for each, and without a task.
+
+    Raises:
+        OSError: One cannot be accepted.
+    """
+    while True:
+        await wait_readable(listening)
+        try:
+            for _ in range(_ACCEPTED_AT_ONCE):
+                arrive(*listening.accept())
+        except BlockingIOError:
+            continue
 
 
 def flattened(listeners: Iterable[Listener[Any]]) -> Iterable[Listener[Any]]:

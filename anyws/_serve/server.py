@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -15,33 +14,30 @@ from typing import Any, Final, TypeAlias
 from anyio import (
     TASK_STATUS_IGNORED,
     AsyncContextManagerMixin,
-    BrokenResourceError,
     CancelScope,
-    EndOfStream,
     create_task_group,
     get_cancelled_exc_class,
 )
 from anyio import Event as Signal
-from anyio.abc import ByteStream, Listener, TaskGroup, TaskStatus
+from anyio.abc import Listener, TaskGroup, TaskStatus
 
-from .._frames.transport import StreamTransport
-from .._frames.transports import transport_of
-from .._server.connection import ServerConnection, Terms
-from .._server.containment import contain
+from .._frames.transports import new_watcher
+from .._frames.watched_socket import Watcher
+from .._server.connection import Terms
 from .._server.drain import Drain
-from .._server.handshake import HandshakeRefusal, Headers
+from .._server.handshake import Headers
+from .._session.timekeeper import Timekeeper
 from .._values.allowed_origins import AllowedOrigins
 from .._values.closing import CloseCode
 from .._values.deflate import Compression
 from .._values.options import DEFAULTS, Options, with_compression
 from .._values.outcomes import sole_cause_of
 from .application import application_of
-from .greeting import Entrance, addresses_of, encrypted, read_request, refuse
+from .greeting import Entrance
 from .lifespan import Lifespan
 from .listeners import Listeners
+from .reception import Reception
 from .served import ServedConnection
-
-_log: Final = logging.getLogger("anyws.server")
 
 # A handler or an ASGI application: each framework declares types of its own for these.
 Application: TypeAlias = Callable[..., Any]
@@ -116,11 +112,11 @@ class Server(AsyncContextManagerMixin):
                 None if allowed_origins is None else AllowedOrigins(allowed_origins)
             ),
         )
-        self._entrance = Entrance(open_timeout)
+        self._keeper = Timekeeper()
+        self._entrance = Entrance(open_timeout, self._keeper)
         self._lifespan: Lifespan
         self._listeners: Listeners | None = None
-        self._connections: dict[ServerConnection, ServedConnection] = {}
-        self._tasks: TaskGroup
+        self._reception: Reception | None = None
         self._entered = False
         self._stopping = Signal()
         self._stopped = Signal()
@@ -153,7 +149,7 @@ class Server(AsyncContextManagerMixin):
     @property
     def connections(self) -> list[ServedConnection]:
         """The WebSockets that are being served, the oldest first."""
-        return list(self._connections.values())
+        return [] if self._reception is None else self._reception.connections
 
     @property
     def _known(self) -> Listeners:
@@ -257,70 +253,49 @@ class Server(AsyncContextManagerMixin):
             self._stopped.set()
 
     async def _serve(self, listeners: Listeners) -> None:
-        async with create_task_group() as self._tasks:
-            async with create_task_group() as accepting:
-                accepting.start_soon(listeners.accept, self._handle, self._tasks)
-                await self._stopping.wait()
-                accepting.cancel_scope.cancel()
-            await listeners.aclose()
-            self._entrance.close()
-            await self._drain.aclose()
-            self._tasks.cancel_scope.cancel()
+        watcher = new_watcher() if self._ssl_context is None else None
+        async with create_task_group() as upkeep:
+            upkeep.start_soon(self._keeper.run)
+            if watcher is not None:
+                upkeep.start_soon(watcher.run)
+            async with create_task_group() as tasks:
+                self._reception = self._receiving(watcher, tasks)
+                await self._accept(listeners, self._reception, watcher, tasks)
+                await listeners.aclose()
+                self._entrance.close()
+                await self._drain.aclose()
+                tasks.cancel_scope.cancel()
+            upkeep.cancel_scope.cancel()
 
-    # Connections
+    def _receiving(self, watcher: Watcher | None, tasks: TaskGroup) -> Reception:
+        return Reception(
+            self._app,
+            self._terms,
+            self._drain,
+            self._entrance,
+            self._keeper,
+            most=self._max_connections,
+            ssl_context=self._ssl_context,
+            state=self._lifespan.state,
+            watcher=watcher,
+            tasks=tasks,
+        )
 
-    async def _handle(self, stream: ByteStream) -> None:
-        """Serve one connection, from its first byte to its end."""
-        transport = StreamTransport(stream)
-        connection: ServerConnection | None = None
-        try:
-            with self._entrance.entering():
-                stream = await encrypted(stream, self._ssl_context)
-                transport = transport_of(stream)
-                connection = await self._connect(stream, transport)
-            if connection is not None:
-                await self._host(connection)
-        except (OSError, EndOfStream, BrokenResourceError, EOFError):
-            pass  # the client does not speak TLS, or has gone
-        finally:
-            if connection is None:
-                with CancelScope(shield=True):
-                    await transport.aclose()
-
-    async def _connect(
-        self, stream: ByteStream, transport: StreamTransport
-    ) -> ServerConnection | None:
-        """Read the request; return its connection, or refuse it."""
-        try:
-            request, early = await read_request(transport)
-            if len(self._connections) >= self._max_connections:
-                raise HandshakeRefusal(503)
-            return ServerConnection(
-                transport,
-                request,
-                self._terms,
-                self._tasks.start_soon,
-                early=early,
-                state=self._lifespan.state,
-                **addresses_of(stream),
+    async def _accept(
+        self,
+        listeners: Listeners,
+        reception: Reception,
+        watcher: Watcher | None,
+        tasks: TaskGroup,
+    ) -> None:
+        """Accept connections until asked to stop."""
+        arrive = None if watcher is None else reception.receive_socket
+        async with create_task_group() as accepting:
+            accepting.start_soon(
+                listeners.accept, arrive, reception.receive_stream, tasks
             )
-        except HandshakeRefusal as exc:
-            await refuse(transport, exc, self._terms.headers())
-            return None
-
-    async def _host(self, connection: ServerConnection) -> None:
-        """Run the application; an error in it ends no other connection."""
-        self._connections[connection] = ServedConnection(connection)
-        try:
-            await contain(connection.run(self._app, self._drain), _log_error)
-        except Exception:
-            await _log_error()
-        finally:
-            del self._connections[connection]
-
-
-async def _log_error() -> None:
-    _log.exception("Exception in the application")
+            await self._stopping.wait()
+            accepting.cancel_scope.cancel()
 
 
 def dated() -> Headers:

@@ -45,6 +45,9 @@ Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 class ServerTransport(Transport, Protocol):
     """A connection of a server, which can close it."""
 
+    def close_nowait(self) -> bool:
+        """Close it, if that needs no waiting; return false otherwise."""
+
     async def aclose(self) -> None:
         """Close it, soon, whether or not the peer reads; raise only a cancellation."""
 
@@ -278,10 +281,17 @@ class ServerConnection:
     def _ended(self) -> None:
         """Close TCP although the application is still running: the peer waits for it.
 
-        The peer has closed, is gone, or broke the protocol.
+        The peer has closed, is gone, or broke the protocol. Our last bytes are a
+        closing frame at most, which the kernel takes at once unless the peer has
+        stopped reading.
         """
-        if self._answered is _Answer.ACCEPT and not self._finishing:
-            self._spawn(partial(self._finish, self._channel.flush))
+        channel = self._channel
+        if self._answered is not _Answer.ACCEPT or self._finishing:
+            return
+        if not channel.violated and channel.write_rest():
+            self._over = self._finishing = self._transport.close_nowait()
+        if not self._finishing:
+            self._spawn(partial(self._finish, channel.flush))
 
     async def _conclude(self) -> None:
         """Write what the application has left unsaid, if the peer is still there."""

@@ -39,6 +39,17 @@ class ServerChannel(FrameChannel):
         )
         self.open(codec, answer=answer)
 
+    def write_rest(self) -> bool:
+        """Write all that is framed, if the outlet takes it at once; else return false.
+
+        What it has not taken is kept, for `flush`.
+        """
+        if self._codec is None or self._flushing:
+            return False
+        rest = self._unwritten + self._codec.take()
+        self._unwritten = rest[self.outlet.send_nowait(rest) :] if rest else rest
+        return not self._unwritten
+
 
 class StreamChannel(TransportChannel[Transport], ServerChannel):
     """The frames of a server's connection over a transport, which it reads.

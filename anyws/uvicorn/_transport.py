@@ -124,6 +124,11 @@ class UvicornTransport:
             loop = asyncio.get_running_loop()
             self._abortion = loop.call_later(_CLOSE_SECONDS, self._transport.abort)
 
+    def close_nowait(self) -> bool:
+        """Close the connection, once the bytes that wait are written; return true."""
+        self.close()
+        return True
+
     async def aclose(self) -> None:
         """Close the connection; return once it is gone."""
         self.close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
 
 import anyws
 from anyws._serve import greeting
@@ -222,26 +225,55 @@ async def test_a_violation_that_comes_early(closes: bool) -> None:
     assert int.from_bytes(frames[2:4]) == seen[0]
 
 
+class Failing(Listener[ByteStream]):
+    """A listener of no known kind, which fails at first.
+
+    Args:
+        listener: Accepts, after the failures.
+        fail: Raises, as often as it fails.
+    """
+
+    def __init__(self, listener: Any, fail: Callable[[], None]) -> None:
+        self._listener, self._fail = listener, fail
+
+    async def serve(self, handler: Any, task_group: TaskGroup | None = None) -> None:
+        """Fail, or accept."""
+        self._fail()
+        await self._listener.serve(handler, task_group)
+
+    async def aclose(self) -> None:
+        """Close the listener."""
+        await self._listener.aclose()
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["sockets", "a listener"])
 async def test_accepting_goes_on_when_the_system_is_out_of_descriptors(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    plain: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said once, and waited out."""
-    listener = await anyio.create_tcp_listener(local_host=HOST)
-    [tcp] = cast("Any", listener.listeners)
-    failures = 3
-    accept = tcp.accept
+    failures, accept = 3, socket.socket.accept
 
-    async def failing() -> Any:
+    def fail() -> None:
         nonlocal failures
         failures -= 1
         if failures >= 0:
-            raise OSError(24, "Too many open files")
-        return await accept()
+            raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(type(tcp), "accept", lambda _: failing())
-    async with anyws.serve(echo, listeners=[listener]) as server:
-        async with anyws.connect(server.url) as ws:
+    def failing(listening: socket.socket) -> Any:
+        fail()
+        return accept(listening)
+
+    listener: Any = await anyio.create_tcp_listener(local_host=HOST)
+    [tcp] = listener.listeners
+    url = "ws://{}:{}".format(*tcp.extra(SocketAttribute.local_address))
+    if plain:
+        monkeypatch.setattr(socket.socket, "accept", failing)
+    else:
+        listener = Failing(tcp, fail)
+    async with anyws.serve(echo, listeners=[listener]):
+        async with anyws.connect(url) as ws:
             await ws.send_text("hello")
             assert await ws.receive_text() == "hello"
+    assert failures < 0
     lines = [r.getMessage() for r in caplog.records if r.name == "anyws.server"]
     assert lines == ["connections cannot be accepted: Too many open files"]
