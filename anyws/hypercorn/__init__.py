@@ -64,6 +64,7 @@ to each connection, and the worker's copy of it carries the `Worker` (`worker_of
     signals                                  `_serve/signals`
     the bytes of one kind of event loop      _asyncio.py, _trio.py
     what both event loops share              _connection.py
+    the keep-alive time of HTTP              _idle.py
     the handshake, access log, closing       _stream.py
     how HTTP/1.1 asks for an upgrade         _http1.py
     HTTP/2 streams and windows               _http2/

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 from weakref import ref
 
-from anyio import sleep
+from anyio import CancelScope, sleep
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol import ProtocolWrapper
@@ -17,6 +17,7 @@ from hypercorn.protocol import ProtocolWrapper
 from .._frames.attributes import Attributes, attributes_of
 from .._frames.transport import Recipient, Turn, keep_little_unsent
 from .._session.wakeup import Wakeup
+from ._idle import IdleAlarm
 from ._stream import EngineStream, current_connection
 from ._worker import Worker, worker_of
 
@@ -30,8 +31,9 @@ class EngineConnection(ABC):
     """
 
     config: Config
+    context: Any  # Hypercorn's `WorkerContext`
     protocol: ProtocolWrapper
-    idle_task: Any  # Hypercorn's `SingleTask`
+    idle_task: Any  # an `IdleAlarm`, in the place of Hypercorn's `SingleTask`
     sends_at_once = True
     _withheld: list[bytes] | None = None
     _websocket: EngineStream | None = None  # which has the connection for itself
@@ -41,6 +43,10 @@ class EngineConnection(ABC):
         self.worker: Worker = worker_of(self.config)
         self.worker.guard_log(self.config.log)
         self.worker.connections.add(self)
+        self.worker.heed(self.context.terminated)
+        self.idle_task = IdleAlarm(
+            self.worker, self.config.keep_alive_timeout, self._close_idle
+        )
         keep_little_unsent(self.plain_socket)
 
     @property
@@ -73,6 +79,14 @@ class EngineConnection(ABC):
             await self.config.log.exception("Error in a connection")
         finally:
             self.worker.connections.discard(self)
+
+    def end_if_idle(self) -> None:
+        """Close the connection, unless a request or a WebSocket is under way."""
+        self.idle_task.end()
+
+    async def _close_idle(self) -> None:
+        with CancelScope(shield=True):
+            await super()._initiate_server_close()  # type: ignore[misc]  # Hypercorn's
 
     async def protocol_send(self, event: Event) -> None:
         """Send what Hypercorn's protocol object has made; withheld, keep it."""

@@ -18,13 +18,16 @@ message, and `websocket_ping_interval`, where it is set, is the interval between
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
+from anyio import create_task_group, get_cancelled_exc_class
+from anyio.abc import TaskGroup
 from hypercorn.config import Config
 from hypercorn.utils import ShutdownError
 
@@ -32,6 +35,7 @@ from .._serve.signals import ASKING, Trigger, signalled, wait_first
 from .._server import containment
 from .._server.drain import Drain
 from .._server.inspection import Inspection
+from .._session.timekeeper import Timekeeper
 from .._values.closing import CloseCode
 from .._values.options import Options
 from ._logging import escape_access, quieten
@@ -50,6 +54,16 @@ class Connection(Protocol):
     def abort(self) -> None:
         """End it now; bytes that wait to be sent are dropped."""
 
+    def end_if_idle(self) -> None:
+        """Close it, unless a request or a WebSocket is under way."""
+
+
+class Terminated(Protocol):
+    """Hypercorn's event that says that a worker ends."""
+
+    async def wait(self) -> None:
+        """Wait until it is set."""
+
 
 class Worker:
     """The settings and connections of one call of Hypercorn's `worker_serve`.
@@ -62,6 +76,8 @@ class Worker:
         drain: The WebSockets being served.
         connections: All connections, also those of plain requests.
         inspection: The worker's look at its application.
+        keeper: Keeps the deadlines of connections.
+        terminated: Whether idle connections are to be closed: the worker ends.
         started: Called when the worker begins to serve.
         call_off: Calls off that the connections are aborted, once the worker has ended.
     """
@@ -85,6 +101,10 @@ class Worker:
         self.graceful_timeout = config.graceful_timeout
         self.connections: set[Connection] = set()
         self.inspection = Inspection()
+        self.keeper = Timekeeper()
+        self.terminated = False
+        self._heeded = False
+        self._tasks: TaskGroup
         self._log_guarded = False
         self.call_off: Callable[[], None] = lambda: None
         self.started: Callable[[], None] | None = getattr(
@@ -96,6 +116,42 @@ class Worker:
         if not self._log_guarded:
             self._log_guarded = True
             escape_access(log)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Run the worker's own tasks in the block.
+
+        What leaves the block is not put into an exception group.
+        """
+        cancelled = get_cancelled_exc_class()
+        outcome: BaseException | None = None
+        async with create_task_group() as self._tasks:
+            self._tasks.start_soon(self.keeper.run)
+            try:
+                yield
+            except cancelled:
+                raise
+            except BaseException as exc:
+                outcome = exc
+            finally:
+                self._tasks.cancel_scope.cancel()
+        try:
+            if outcome is not None:
+                raise outcome
+        finally:
+            outcome = None  # its traceback holds this frame
+
+    def heed(self, terminated: Terminated) -> None:
+        """Close idle connections once the event is set; the first call counts."""
+        if not self._heeded:
+            self._heeded = True
+            self._tasks.start_soon(self._close_idle, terminated)
+
+    async def _close_idle(self, terminated: Terminated) -> None:
+        await terminated.wait()
+        self.terminated = True
+        for connection in list(self.connections):
+            connection.end_if_idle()
 
     def abort_connections(self) -> None:
         """End every open connection."""
@@ -208,7 +264,8 @@ class Backend:
         quieten()
         token = current_worker.set(worker)
         try:
-            await self._worker_serve(contained(app, config), config, **keywords)
+            async with worker.opened():
+                await self._worker_serve(contained(app, config), config, **keywords)
         finally:
             current_worker.reset(token)
             worker.call_off()

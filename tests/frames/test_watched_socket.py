@@ -196,6 +196,7 @@ async def test_a_detached_socket_is_read_by_a_task() -> None:
         transport.read_to(taken)
         transport.detach()
         theirs.send(b"one")
+        await anyio.wait_all_tasks_blocked()
         assert await transport.receive() == b"one"
         theirs.close()
         assert await transport.receive() == b""

@@ -175,6 +175,7 @@ PACKAGES: Final = {
         "_logging",
         "_worker",
         "_stream",
+        "_idle",
         "_connection",
         "_http1",
         "_http2.allowance",
