@@ -66,10 +66,11 @@ Invariants:
 
 Why two parsers: the Sans-I/O core of `websockets` checks all that a peer may do wrong,
 and bounds what it inflates. `Codec` itself parses messages that are whole in one frame
-and not compressed, pings and pongs, in a quarter of the core's time, and it frames such
-messages of up to 1024 bytes by itself, with a header that the core has made once for
-each size. Whatever else begins a frame is for the core: a compressed message, a
-fragment, a closing frame, a size over the limit, a bit that must not be set. The
+and not compressed, and control frames, in a quarter of the core's time, and it frames
+such messages of up to 1024 bytes by itself, with a header that the core has made once
+for each size. Whatever else begins a frame is for the core: a compressed message, a
+fragment, a close that is invalid or that comes when there is a core, a size over the
+limit, a bit that must not be set. So most connections never make a core. The
 differential test of the codec holds both to the same results.
 
 Which file to change:

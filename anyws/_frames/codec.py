@@ -8,9 +8,9 @@ whose frames are masked.
 
 Most frames that are not compressed do not pass through the core. A header that the core
 has made once is kept for the next frame of that size, and messages that are whole in
-one frame, pings and pongs are parsed here. That takes a quarter of the core's time.
-Fragments, closing frames, frames over a limit and all that breaks a rule are left to
-the core, and so is every compressed message.
+one frame, pings, pongs and a peer's close are parsed here. That takes a quarter of the
+core's time, and most connections never make a core. Fragments, frames over a limit and
+all that breaks a rule are left to the core, and so is every compressed message.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from functools import cache
 from secrets import token_bytes
 from typing import Final, cast
 
+from websockets.exceptions import ProtocolError
 from websockets.extensions import Extension
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Side as Side
@@ -42,12 +43,13 @@ from .shared_frames import compression_of, compressor_for, frame_of
 # most of the work on such a frame.
 _SMALL_BYTES: Final = 1024
 
-# The first byte of an uncompressed message that is whole in one frame, those of a ping
-# and of a pong, and the largest payload whose length fits into the second byte. Longer
+# The first byte of an uncompressed message that is whole in one frame, those of control
+# frames, and the largest payload whose length fits into the second byte. Longer
 # ones have 126 or 127 there, and the length in the bytes behind it (RFC 6455 section
 # 5.2).
 _WHOLE_TEXT: Final = 0x81
 _WHOLE_BINARY: Final = 0x82
+_WHOLE_CLOSE: Final = 0x88
 _WHOLE_PING: Final = 0x89
 _WHOLE_PONG: Final = 0x8A
 _MESSAGES: Final = (_WHOLE_TEXT, _WHOLE_BINARY)
@@ -229,6 +231,8 @@ class Codec:
                 self._answer(self._framed(Opcode.PONG, payload))
             elif first == _WHOLE_PONG:
                 self.pongs.append(payload)
+            elif first == _WHOLE_CLOSE and self._take_close(payload):
+                return b""
             else:
                 break
             at = end
@@ -236,6 +240,24 @@ class Codec:
             self.rest = data[at:]
             return b""
         return data[at:]
+
+    def _take_close(self, payload: bytes) -> bool:
+        """Take the peer's close, and answer it; false if that is up to the core.
+
+        It is where there is a core, which has to know of it, and where the close is
+        invalid.
+
+        Source: RFC 6455 section 5.5.1.
+        """
+        if self._core is not None:
+            return False
+        try:
+            close = Close.parse(payload)
+        except (ProtocolError, UnicodeDecodeError):
+            return False
+        self._answer(self._framed(Opcode.CLOSE, payload))
+        self.info = CloseInfo(int(close.code), close.reason, "peer", True)
+        return True
 
     def _read_by_core(self, data: bytes, events: list[Event]) -> None:
         """Parse all of the bytes by the core."""
@@ -310,7 +332,8 @@ class Codec:
 
         Source: RFC 6455 section 7.1.5.
         """
-        self._protocol.receive_eof()
+        if self._core is not None:
+            self._core.receive_eof()
         if self.info is None:
             self.info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network", False)
 
@@ -338,7 +361,8 @@ class Codec:
     @property
     def open(self) -> bool:
         """Whether messages can still be sent: no closing frame was sent or received."""
-        return self._core is None or self._core.state is _OPEN
+        core = self._core
+        return self.info is None and (core is None or core.state is _OPEN)
 
     def send(self, event: Event) -> bool:
         """Frame a message, a fragment or a close; `take` returns the bytes.
@@ -347,7 +371,7 @@ class Codec:
 
         Source: RFC 6455 sections 5.6 and 5.5.1; ASGI "websocket.send", ".close".
         """
-        if self._core is not None and self._core.state is not _OPEN:
+        if not self.open:
             return False
         if event["type"] == CLOSE:
             self._protocol.send_close(event["code"], event["reason"])

@@ -894,6 +894,25 @@ def test_the_core_is_given_no_small_message(role: str) -> None:
             assert wire._protocol.between_frames
 
 
+@by_role
+@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (4000, REASON), (None, "")])
+def test_the_core_is_not_made_for_a_close(
+    role: str, code: int | None, reason: str
+) -> None:
+    """It is most of what a connection costs that is opened and closed."""
+    make, turn = ROLES[role]
+    wire = make()
+    assert parse(wire, turn(frame(TEXT, "a") + closing(code, reason)) + b"\xff")
+    assert wire.info == CloseInfo(code or 1005, reason, "peer", True)
+    assert not wire.open
+    assert not wire.send({"type": "websocket.send", "text": "late"})
+    wire.ping(b"late")
+    assert frames_of(turn(wire.take())) == [(CLOSE, close_payload(code, reason))]
+    wire.receive_eof()
+    assert wire.info.initiator == "peer"
+    assert wire._core is None
+
+
 def noise(mask: bytes | None) -> st.SearchStrategy[list[bytes]]:
     """Return bytes of any kind, and frames that may be wrong in any way but one."""
     return st.lists(
