@@ -116,8 +116,12 @@ class Reception:
         plain.setblocking(False)
         with suppress(OSError):  # it is no TCP, or the client has gone already
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            facts = addresses(plain.getsockname(), client, secure=False)
+        except OSError:  # macOS tells no address of a client that has gone
+            plain.close()
+            return
         transport = WatchedSocket(plain, self._watcher, self._keeper)
-        facts = addresses(plain.getsockname(), client, secure=False)
         Arrival(transport, self._entrance, partial(self._begin, facts), self._refuse)
 
     def _begin(
