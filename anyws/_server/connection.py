@@ -168,7 +168,7 @@ class ServerConnection:
         self._transport = transport
         self._terms = terms
         self._spawn = spawn
-        self.early = early
+        self.early: bytes = early
         self._channel = StreamChannel(transport, self._answer, self._ended)
         self._channel.peer_address = self.scope["client"]
         self._answered = _Answer.NOTHING

@@ -88,7 +88,7 @@ class Guard(ABC):
         check_drain(drain)
         self.options = options
         self.drain = drain
-        self.origins = (
+        self.origins: AllowedOrigins | None = (
             None if allowed_origins is None else AllowedOrigins(allowed_origins)
         )
 

@@ -87,7 +87,9 @@ class Inspection:
         """Return an application that is looked at when a WebSocket calls it, once.
 
         After a look that has found nothing, that is the application itself. After
-        another one it raises RuntimeError for each WebSocket.
+        another one it raises RuntimeError for each WebSocket. Where Starlette's
+        application is not in sight from outside, the first WebSocket comes to its end
+        before the look.
         """
         if "starlette.applications" not in sys.modules:
             return app
@@ -101,11 +103,8 @@ class Inspection:
             self._inspect(found)
             await app(scope, receive, send, *others)
             return
-
-        # Starlette's application stands behind something that has no `app`. It is in
-        # the scope when its handler receives.
-        async def first() -> Event:
-            self._inspect(scope.get("app"))
-            return await receive()
-
-        await app(scope, first, send, *others)
+        # Starlette's application may stand behind something that has no `app`. Then it
+        # is in the scope once the first WebSocket has reached it. A `receive` of ours
+        # in between could look earlier, but the session would take it for a middleware.
+        await app(scope, receive, send, *others)
+        self._inspect(scope.get("app"))

@@ -69,8 +69,10 @@ def routes_of(app: fastapi.FastAPI) -> Iterator[Route]:
 
 def _route(context: RouteContext) -> Route:
     path = str(context.path_format)
-    # FastAPI cuts a docstring there, too.
-    described = (inspect.getdoc(context.endpoint) or "").partition("\f")[0]
+    # FastAPI cuts a docstring there, too. Before 3.13 `cleandoc` takes the mark away.
+    described = inspect.getdoc(context.endpoint) or ""
+    if "\f" in (whole := context.endpoint.__doc__ or ""):
+        described = inspect.cleandoc(whole.partition("\f")[0])
     route = Route(context.name or path, path, described.strip())
     dependant: Dependant | None = getattr(context, "dependant", None)
     if dependant is None:  # a route of Starlette's

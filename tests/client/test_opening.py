@@ -176,7 +176,7 @@ async def test_what_is_not_ascii_is_escaped(given: str, sent: str) -> None:
         ({"headers": {"origin": "x"}}, ValueError, "pass origin= instead"),
         ({"origin": "a\r\nb: c"}, ValueError, "origin holds CR, LF"),
         ({"origin": 1}, TypeError, "origin is a str"),
-        ({"compression": "gzip"}, ValueError, "'deflate' or None"),
+        ({"compression": "gzip"}, ValueError, "'deflate', an anyws.Deflate or None"),
         ({"proxy": "gopher://a"}, ValueError, "scheme gopher isn't supported"),
         ({"proxy": "http://a:b"}, ValueError, "its port"),
         ({"proxy": "http://a%3Ab:c@d"}, ValueError, "the proxy.*its user has a colon"),

@@ -37,7 +37,8 @@ def litestar_app(seen: list[Any]) -> Any:
     for each in (handler, sender):
         each.__annotations__ = {"socket": litestar.WebSocket, "return": None}
     routes = [litestar.websocket("/echo")(handler), litestar.websocket("/send")(sender)]
-    return litestar.Litestar(routes)
+    # It would open the log of this process for good.
+    return litestar.Litestar(routes, logging_config=None)
 
 
 def quart_app(seen: list[Any]) -> Any:
