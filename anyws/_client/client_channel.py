@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 from .._frames.attributes import peer_address_of
 from .._frames.transport import Interrupted, StreamTransport
 from .._frames.transport_channel import TransportChannel
+from .._session.upkeep import Run
 from .._values.events import Event
 from .who_reads import FREE, RECEIVING, SHARED, TRANSITIONS, Reads, Step
 
@@ -42,17 +43,15 @@ class ClientChannel(TransportChannel[StreamTransport]):
         self._early = rest
         self._reads = Reads.READER_TASK
 
-    @property
-    def _by_event_loop(self) -> bool:
-        return self._reads is Reads.EVENT_LOOP
-
-    def read(self) -> None:
+    def read(self) -> Run | None:
         """Begin to read: the bytes behind the handshake first."""
         early, self._early = self._early, b""
         if early:
             self.receive_data(early)
-        if self._transport.read_to(self):
+        read = super().read()
+        if read is None:
             self._advance(Step.HANDED_OVER)
+        return read
 
     def _advance(self, step: Step) -> None:
         """Take a step in the table; wake the reader task where its sleep has ended."""
@@ -148,7 +147,7 @@ class ClientChannel(TransportChannel[StreamTransport]):
         super()._resume_reading()
 
     def ping(self, payload: bytes) -> bytes | None:
-        """Frame a ping, to be written by the next `send_messages`."""
+        """Frame a ping, which the next `write` writes."""
         ping = super().ping(payload)
         if self._reads in SHARED:
             self.interrupt()  # a receiving task may never come back to read the pong

@@ -27,6 +27,7 @@ from .._serve.greeting import read_request, refuse
 from .._serve.server import dated
 from .._server.connection import ServerConnection, Terms
 from .._server.handshake import HandshakeRefusal
+from .._session.upkeep import Upkeep
 from .._values.errors import ConnectionClosed, HandshakeError
 from .._values.outcomes import leaves_of
 
@@ -49,6 +50,7 @@ class InProcessServer:
     def __init__(self, app: Callable[..., Any], tasks: TaskGroup) -> None:
         self._app = app
         self._tasks = tasks
+        self._upkeep = Upkeep(tasks.start_soon)
         self._running = 0
         self._over: Signal | None = None  # the block waits until none is running
         self._error: BaseException | None = None
@@ -83,7 +85,7 @@ class InProcessServer:
                 transport,
                 request,
                 _TERMS,
-                self._tasks.start_soon,
+                self._upkeep,
                 early=early,
                 secure=url.secure,
                 client=None,

@@ -41,9 +41,6 @@ class HandshakeResponse:
 class Connection(DirectChannel, Protocol):
     """The channel of a client, whose opening handshake is complete."""
 
-    def read(self) -> None:
-        """Begin to read; called once, when the block is entered."""
-
     async def aclose(self) -> None:
         """Close the transport; does not raise."""
 
@@ -127,7 +124,6 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             direct=channel,
         )
         session.subprotocol = self.subprotocol
-        channel.read()
         try:
             async with session.hosting(self):
                 try:

@@ -3,7 +3,7 @@
     the session  <- messages, pongs, the end    messages, parts, pings, closes
                           ^                                |
                           |                                v
-    FrameChannel     receive_data                  send, send_nowait, flush
+    FrameChannel     receive_data                  write, send_nowait, flush
                           ^                                |
                           |     bytes <-> events: Codec    |
                           |                                v
@@ -24,7 +24,8 @@ What owns which state:
 * `Assembler`, inside it, owns the message whose fragments have come.
 * `FrameChannel` owns the bytes that were read and not yet parsed, and those that were
   framed and not yet written. It decides when reading pauses. It is the `DirectChannel`
-  of its session: each calls the other. No task belongs to it.
+  of its session: each calls the other. No task belongs to it; where nothing
+  else reads, its session has a task run that does (`TransportChannel.read`).
 * A transport owns the socket, and knows whether a write was cut short. Where asyncio's
   own transport reads the socket, `Inlet` replaces its protocol object. A socket that
   `anyws.serve` has accepted has no such transport and no stream: a `Watcher` tells its
@@ -38,9 +39,9 @@ Invariants:
   made.
 * Once `info` is set nothing more is parsed, and nothing is framed behind a closing
   frame.
-* Framing and writing at once (`send_nowait`) is one step without an await. Bytes that
-  the transport does not take are kept, and written before later frames. So no message
-  is cut.
+* Framing and writing at once (`send_nowait`, `write`) is one step without an await.
+  Bytes that the transport does not take are kept, and written before later frames. So
+  no message is cut.
 * After a write that was cut short, by a cancellation or an error, nothing more is
   written (`transport.py`), unless the transport writes the rest by itself: behind half
   a frame no byte has a meaning.
@@ -60,9 +61,8 @@ Invariants:
   and not by time, so no kind of frame makes it long: those that cost most have the
   smallest steps.
 * Messages do not wait for a task: they are in the session's queue when `receive_data`
-  returns. While reading is paused, and before the handshake is complete, it keeps the
-  bytes unparsed instead. Events that are no messages (the connect, the disconnect) wait
-  for `receive`.
+  returns, and so is the disconnect with the session. While reading is paused, and
+  before the handshake is complete, `receive_data` keeps the bytes unparsed instead.
 
 Why two parsers: the Sans-I/O core of `websockets` checks all that a peer may do wrong,
 and bounds what it inflates. `Codec` itself parses messages that are whole in one frame

@@ -5,7 +5,8 @@ The reader of the transport, a task or a callback of the event loop, hands every
 They go in behind the queue's first mark too, so that pings, pongs and the peer's close
 are seen although the application does not read. At the second mark `paused` stops
 reading, and TCP holds up the peer; bytes that were read by then are kept here,
-unparsed. The session's writer task frames all that is queued and writes it in one go.
+unparsed. `write` frames all that is queued and writes it in one go; `flush` waits until
+the rest is written that the outlet has not taken.
 
 The code that makes the channel answers the opening handshake and owns the transport.
 """
@@ -16,11 +17,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from anyio import Event as Signal
+from anyio import sleep_forever
 
 from .._session.channel import Address, Inbox
-from .._session.wakeup import Wakeup
+from .._session.upkeep import Run
 from .._values.closing import CloseCode, CloseInfo
-from .._values.events import FRAGMENT, INFO, Event, size_of
+from .._values.events import INFO, Event, size_of
 from .._values.states import CLOSE, DISCONNECT
 from .codec import Codec
 from .deflate import Deflation
@@ -30,9 +32,6 @@ from .transport import PIECE_BYTES, Outlet
 # above so many bytes of pongs that the peer does not read.
 EARLY_BYTES: Final = 16 * 1024
 ANSWERS_BYTES: Final = 64 * 1024
-
-# Events that become frames; others answer the opening handshake.
-_FRAMED: Final = frozenset({CLOSE, FRAGMENT})
 
 
 class FrameChannel:
@@ -47,29 +46,27 @@ class FrameChannel:
         inbox: Where the messages go; set by the session that takes the channel.
         outlet: Where the frames are written. It may be replaced between two writes.
         paused: Whether the reader of the transport must not read for now.
-        answers_late: Whether `answer` returns from an accept in a later turn only.
+        writes_at_once: Whether the outlet takes bytes at once, as far as is known.
         peer_address: The address of the other end of the transport; set by the maker.
     """
 
-    answers_late: bool = False
-
     __slots__ = (
         "_answer",
-        "_arrived",
         "_codec",
         "_ended",
         "_eof",
-        "_events",
         "_flushed",
         "_flushing",
         "_of_message",
         "_reader_waits",
+        "_taken",
         "_unparsed",
         "_unwritten",
         "inbox",
         "outlet",
         "paused",
         "peer_address",
+        "writes_at_once",
     )
 
     def __init__(
@@ -80,6 +77,9 @@ class FrameChannel:
     ) -> None:
         self.inbox: Inbox
         self.paused = False
+        self._unwritten = b""  # framed bytes that the outlet has not had yet
+        self.writes_at_once = outlet.sends_at_once
+        self._taken = False  # whether the outlet has taken bytes at once
         self.outlet = outlet
         self.peer_address: Address = None
         self._answer = answer
@@ -87,20 +87,21 @@ class FrameChannel:
         self._codec: Codec | None = None
         self._reader_waits = False  # the reader of the transport was told of `paused`
         self._unparsed = b""  # bytes received and not parsed yet
-        self._events: list[Event] = []
-        self._arrived = Wakeup()
         self._flushing = False
         self._eof = False  # whether the stream ends behind `_unparsed`
         self._flushed: Signal | None = None  # another task waits to flush
-        self._unwritten = b""  # framed bytes that the outlet has not had yet
         self._of_message = False  # whether a message is among the bytes to be written
 
     # For the reader of the transport
 
     def post(self, event: Event) -> None:
-        """Give the session an event that is not a message."""
-        self._events.append(event)
-        self._arrived.wake()
+        """Give the session an event that is not a message, if there is a session.
+
+        An opening handshake that was refused has none.
+        """
+        inbox: Inbox | None = getattr(self, "inbox", None)
+        if inbox is not None:
+            inbox.post(event)
 
     def open(self, codec: Codec, *, answer: bytes = b"") -> None:
         """Note that the opening handshake is complete; parse the bytes that came early.
@@ -228,48 +229,77 @@ class FrameChannel:
 
     # For the session
 
-    async def receive(self) -> Event:
-        """Wait for the next event that is not a message."""
-        while not self._events:
-            await self._arrived.wait()
-        return self._events.pop(0)
+    def read(self) -> Run | None:
+        """Return `None`: the maker of the channel reads, and hands it over."""
+        return None
+
+    def stop(self) -> None:
+        """Do nothing: what is still handed over is dropped."""
 
     def read_on(self) -> None:
         """Resume reading, if the session's queue has room again."""
         if self.paused:
             self._parse_kept()
 
+    async def receive(self) -> Event:
+        """Wait for ever: all events go to `inbox`."""
+        await sleep_forever()
+        raise AssertionError("unreachable")
+
     async def send(self, event: Event) -> None:
-        """Send an event that is not a message; raise `OSError` if writing does."""
-        if event["type"] in _FRAMED and self._codec is not None:
-            await self.send_messages([event])
-        else:
-            await self._answer(event)
-            await self.flush()  # pongs for pings that came before the accept
+        """Send an event of the opening handshake; raise `OSError` if writing does."""
+        await self._answer(event)
 
-    async def send_messages(self, events: list[Event]) -> None:
-        """Frame the messages and clear the list; write all that is framed in one go.
+    def write(self, events: list[Event]) -> bool:
+        """Frame events, clear the list, and write what the outlet takes at once.
 
-        Raises:
-            OSError: The connection is broken.
+        Returns false if bytes are left, or if another task is writing.
         """
-        self._frame(events)
-        await self.flush()
+        codec = self._codec
+        if codec is None:
+            return True
+        if events:
+            self._frame(codec, events)
+        if self._flushing:
+            return False
+        data = self._unwritten + codec.take() if self._unwritten else codec.take()
+        if not data:
+            return True
+        written = self.outlet.send_nowait(data)
+        self._note(written)
+        self._unwritten = data[written:]
+        if self._unwritten:
+            return False
+        self._of_message = False
+        if self.paused:
+            self._parse_kept()  # there is room for answers again
+        return True
 
-    def _frame(self, events: list[Event]) -> None:
-        """Frame messages, and keep none of them while their frames wait."""
-        if self._codec is not None and events:
-            send = self._codec.send
-            for event in events:
-                send(event)
-            self._of_message = True
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether bytes are framed that the outlet has not taken yet."""
+        return bool(self._unwritten)
+
+    def _note(self, written: int) -> None:
+        """Learn whether the outlet takes bytes at once; the first try decides."""
+        if written:
+            self.writes_at_once = self._taken = True
+        elif not self._taken:
+            self.writes_at_once = False
+
+    def _frame(self, codec: Codec, events: list[Event]) -> None:
+        """Frame events, and keep none of them while their frames wait."""
+        for event in events:
+            codec.send(event)
+        self._of_message = True
         events.clear()
 
     def send_nowait(self, event: Event) -> bool:
         """Frame a message and write what the outlet takes at once.
 
-        The rest is kept for the writer task. Returns false, and does nothing, where
-        that is not possible: a write is under way, or the connection is closed.
+        The rest is kept, and written by `write` or `flush`. Returns false, and does
+        nothing, where that is not possible: a write is under way, or the connection is
+        closed.
         """
         codec, outlet = self._codec, self.outlet
         if (
@@ -283,6 +313,7 @@ class FrameChannel:
             return False
         data = codec.take()
         written = outlet.send_nowait(data)
+        self._note(written)
         if written < len(data):
             self._unwritten = data[written:]
             self._of_message = True
@@ -374,7 +405,7 @@ class FrameChannel:
             self._codec.skip()
 
     def ping(self, payload: bytes) -> bytes | None:
-        """Frame a ping, to be written by the next `send_messages`."""
+        """Frame a ping, which the next `write` writes."""
         return None if self._codec is None else self._codec.ping(payload)
 
     def withdraw(self, ping: bytes | None) -> None:

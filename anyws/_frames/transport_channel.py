@@ -10,6 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from anyio import CancelScope
+
+from .._session.upkeep import Run
+from .._session.wakeup import Wakeup
 from .._values.events import Event
 from .frame_channel import FrameChannel
 from .transport import Transport
@@ -26,7 +30,7 @@ class TransportChannel(FrameChannel, ABC, Generic[TransportT]):
         ended: Called once, when the peer has closed, left or broken the protocol.
     """
 
-    __slots__ = ("_error", "_transport")
+    __slots__ = ("_arrived", "_reading", "_transport")
 
     def __init__(
         self,
@@ -36,33 +40,39 @@ class TransportChannel(FrameChannel, ABC, Generic[TransportT]):
     ) -> None:
         super().__init__(transport, answer, ended)
         self._transport: TransportT = transport
-        self._error: BaseException | None = None  # has ended the event loop's reading
-
-    @property
-    @abstractmethod
-    def _by_event_loop(self) -> bool:
-        """Whether the event loop reads the transport, in callbacks of its own."""
+        self._arrived = Wakeup()  # of the reader task
+        self._reading: CancelScope | None = None  # of the reader task
 
     @abstractmethod
     async def _read_once(self) -> None:
         """Read the transport once, or wait until that is up to the reader task."""
 
-    # Called by the reader task
+    # The reader task, where the event loop does not read
 
-    async def receive(self) -> Event:
-        """Return the next event that is not a message; read the transport, if need be.
+    def read(self) -> Run | None:
+        """Begin to read; return what a task is to run, if the event loop does not."""
+        if self._transport.read_to(self):
+            return None
+        self._reading = CancelScope(shield=True)
+        return self._pump
 
-        Raises:
-            BaseException: The error that has ended the reading in the event loop.
-        """
-        while not self._events:
-            if self._error is not None:
-                raise self._error
-            if self.paused or self._by_event_loop:
-                await self._arrived.wait()
-            else:
-                await self._read_once()
-        return self._events.pop(0)
+    async def _pump(self) -> None:
+        """Read the transport until its end, or until `stop`."""
+        assert self._reading is not None
+        with self._reading:
+            try:
+                while not self.ended:
+                    if self.paused:
+                        await self._arrived.wait()
+                    else:
+                        await self._read_once()
+            except Exception as exc:
+                self.take_end(exc)
+
+    def stop(self) -> None:
+        """Read no more."""
+        if self._reading is not None:
+            self._reading.cancel()
 
     # Called with what was read
 
@@ -76,5 +86,4 @@ class TransportChannel(FrameChannel, ABC, Generic[TransportT]):
         if exc is None:
             self.receive_eof()
         else:
-            self._error = exc
-            self._arrived.wake()
+            self.inbox.fail(exc)

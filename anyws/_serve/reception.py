@@ -22,7 +22,7 @@ from .._server.containment import contain
 from .._server.drain import Drain
 from .._server.handshake import HandshakeRefusal
 from .._server.request import Request
-from .._session.timekeeper import Timekeeper
+from .._session.upkeep import Upkeep
 from .arrival import Arrival
 from .greeting import Entrance, addresses, addresses_of, encrypted, read_request, refuse
 from .served import ServedConnection
@@ -38,7 +38,7 @@ class Reception:
         terms: What the connections have in common.
         drain: Counts them.
         entrance: Counts those whose request is not complete.
-        keeper: Keeps the deadlines of plain sockets.
+        upkeep: What the connections share; keeps the deadlines of plain sockets, too.
         most: The number of WebSockets at a time; more are refused with 503.
         ssl_context: Serve `wss`.
         state: What the application's lifespan keeps for its connections.
@@ -52,7 +52,7 @@ class Reception:
         terms: Terms,
         drain: Drain,
         entrance: Entrance,
-        keeper: Timekeeper,
+        upkeep: Upkeep,
         *,
         most: float,
         ssl_context: ssl.SSLContext | None,
@@ -64,7 +64,7 @@ class Reception:
         self._terms = terms
         self._drain = drain
         self._entrance = entrance
-        self._keeper = keeper
+        self._upkeep = upkeep
         self._most = most
         self._ssl_context = ssl_context
         self._state = state
@@ -121,7 +121,7 @@ class Reception:
         except OSError:  # macOS tells no address of a client that has gone
             plain.close()
             return
-        transport = WatchedSocket(plain, self._watcher, self._keeper)
+        transport = WatchedSocket(plain, self._watcher, self._upkeep.keeper)
         Arrival(transport, self._entrance, partial(self._begin, facts), self._refuse)
 
     def _begin(
@@ -166,7 +166,7 @@ class Reception:
             transport,
             request,
             self._terms,
-            self._tasks.start_soon,
+            self._upkeep,
             early=early,
             state=self._state,
             **facts,

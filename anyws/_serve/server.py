@@ -26,7 +26,7 @@ from .._frames.watched_socket import Watcher
 from .._server.connection import Terms
 from .._server.drain import Drain
 from .._server.handshake import Headers
-from .._session.timekeeper import Timekeeper
+from .._session.upkeep import Upkeep
 from .._values.allowed_origins import AllowedOrigins
 from .._values.closing import CloseCode
 from .._values.deflate import Compression
@@ -112,8 +112,8 @@ class Server(AsyncContextManagerMixin):
                 None if allowed_origins is None else AllowedOrigins(allowed_origins)
             ),
         )
-        self._keeper = Timekeeper()
-        self._entrance = Entrance(open_timeout, self._keeper)
+        self._upkeep = Upkeep(lasting=True)
+        self._entrance = Entrance(open_timeout, self._upkeep.keeper)
         self._lifespan: Lifespan
         self._listeners: Listeners | None = None
         self._reception: Reception | None = None
@@ -245,7 +245,8 @@ class Server(AsyncContextManagerMixin):
                         scope.shield = True
                         self._listeners = listeners
                         task_status.started()
-                        await self._serve(listeners)
+                        async with self._upkeep.opened():
+                            await self._serve(listeners)
                         await self._lifespan.stop()
             finally:
                 await listeners.aclose()
@@ -254,18 +255,15 @@ class Server(AsyncContextManagerMixin):
 
     async def _serve(self, listeners: Listeners) -> None:
         watcher = new_watcher() if self._ssl_context is None else None
-        async with create_task_group() as upkeep:
-            upkeep.start_soon(self._keeper.run)
-            if watcher is not None:
-                upkeep.start_soon(watcher.run)
-            async with create_task_group() as tasks:
-                self._reception = self._receiving(watcher, tasks)
-                await self._accept(listeners, self._reception, watcher, tasks)
-                await listeners.aclose()
-                self._entrance.close()
-                await self._drain.aclose()
-                tasks.cancel_scope.cancel()
-            upkeep.cancel_scope.cancel()
+        if watcher is not None:
+            self._upkeep.start(watcher.run)
+        async with create_task_group() as tasks:
+            self._reception = self._receiving(watcher, tasks)
+            await self._accept(listeners, self._reception, watcher, tasks)
+            await listeners.aclose()
+            self._entrance.close()
+            await self._drain.aclose()
+            tasks.cancel_scope.cancel()
 
     def _receiving(self, watcher: Watcher | None, tasks: TaskGroup) -> Reception:
         return Reception(
@@ -273,7 +271,7 @@ class Server(AsyncContextManagerMixin):
             self._terms,
             self._drain,
             self._entrance,
-            self._keeper,
+            self._upkeep,
             most=self._max_connections,
             ssl_context=self._ssl_context,
             state=self._lifespan.state,

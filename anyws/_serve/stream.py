@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from anyio import CancelScope, create_task_group, get_cancelled_exc_class
+from anyio import CancelScope
 from anyio.abc import ByteStream
 
 from .._frames.transports import transport_of
 from .._server.connection import ServerConnection, Terms
 from .._server.handshake import HandshakeRefusal
 from .._server.websocket import WebSocket
+from .._session.upkeep import Upkeep
 from .._values.deflate import Compression
 from .._values.errors import HandshakeError, ProtocolError
 from .._values.options import (
@@ -69,30 +69,19 @@ async def accept_stream(
     warn_of_limit(options, "accept_stream", 3)
     options = with_compression(options, compression)
     terms = Terms(options=options, compression=compression is not None, headers=dated)
-    outcome: BaseException | None = None
-    async with create_task_group() as tasks:
-        try:
-            connection = await _connect(stream, terms, open_timeout, tasks.start_soon)
-            async with connection.opened():
-                session = connection.session
-                receive, send = session.receiver.receive, session.sender.send
-                websocket = WebSocket(connection.scope, receive, send)
-                websocket._join(session)
-                async with session.hosting(websocket):
-                    yield websocket
-        except get_cancelled_exc_class():
-            raise
-        except BaseException as exc:
-            outcome = exc  # the task group would raise it in a group
-    try:
-        if outcome is not None:
-            raise outcome
-    finally:
-        outcome = None  # its traceback holds this frame
+    async with Upkeep().opened() as upkeep:
+        connection = await _connect(stream, terms, open_timeout, upkeep)
+        async with connection.opened():
+            session = connection.session
+            receive, send = session.receiver.receive, session.sender.send
+            websocket = WebSocket(connection.scope, receive, send)
+            websocket._join(session)
+            async with session.hosting(websocket):
+                yield websocket
 
 
 async def _connect(
-    stream: ByteStream, terms: Terms, seconds: float | None, spawn: Any
+    stream: ByteStream, terms: Terms, seconds: float | None, upkeep: Upkeep
 ) -> ServerConnection:
     """Read the request; close the stream if it is none, or comes too late."""
     transport = transport_of(stream)
@@ -108,7 +97,7 @@ async def _connect(
                     transport,
                     request,
                     terms,
-                    spawn,
+                    upkeep,
                     early=early,
                     **addresses_of(stream),
                 )

@@ -7,7 +7,7 @@ the session in which the application runs, answers as the application asks, and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,12 +16,12 @@ from typing import Any, Protocol, TypeAlias
 
 from anyio import CancelScope, current_time
 from anyio import Event as Signal
-from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp
 
 from .._frames.transport import Transport
 from .._session.scope import put_session
 from .._session.session import Session
+from .._session.upkeep import Upkeep
 from .._values.allowed_origins import AllowedOrigins
 from .._values.closing import CloseCode
 from .._values.deflate import deflate_of
@@ -39,7 +39,6 @@ from .server_channel import StreamChannel
 from .tls_extension import tls_extension
 
 Address: TypeAlias = tuple[str, int | None] | None
-Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 
 
 class ServerTransport(Transport, Protocol):
@@ -126,7 +125,7 @@ class ServerConnection:
         transport: The connection, which is for this WebSocket alone.
         request: The head of the request.
         terms: What the server's connections have in common.
-        spawn: Runs an async function in a task of the server's.
+        upkeep: What the server's connections share.
         early: The bytes behind the head.
         scope: What else the server knows of the connection: `websocket_scope`'s
             keywords.
@@ -146,7 +145,7 @@ class ServerConnection:
         transport: ServerTransport,
         request: Request,
         terms: Terms,
-        spawn: Spawn,
+        upkeep: Upkeep,
         *,
         early: bytes = b"",
         **scope: Any,
@@ -167,7 +166,7 @@ class ServerConnection:
         self.session: Session
         self._transport = transport
         self._terms = terms
-        self._spawn = spawn
+        self._upkeep = upkeep
         self.early: bytes = early
         self._channel = StreamChannel(transport, self._answer, self._ended)
         self._channel.peer_address = self.scope["client"]
@@ -186,10 +185,7 @@ class ServerConnection:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Make the session, and begin to read; end the connection after the block.
-
-        The block hosts the session.
-        """
+        """Make the session, which the block hosts; end the connection after it."""
         channel, terms = self._channel, self._terms
         self.session = session = Session(
             channel.receive,
@@ -198,11 +194,11 @@ class ServerConnection:
             subprotocols=self._opening.subprotocols,
             direct=channel,
             cap=terms.cap,
+            upkeep=self._upkeep,
         )
         put_session(self.scope, session)
+        channel.early, self.early = self.early, b""
         channel.post({"type": CONNECT})
-        channel.read(self.early)
-        self.early = b""
         try:
             yield
         finally:
@@ -237,7 +233,7 @@ class ServerConnection:
         """Answer the opening handshake as the application asks."""
         kind = event["type"]
         if kind == ACCEPT:
-            await self._accept(event)
+            self._accept(event)
         elif kind == CLOSE:
             await self._refuse(503 if self._terms.draining() else 403)
         elif kind == RESPONSE_START:
@@ -245,7 +241,8 @@ class ServerConnection:
         else:
             await self._deny(event)
 
-    async def _accept(self, event: Event) -> None:
+    def _accept(self, event: Event) -> None:
+        """Begin with the frames; the session has the answer written before them."""
         terms = self._terms
         settings = self.session.options.compression if terms.compression else None
         agreed, extensions = self._opening.agree(deflate_of(settings))
@@ -254,9 +251,6 @@ class ServerConnection:
         self._answered = _Answer.ACCEPT
         self._channel.begin(self.session, extensions, head_of(status, headers))
         terms.answered(self.scope, status)
-        # The application has its turn, in which others cannot know of the answer yet;
-        # then the channel writes the answer, and any frames behind it.
-        await checkpoint()
 
     async def _deny(self, event: Event) -> None:
         """Write a part of the application's own response."""
@@ -288,10 +282,10 @@ class ServerConnection:
         channel = self._channel
         if self._answered is not _Answer.ACCEPT or self._finishing:
             return
-        if not channel.violated and channel.write_rest():
+        if not channel.violated and channel.write([]):
             self._over = self._finishing = self._transport.close_nowait()
         if not self._finishing:
-            self._spawn(partial(self._finish, channel.flush))
+            self._upkeep.spawn(partial(self._finish, channel.flush))
 
     async def _conclude(self) -> None:
         """Write what the application has left unsaid, if the peer is still there."""
@@ -317,7 +311,7 @@ class ServerConnection:
                 # A kernel resets a connection that is closed with data unread, and the
                 # reset may overtake our closing frame.
                 if self._channel.violated and await transport.send_eof():
-                    await self.session.wait_closed()  # the reader task reads no more
+                    await self.session.wait_closed()  # nothing else reads then
                     while await transport.receive():
                         pass
             except OSError:

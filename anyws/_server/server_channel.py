@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from anyio import CancelScope, sleep
+from anyio import sleep
 
 from .._frames.codec import Codec, Side
 from .._frames.frame_channel import FrameChannel
 from .._frames.transport import Transport, Turn
 from .._frames.transport_channel import TransportChannel
 from .._session.session import Session
+from .._session.upkeep import Run
 from .._values.events import Event
 
 
 class ServerChannel(FrameChannel):
     """The frames of a server's connection. Its maker hands over what is read."""
-
-    answers_late = True
 
     __slots__ = ()
 
@@ -39,31 +38,23 @@ class ServerChannel(FrameChannel):
         )
         self.open(codec, answer=answer)
 
-    def write_rest(self) -> bool:
-        """Write all that is framed, if the outlet takes it at once; else return false.
-
-        What it has not taken is kept, for `flush`.
-        """
-        if self._codec is None or self._flushing:
-            return False
-        rest = self._unwritten + self._codec.take()
-        self._unwritten = rest[self.outlet.send_nowait(rest) :] if rest else rest
-        return not self._unwritten
-
 
 class StreamChannel(TransportChannel[Transport], ServerChannel):
     """The frames of a server's connection over a transport, which it reads.
 
     The event loop reads the transport in callbacks of its own where it can. Everywhere
-    else the session's reader task does, whenever it asks for the next event.
+    else a reader task does.
 
     Args:
         transport: The transport.
         answer: Sends an event of the opening handshake.
         ended: Called once, when the peer has closed, left or broken the protocol.
+
+    Attributes:
+        early: The bytes that have come behind the request's head; set before `read`.
     """
 
-    __slots__ = ("_first_read", "_read_by_event_loop", "_turn")
+    __slots__ = ("_turn", "early")
 
     def __init__(
         self,
@@ -73,50 +64,25 @@ class StreamChannel(TransportChannel[Transport], ServerChannel):
     ) -> None:
         super().__init__(transport, answer, ended)
         self._turn = Turn(self)
-        self._read_by_event_loop = False
-        self._first_read: CancelScope | None = None  # of a read before the accept
+        self.early = b""
 
-    @property
-    def _by_event_loop(self) -> bool:
-        return self._read_by_event_loop
-
-    def read(self, early: bytes) -> None:
+    def read(self) -> Run | None:
         """Begin to read: the bytes behind the request's head first."""
+        early, self.early = self.early, b""
         if early:
             self.receive_data(early)
-        self._read_by_event_loop = self._transport.read_to(self)
-
-    def begin(
-        self, session: Session, extensions: list[Any], answer: bytes = b""
-    ) -> None:
-        """Begin with the frames; have the reader task see an end that came early."""
-        super().begin(session, extensions, answer)
-        if self._events and self._first_read is not None:
-            self._first_read.cancel()
-
-    # Called by the reader task
+        return super().read()
 
     async def _read_once(self) -> None:
         """Read once; take it in for one turn, and leave the rest to the next one."""
         turn, data = self._turn, b""
         if not self.unfinished:
-            received = await self._receive()
-            if received is None:
-                return
-            if not received:
+            data = await self._transport.receive()
+            if not data:
                 self.receive_eof()
                 return
-            data = received
         if turn.take(data) and turn.over:
             await sleep(turn.pause)
-
-    async def _receive(self) -> bytes | None:
-        """Read; before the accept, `None` if there is an event to return."""
-        if self._codec is not None:
-            return await self._transport.receive()
-        with CancelScope() as self._first_read:
-            return await self._transport.receive()
-        return None
 
     def _resume_reading(self) -> None:
         super()._resume_reading()

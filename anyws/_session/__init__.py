@@ -1,24 +1,35 @@
 r"""The law: one guarded connection over any channel of ASGI events.
 
+    over ASGI (`Tasks`)
     channel -> Reader -> Intake -> inbound  -> Receiver -> the user's code
     channel <- Writer <----------- outbound <- Sender   <- the user's code
-               \____/   \__________________________________/
-               Tasks    the record `Connection`, which all of them share
+
+    over our own frames (`Calls`)
+    frames --> Intake -----------> inbound  -> Receiver -> the user's code
+    frames <---------------------------------- Sender   <- the user's code
+    frames <-- at the end of the turn, outbound <- Sender, where others come first
 
 A *channel* is a pair of ASGI's `receive` and `send`: a server's, or a `DirectChannel`,
-whose frames are ours. Only the reader task and the writer task call the channel's own
+whose frames are ours. Only the reader task and the writer task call a server's own
 `receive` and `send`, so a cancelled call of the user's code cannot cut them short (laws
-1 and 2). Where a middleware wraps the `send` of an object, its messages pass that one
-after another before they come to the Sender: `passage` says how (law 7).
+1 and 2). A direct channel frames and writes in one step, without an await between, so a
+cancelled send is all or nothing there, too. Where a middleware wraps the `send` of an
+object, its messages pass that one after another before they come to the Sender:
+`passage` says how (law 7).
 
 Who drives. The connection does not move events; a `Driver` does, and `Connection` calls
-it by that protocol alone. `Tasks` is the driver: a reader task and a writer task in
-shielded scopes, in the task group of the block that hosts the session. A channel of our
-own parses messages in whatever code reads the socket, and puts them into `Intake`
-itself; the reader task has only the connect, the disconnect and the deadlines to deal
-with. Another driver would offer `rearm`, `stop_reading` and `stop_writing`, ask
-`Deadlines.judge` when a deadline has passed, and call `peer_left`, `lose`,
-`reading_is_over` and `writing_is_over` of the connection.
+it by that protocol alone. There are two, and what they share stands in `driving`:
+
+    Tasks   a reader task and a writer task in shielded scopes, in the task group of the
+            block that hosts the session; the scopes' deadlines are the connection's
+    Calls   no task: the code that reads the socket calls `Intake`, the code of a `send`
+            writes, and one alarm has the deadlines
+
+`Calls` has help by `Upkeep`, which the connections of a server share: a *timekeeper*
+task rings their alarms, and a *flusher* task writes at the end of a turn of the
+scheduler what the turn has queued. A writer task runs only as long as bytes wait that
+the kernel does not take. A connection that is alone, as a client's, has an `Upkeep` of
+its own, whose tasks are started when they are first needed.
 
 Who owns which state. `Connection` is one record, and what several parts write is there:
 
@@ -45,15 +56,14 @@ read, when bytes that had to wait were taken by the peer, and when a pause of ou
 over. That is the only place where the session hears of it; `keepalive` and `deadlines`
 decide what follows.
 
-Two fields of the record exist for speed alone. A message that is alone is framed and
-written within `send`, which saves a hand-over to the writer task. After such a write
-`bursting` is true, and until the next turn of the event loop messages are queued, to go
-out in one write. `in_hand` counts the messages that the writer task has taken from the
-queue and still gathers. While it is not 0, no message is written within `send`, as that
-message would overtake them (law 7).
+One field of the record exists for speed alone. A message that is alone is framed and
+written within `send`. After such a write `wrote_in` is the number of the turn, and the
+next messages of that turn are queued, to go out in one write. The number grows with
+each read of any connection of the same `Upkeep`, and each time the flusher runs: the
+scheduler has gone on by then.
 
 Messages may also wait outside the session, in a log that many connections read. Such a
-*source* is asked when `outbound` is empty, by the writer task or by the source itself
+*source* is asked when `outbound` is empty, by the driver or by the source itself
 (`Feed`), so that a slow connection holds few messages and falls behind in the log.
 
 Invariants:
@@ -67,24 +77,26 @@ Invariants:
   stays readable (law 3).
 - While the connection is open only messages are dropped: the handshake, fragments and
   the closing frame never are (law 5).
-- `stage` moves forwards only. The block is left when both tasks have ended. Both have a
-  deadline by then. It cannot end a `send` that a server shields: then leaving waits.
+- `stage` moves forwards only. The block is left when it is OVER. Writing and reading
+  have a deadline by then. It cannot end a `send` that a server shields: then leaving
+  waits. Over our own frames the code that leaves waits only if something is to come.
 - Each call of the user's code is a checkpoint, and every 32nd call that did not wait
   yields to the scheduler (`Turns`; law 4).
 - The session cancels no scope of the user's code but those in `ending.watchers` (law
   6). What stands in `interrupts` may cancel its own, when it is asked for a message.
 
-Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Reader,
-writer, intake, receiver, sender, passage and feed import `connection`, which imports
-none of them. The wing imports `_values` alone and knows no frames. The wings above it
-use `session`, `scope` (where a session stands in an ASGI scope), the protocols in
-`channel`, `feed`, and `wakeup`. `stopwatch` chooses the clock for round trips.
+Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Drivers,
+reader, writer, intake, receiver, sender, passage and feed import `connection`, which
+imports none of them. The wing imports `_values` alone and knows no frames. The wings
+above it use `session`, `scope` (where a session stands in an ASGI scope), the protocols
+in `channel`, `feed`, `upkeep`, and `wakeup`. `stopwatch` chooses the clock for round
+trips.
 
 A block that an exception has left may hand the connection over to an application's
-exception handlers (FastAPI calls them later, law 8). Then the two tasks end when the
-queue is written out, while the stage and the ending stay as they are. In this
-`Interlude` each call starts the tasks again and pauses them behind itself, until
-`Session.conclude` runs them for the last time.
+exception handlers (FastAPI calls them later, law 8). Then `Tasks` end when the queue is
+written out, while the stage and the ending stay as they are. In this `Interlude` each
+call starts the tasks again and pauses them behind itself, until `Session.conclude` runs
+them for the last time. `Calls` have nothing to pause.
 
 Which file to change:
 
@@ -95,10 +107,10 @@ Which file to change:
     the close code for an exception that        _values.outcomes
     leaves the block
     a rule that closes the connection, and      where it is noticed: intake (1008,
-    its close code                              1009), sender (1013, 1011), reader
+    its close code                              1009), sender (1013, 1011), driving
                                                 (1001), connection (`beat`: 1011)
     a phase of the end, or a cause of it        ending
-    another deadline                            deadlines, then reader
+    another deadline                            deadlines, then driving
     how the deadlines of many connections are   timekeeper
     kept by one task
     what the options set for a whole            timers and pace (when), connection
@@ -111,6 +123,8 @@ Which file to change:
     who decides the end, and when               leaving, session (`hosting`, `joined`)
     what a call does between block and end      interlude, tasks (`pause`)
     what a channel of our own can be asked      channel
+    when bytes are written over our own frames  calls; upkeep (the end of a turn)
+    what a server's connections have in common  upkeep
     what a server does wrong with a receive     reader
     what a server does wrong with a send        writer
     what a receive or a send of the user does   receiver, sender
@@ -122,5 +136,6 @@ Which file to change:
     what the user's code hears of a drain       draining, session (`tell_of_drain`)
     what an observer or the log is told         observation; when: intake, writer,
                                                 sender, session
-    another way to drive a connection           a driver beside tasks
+    what follows from an event or a deadline    driving
+    another way to drive a connection           a driver beside tasks and calls
 """

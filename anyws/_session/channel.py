@@ -7,7 +7,7 @@ task that has read them, and can be asked about its frames.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
 from .._values.events import Event
@@ -30,7 +30,8 @@ class Deflation(Protocol):
 class Driver(Protocol):
     """Carries events between the queues of a connection and its channel.
 
-    It is all that a connection knows of how it is driven. `Tasks` is such a driver.
+    It is all that a connection knows of how it is driven. `Tasks` and `Calls` are the
+    two drivers.
     """
 
     def rearm(self) -> None:
@@ -41,6 +42,12 @@ class Driver(Protocol):
 
     def stop_writing(self) -> None:
         """End the writing: there is no peer to write to."""
+
+    def flush(self) -> None:
+        """Write what is queued, as far as that is possible now, without waiting."""
+
+    def answer(self, event: Event) -> Awaitable[None]:
+        """Send, when awaited, an event of the opening handshake."""
 
 
 class Unqueued(Protocol):
@@ -88,6 +95,12 @@ class Inbox(Protocol):
     def selective(self) -> bool:
         """Whether to offer a message also where the one before had no room."""
 
+    def post(self, event: Event) -> None:
+        """Take an event that is no message: the connect, or the disconnect."""
+
+    def fail(self, exc: BaseException) -> None:
+        """Take note that nothing more will be read, because of an error."""
+
     def pong(self, payload: bytes) -> None:
         """Take note of a pong."""
 
@@ -102,7 +115,7 @@ class Inbox(Protocol):
         """
 
     def wake_writer(self, unwritten: int = 0) -> None:
-        """Have the writer task call `send_messages`: the channel has frames to write.
+        """Have the channel's frames written soon, at the end of the turn at the latest.
 
         Args:
             unwritten: Bytes of a message that `send_nowait` has not written.
@@ -113,33 +126,58 @@ class Inbox(Protocol):
 
 
 class DirectChannel(Protocol):
-    """A channel whose frames are ours: it takes a short way for messages.
+    """A channel whose frames are ours.
+
+    It puts into `inbox` what it reads, in whatever code has read it. No method but the
+    two that wait may suspend the caller, or raise.
 
     Attributes:
         inbox: Where its messages go; set by the session that uses the channel.
         paused: Whether reading has stopped because `inbox` was full.
-        pausing: Whether it is our doing alone that nothing is heard from the peer:
-            reading has stopped, and no write waits for the peer.
-        answers_late: Whether `send` writes an accept in a later turn than the one it
-            is called in, so that the application can go on first.
+        writes_at_once: Whether the outlet takes bytes without being waited for, as far
+            as is known. Under TLS some never do.
         peer_address: The address of the other end of the transport.
     """
 
     inbox: Inbox
     paused: bool
-    answers_late: bool
     peer_address: Address
+    writes_at_once: bool
+
+    def read(self) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """Begin to read; return what a task must run for that, if a task is needed."""
+
+    def stop(self) -> None:
+        """Read no more: that task ends."""
 
     async def receive(self) -> Event:
-        """Wait for the next event that is no message; messages go to `inbox`."""
+        """Wait for ever: all events go to `inbox`."""
 
     async def send(self, event: Event) -> None:
-        """Send an event that is no message."""
+        """Send an event of the opening handshake.
 
-    async def send_messages(self, events: list[Event]) -> None:
-        """Write messages in one go, and the pings and pongs that wait to be written.
+        For an accept, all that changes a state is done before this waits, if it does.
 
-        The list is cleared once all are framed, so that none is kept twice.
+        Raises:
+            OSError: The connection is broken.
+        """
+
+    def write(self, events: list[Event]) -> bool:
+        """Frame events and write what the outlet takes at once; the list is cleared.
+
+        The pings and pongs that wait to be written go with them. Returns false if bytes
+        are left, or if another task is writing.
+        """
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether bytes are framed that the outlet has not taken yet."""
+
+    async def flush(self) -> None:
+        """Write all that is framed, and wait for that.
+
+        Raises:
+            OSError: The connection is broken.
         """
 
     @property
@@ -178,7 +216,7 @@ class DirectChannel(Protocol):
         """Drop the rest of the message that arrives in parts, as it arrives."""
 
     def ping(self, payload: bytes) -> bytes | None:
-        """Have the next `send_messages` write a ping; return what `withdraw` takes."""
+        """Frame a ping, which the next `write` writes; return what `withdraw` takes."""
 
     def withdraw(self, ping: bytes | None) -> None:
         """Do not write a ping, if it is not written yet."""

@@ -32,6 +32,7 @@ from .queue import MessageQueue
 from .stage import TRANSITIONS, Stage, Step
 from .stopwatch import stopwatch
 from .timers import Timers
+from .upkeep import Upkeep
 
 ChannelReceive: TypeAlias = Callable[[], Awaitable[Event]]
 ChannelSend: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -107,10 +108,9 @@ class Connection:
         receiving: Whether a task is receiving.
         farewell: The code and reason of a drain that has told of itself.
         interrupted: Whether a block that had only joined the session was cancelled.
-        bursting: Whether a message was written within its `send` since the scheduler
-            last had a turn. The next messages are queued, to go out in one write.
-        in_hand: How many messages the writer task has taken from `outbound` and not yet
-            handed to the channel. No message may overtake them.
+        upkeep: What the connections of a server share; it counts the turns.
+        wrote_in: The turn in which a message was written within its `send`. The next
+            ones of that turn are queued, to go out in one write.
         streaming: Set when the message that is being sent in parts is over; `None`
             while none is.
         read_done, written_done: Set when reading or writing is over; `None` unless a
@@ -121,7 +121,6 @@ class Connection:
         "_begun",
         "accepted",
         "application_state",
-        "bursting",
         "client_state",
         "counters",
         "deadlines",
@@ -131,7 +130,6 @@ class Connection:
         "feed",
         "frames",
         "held",
-        "in_hand",
         "inbound",
         "interrupted",
         "interrupts",
@@ -150,7 +148,9 @@ class Connection:
         "stage",
         "streaming",
         "timers",
+        "upkeep",
         "written_done",
+        "wrote_in",
     )
 
     def __init__(
@@ -161,6 +161,7 @@ class Connection:
         client_state: WebSocketState,
         application_state: WebSocketState,
         frames: DirectChannel | None,
+        upkeep: Upkeep,
     ) -> None:
         options = DEFAULTS if options is None else options
         self.options: Options = options
@@ -198,8 +199,8 @@ class Connection:
         self.receiving: bool = False
         self.interrupted: bool = False
         self.farewell: tuple[int, str] | None = None
-        self.bursting: bool = False
-        self.in_hand: int = 0
+        self.upkeep: Upkeep = upkeep
+        self.wrote_in: int = -1
         self.streaming: Signal | None = None
         self.read_done: Signal | None = None
         self.written_done: Signal | None = None

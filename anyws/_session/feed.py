@@ -6,7 +6,7 @@ the outbound queue is empty, and at no other time. So a connection that is slow 
 few messages in its queue and falls behind in the log, where the log's rules decide.
 
 No task waits for a source. The source calls `pump` when it has something new; the
-writer task calls `refill` when it has written all that was queued.
+driver calls `refill` when all that was queued is written.
 """
 
 from __future__ import annotations
@@ -84,10 +84,8 @@ class Feed:
 
         A message that is alone is written within this call, where the frames are ours.
         """
-        connection = self._connection
-        outbound = connection.outbound
-        if outbound.held or connection.in_hand or outbound.closed or self._sender.busy:
-            return  # the writer task will call `refill`
+        if not self._idle:
+            return  # the driver will call `refill`
         first = self._first()
         if first is None:
             return
@@ -103,7 +101,7 @@ class Feed:
 
         The source must have nothing before it.
         """
-        return self._idle and not self._connection.in_hand and self._write(message)
+        return self._idle and self._write(message)
 
     def _write(self, message: SharedMessage) -> bool:
         connection = self._connection

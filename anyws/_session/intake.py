@@ -19,6 +19,7 @@ from .._values.errors import MessageTooBig
 from .._values.events import MORE, Event
 from .._values.states import CONNECTED, RESPONSE, SEND
 from .connection import Connection
+from .driving import change_state
 
 
 class Intake:
@@ -33,7 +34,6 @@ class Intake:
         """Take a message, by the overflow rule if need be; false: there is no room."""
         connection = self._connection
         inbound, limit = connection.inbound, connection.options.max_message_bytes
-        connection.bursting = False
         if inbound.closed or connection.application_state is RESPONSE:
             self._discard()
         elif size > limit and event is not connection.held:
@@ -187,6 +187,24 @@ class Intake:
 
     # What else a channel of our own tells
 
+    def post(self, event: Event) -> None:
+        """Take an event that is no message: the connect, or the disconnect."""
+        connection = self._connection
+        try:
+            over = connection.stage.reads and change_state(connection, event)
+        except RuntimeError as exc:
+            self.fail(exc)
+        else:
+            if over:
+                connection.driver.stop_reading()
+
+    def fail(self, exc: BaseException) -> None:
+        """Take note that nothing more will be read, because of an error."""
+        connection = self._connection
+        if connection.stage.reads:
+            connection.lose(exc)
+            connection.driver.stop_reading()
+
     @property
     def waiting(self) -> bool:
         """Whether a receiving task waits for a message."""
@@ -200,13 +218,14 @@ class Intake:
     def progressed(self, *, of_message: bool) -> None:
         """Take note of progress, as far as a deadline waits for it."""
         connection = self._connection
+        connection.upkeep.turn += 1
         if connection.keepalive.awaited:
             connection.keepalive.progressed()
         if of_message and connection.deadlines.idle_at != inf:
             connection.await_message()
 
     def wake_writer(self, unwritten: int = 0) -> None:
-        """Have the writer task write the channel's own frames, or the rest of one."""
+        """Have the channel's own frames written soon, or the rest of one."""
         outbound = self._connection.outbound
         outbound.unwritten += unwritten
         outbound.filled.wake()

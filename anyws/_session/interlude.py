@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from anyio import Event as Signal
-from anyio import create_task_group, get_cancelled_exc_class
+from anyio import get_cancelled_exc_class
 
+from .calls import Calls
 from .tasks import Tasks
 
 T = TypeVar("T")
@@ -23,12 +24,12 @@ T = TypeVar("T")
 class Interlude:
     """Drives a connection for as long as there are calls."""
 
-    __slots__ = ("_calls", "_over", "_tasks")
+    __slots__ = ("_calls", "_driver", "_over")
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, driver: Tasks | Calls) -> None:
         self._calls = 0
         self._over: Signal | None = None  # set when the tasks that run are paused
-        self._tasks = tasks
+        self._driver = driver
 
     async def during(self, call: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Drive the connection during a call, and at least until the queue is written.
@@ -52,8 +53,7 @@ class Interlude:
         outcome: BaseException | None = None
         results: list[T] = []
         try:
-            async with create_task_group() as group:
-                self._tasks.start(group)
+            async with self._driver.running():
                 try:
                     results.append(await self._counted(call))
                 except cancelled:
@@ -72,7 +72,7 @@ class Interlude:
         finally:
             self._calls -= 1
             if not self._calls:
-                self._tasks.pause()
+                self._driver.pause()
 
     async def wait_idle(self) -> None:
         """Wait for the calls of tasks that a handler has left behind."""

@@ -378,6 +378,13 @@ class MessageQueue:
         return self._next
 
     @property
+    def first(self) -> Event:
+        """The next event to take; the queue must hold one."""
+        item = self._look()
+        assert item is not None
+        return item[0]
+
+    @property
     def event_first(self) -> bool:
         """Whether the next event to take is no message."""
         if self.held == self.messages:

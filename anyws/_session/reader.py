@@ -14,24 +14,15 @@ Granian (`Options.idle_timeout` tells of it).
 
 from __future__ import annotations
 
-from anyio import CancelScope, current_time
+from anyio import CancelScope
 from anyio import Event as Signal
 from anyio.lowlevel import checkpoint
 
-from .._values.closing import CloseCode
 from .._values.events import Event, size_of
-from .._values.states import (
-    CONNECTED,
-    DISCONNECT,
-    DISCONNECTED,
-    RECEIVE,
-    Role,
-    next_state,
-)
+from .._values.states import CONNECTED, RECEIVE
 from .connection import Connection
-from .deadlines import Verdict
+from .driving import act_in_time, begin_in_time, change_state
 from .intake import Intake
-from .stage import Stage
 
 
 class Reader:
@@ -56,9 +47,7 @@ class Reader:
         connection = self._connection
         if self.paused:
             return  # before it has begun; Granian loses what a cancelled receive gets
-        connection.await_message()
-        if connection.accepted:
-            connection.start_beating()
+        begin_in_time(connection)
         while True:
             with self.scope:
                 if self._aside is not None:
@@ -80,7 +69,7 @@ class Reader:
             if aside is not None and not aside.is_set():
                 self.scope = CancelScope(deadline=self.scope.deadline, shield=True)
                 aside.set()
-            elif self._time_is_up():
+            elif act_in_time(connection):
                 break
             else:
                 self.scope = CancelScope(shield=True)
@@ -107,53 +96,16 @@ class Reader:
         self.paused = False
         self.scope = CancelScope(shield=True)
 
-    def _time_is_up(self) -> bool:
-        """Act on the deadlines that have passed; true to read no more."""
-        connection, now = self._connection, current_time()
-        if connection.stage is Stage.LINGERING and not connection.answer_awaited:
-            return True
-        connection.beat(now)
-        if connection.timers is not None and now >= connection.timers.next:
-            connection.tick(now)
-        match connection.deadlines.judge(now):
-            case Verdict.UNHEARD:
-                return True
-            case Verdict.UNANSWERED:
-                connection.ending.learn_whether_clean(False)
-                return True
-            case Verdict.STUCK:
-                cause = TimeoutError("the server took no message within send_timeout")
-                connection.lose(cause, clean=False)
-                connection.driver.stop_writing()
-            case Verdict.SILENT if connection.ending.failure is not None:
-                return True
-            case Verdict.SILENT:
-                connection.close_by_rule(CloseCode.GOING_AWAY, "idle timeout")
-        return False
-
     def _take(self, event: Event) -> bool:
         """Take in an event, or hold it until it has room; true for the disconnect."""
-        connection, kind = self._connection, event["type"]
-        if kind != RECEIVE or connection.client_state is not CONNECTED:
-            return self._change(event, kind)
+        connection = self._connection
+        if event["type"] != RECEIVE or connection.client_state is not CONNECTED:
+            return change_state(connection, event)
         was_held = connection.held is not None
         roomy = self._intake.offer(event, size_of(event))
         connection.held = None if roomy else event
         if roomy and was_held and connection.ending.failure is not None:
             connection.hear_out()  # time in which a message was held does not count
-        return False
-
-    def _change(self, event: Event, kind: str) -> bool:
-        """Take in an event that changes the client's state; true for the disconnect."""
-        connection = self._connection
-        if kind == DISCONNECT:  # allowed before the connect, too
-            connection.peer_left(event)
-            connection.client_state = DISCONNECTED
-            return True
-        state = next_state(Role.CLIENT, connection.client_state, kind)
-        connection.client_state = state
-        connection.opening = event
-        connection.inbound.filled.wake()
         return False
 
     async def _wait_for_room(self) -> None:

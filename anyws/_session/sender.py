@@ -119,22 +119,23 @@ class Sender:
         outbound = connection.outbound
         if (
             connection.frames is not None
-            and not connection.bursting
+            and connection.wrote_in != connection.upkeep.turn
             and not connection.inbound.held
             and not outbound.held
-            and not connection.in_hand
             and connection.frames.send_nowait(event)
         ):
             # The message is alone: none waits in either direction, and it is the first
-            # since the last turn of the scheduler that is known of. It was written here
-            # and now, without a hand-over to the writer task. The next ones are queued
-            # until then, so that a burst goes out in one write.
-            connection.bursting = True
+            # in this turn of the scheduler. It was written here and now. The next ones
+            # are queued until the turn is over, so that a burst goes out in one write.
+            connection.wrote_in = connection.upkeep.turn
             connection.counters.messages_sent += 1
             connection.counters.bytes_sent += size
             if connection.observation is not None:
                 connection.observation.passed("sent", size, 0, outbound.dropped)
             return True
+        if outbound.put_nowait(event, size):
+            return True
+        connection.driver.flush()  # it is full only if the kernel takes no more
         return outbound.put_nowait(event, size) or self._overflow(event, size)
 
     def check_open(self) -> None:
@@ -180,7 +181,7 @@ class Sender:
         """Note that a task waits no more; the feed may have waited for that."""
         self._waiting -= 1
         if self._connection.feed is not None:
-            self._connection.outbound.filled.wake()  # the writer task refills
+            self._connection.outbound.filled.wake()  # the driver refills
 
     async def _put_in_turn(
         self, event: Event, size: int, deflation: Deflation | None = None
@@ -250,7 +251,7 @@ class Sender:
             self.subprotocol = event["subprotocol"]
             connection.await_message()
             connection.start_beating()
-        await connection.outbound.put_event(event).wait()
+        await connection.driver.answer(event)
         defect = connection.ending.take_defect()
         if defect is not None:
             raise defect
@@ -290,6 +291,7 @@ class Sender:
             return None
         event = checked_close(event, framed=connection.accepted)
         connection.close(event["code"], event["reason"])
+        connection.driver.flush()
         if connection.stage.writes:
             connection.written_done = Signal()
         return connection.written_done

@@ -15,7 +15,6 @@ from typing import NoReturn, Self, TypeVar
 from anyio import (
     AsyncContextManagerMixin,
     CancelScope,
-    create_task_group,
     current_time,
     get_cancelled_exc_class,
 )
@@ -30,6 +29,7 @@ from .._values.options import Options
 from .._values.outcomes import is_cancellation
 from .._values.states import CONNECTED, CONNECTING
 from .._values.statistics import Statistics
+from .calls import Calls
 from .channel import DirectChannel
 from .connection import ChannelReceive, ChannelSend, Connection
 from .draining import Draining
@@ -47,6 +47,7 @@ from .settings import Settings
 from .stage import Stage
 from .tasks import Tasks
 from .turns import Turns
+from .upkeep import Upkeep
 
 GuestT = TypeVar("GuestT")
 
@@ -62,6 +63,8 @@ class Session(AsyncContextManagerMixin):
         direct: The channel again, if its frames are ours.
         cap: The operator's limit of `max_message_bytes`, which no options raise.
         pings: Whether the server sends the pings that options ask for.
+        upkeep: What the server's connections share, if the frames are ours; `None`: the
+            block that hosts the connection has the tasks that it may need.
 
     Attributes:
         connection: The record that the parts share.
@@ -70,10 +73,10 @@ class Session(AsyncContextManagerMixin):
 
     __slots__ = (
         "_draining",
+        "_driver",
         "_interlude",
         "_passage",
         "_settings",
-        "_tasks",
         "_turns",
         "connection",
         "receiver",
@@ -92,17 +95,23 @@ class Session(AsyncContextManagerMixin):
         direct: DirectChannel | None = None,
         cap: int | None = None,
         pings: bool = False,
+        upkeep: Upkeep | None = None,
     ) -> None:
         self._settings = Settings(cap, pings=pings or direct is not None)
         options = self._settings.of_host(options)
         self.connection: Connection = Connection(
-            receive, send, options, client_state, application_state, direct
+            *(receive, send, options, client_state, application_state),
+            *(direct, upkeep or Upkeep()),
         )
         connection = self.connection
         intake = Intake(connection)
-        connection.driver = self._tasks = Tasks(connection, intake)
-        if direct is not None:
+        self._driver: Tasks | Calls
+        if direct is None:
+            self._driver = Tasks(connection, intake)
+        else:
+            self._driver = Calls(connection, direct, alone=upkeep is None)
             direct.inbox = intake
+        connection.driver = self._driver
         self._interlude: Interlude | None = None
         self._turns = Turns(connection)
         self._passage: Passage | None = None
@@ -188,7 +197,7 @@ class Session(AsyncContextManagerMixin):
     async def hosting(
         self, guest: GuestT, hand_over: Callable[[Exception], None] | None = None
     ) -> AsyncIterator[GuestT]:
-        """Run the two tasks; close the connection by what leaves the block.
+        """Have the connection driven; close it by what leaves the block.
 
         Args:
             guest: What the block is given.
@@ -201,8 +210,7 @@ class Session(AsyncContextManagerMixin):
         connection = self.connection
         self._turns.begin()
         try:
-            async with create_task_group() as tasks:
-                self._tasks.start(tasks)
+            async with self._driver.running():
                 try:
                     yield guest
                 except cancelled as exc:
@@ -215,16 +223,15 @@ class Session(AsyncContextManagerMixin):
                     and isinstance(outcome, Exception)
                     and self._passage is None  # its task would have to be paused, too
                 ):
-                    self._interlude = Interlude(self._tasks)
+                    self._interlude = Interlude(self._driver)
                     hand_over(outcome)
-                    self._tasks.pause()
+                    self._driver.pause()
                 else:
                     leave(connection, outcome)
         except cancelled:
             if outcome is None:
                 raise
         finally:
-            self._tasks.group = None
             if self._interlude is None:
                 clear(connection)
                 if connection.observation is not None:
@@ -415,7 +422,7 @@ class Session(AsyncContextManagerMixin):
         """Return where an object's messages go in whose `send` is wrapped."""
         if self._passage is None:
             self._passage = self.connection.passage = Passage(
-                self.connection, self.sender, self._turns, self._tasks.spawn
+                self.connection, self.sender, self._turns, self._driver.spawn
             )
         return Entrance(self._passage, through)
 

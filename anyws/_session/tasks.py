@@ -8,14 +8,17 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from math import inf
 from typing import Any
 
-from anyio import current_time
+from anyio import create_task_group, current_time
 from anyio.abc import TaskGroup
 
+from .._values.events import Event
 from .connection import Connection
+from .driving import first_deadline
 from .intake import Intake
 from .reader import Reader
 from .writer import Writer
@@ -36,7 +39,20 @@ class Tasks:
         self._writer = Writer(connection, self._reader)
         self.group: TaskGroup | None = None
 
-    def start(self, group: TaskGroup) -> None:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the tasks in a group of this block, which is left when both have ended.
+
+        The group raises an exception that leaves the block in a group of exceptions.
+        """
+        try:
+            async with create_task_group() as group:
+                self._start(group)
+                yield
+        finally:
+            self.group = None
+
+    def _start(self, group: TaskGroup) -> None:
         """Start both tasks, or those of them that were paused."""
         self.group = group
         stage = self._connection.stage
@@ -63,14 +79,16 @@ class Tasks:
 
     def rearm(self) -> None:
         """Sleep anew: a deadline of the connection has changed."""
-        connection = self._connection
-        deadlines = connection.deadlines
-        first = min(deadlines.next, connection.keepalive.beat_at)
-        if connection.timers is not None:
-            first = min(first, connection.timers.next)
-        self._reader.scope.deadline = first
-        if deadlines.close_at != inf:
-            self._writer.scope.deadline = deadlines.close_at
+        self._reader.scope.deadline = first_deadline(self._connection)
+        if self._connection.deadlines.close_at != inf:
+            self._writer.scope.deadline = self._connection.deadlines.close_at
+
+    def flush(self) -> None:
+        """Do nothing: only the writer task writes."""
+
+    def answer(self, event: Event) -> Awaitable[None]:
+        """Queue an event of the opening handshake; wait, when awaited, for the send."""
+        return self._connection.outbound.put_event(event).wait()
 
     def stop_reading(self) -> None:
         """End the reading: nothing that may still be received matters."""

@@ -58,12 +58,14 @@ class Timekeeper:
     """Rings the alarms of a server's connections, or of one connection, in one task.
 
     Args:
-        spawn: Starts `run` in a task when an alarm is set and no task runs. The task
-            ends when no alarm is left. `None`: the owner runs `run`, which never ends.
+        spawn: Starts `run` in a task when an alarm is set and no task runs. `None`: the
+            owner runs `run`, which never ends.
+        lasting: Whether a task that was started goes on when no alarm is left.
     """
 
-    def __init__(self, spawn: Spawn | None = None) -> None:
+    def __init__(self, spawn: Spawn | None = None, *, lasting: bool = False) -> None:
         self._spawn = spawn
+        self._lasting = lasting or spawn is None
         self._heap: list[tuple[float, int, Alarm]] = []
         self._numbers = count()  # alarms themselves are not compared
         self._cancelled = 0  # entries whose alarm was cancelled, at most
@@ -83,11 +85,16 @@ class Timekeeper:
     def forget(self) -> None:
         """Take note that an alarm was cancelled, which the heap may hold."""
         self._cancelled += 1
-        if self._cancelled > max(_FEW, len(self._heap) // 2) or self._spawn is not None:
+        if self._cancelled > max(_FEW, len(self._heap) // 2) or not self._lasting:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Drop the alarms that were cancelled."""
+        if self._cancelled:
             self._heap = [entry for entry in self._heap if _is_valid(*entry)]
             heapify(self._heap)
             self._cancelled = 0
-            if self._sleep is not None and self._spawn is not None and not self._heap:
+            if self._sleep is not None and not (self._lasting or self._heap):
                 self._sleep.cancel()
 
     async def run(self) -> None:
@@ -98,7 +105,7 @@ class Timekeeper:
         """
         self._running = True
         try:
-            while self._spawn is None or self._heap:
+            while self._lasting or self._heap:
                 first = self._heap[0][0] if self._heap else inf
                 with CancelScope(deadline=first) as self._sleep:
                     await sleep_forever()
@@ -109,16 +116,19 @@ class Timekeeper:
 
     def _ring(self, now: float) -> None:
         """Ring what is due. What was moved to a later time is put back."""
+        due = []
         while self._heap and self._heap[0][0] <= now:
-            entry = heappop(self._heap)
-            if _is_valid(*entry):
-                _, _, alarm = entry
-                alarm.queued = inf
-                if alarm.at > now:
-                    alarm.set(alarm.at)
-                elif alarm.ring is not None:
-                    alarm.at = inf
-                    alarm.ring()
+            due.append(heappop(self._heap))
+        for entry in due:
+            _, _, alarm = entry
+            if not _is_valid(*entry):
+                continue
+            alarm.queued = inf
+            if alarm.at > now:
+                alarm.set(alarm.at)
+            elif alarm.ring is not None:
+                alarm.at = inf
+                alarm.ring()
 
 
 def _is_valid(at: float, _: int, alarm: Alarm) -> bool:

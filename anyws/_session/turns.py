@@ -44,7 +44,7 @@ class Turns:
     async def _full(self) -> None:
         self._calls = 0
         await checkpoint()
-        self._connection.bursting = False
+        self._connection.upkeep.turn += 1
 
     def waited(self) -> None:
         """Take note that a call has given the scheduler its turn."""

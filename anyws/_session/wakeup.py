@@ -6,7 +6,7 @@ A wake-up says no more than that, and is not kept for a task that comes later.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from anyio import Event as Signal
 from anyio import Semaphore
@@ -40,6 +40,25 @@ class Wakeup:
         if self.waiting and self._semaphore is not None:
             self.waiting = False
             self._semaphore.release()
+
+
+class Nudge(Wakeup):
+    """Calls a function in the place of waking a task: there is none.
+
+    Args:
+        call: The function.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        super().__init__()
+        self._call = call
+        self.waiting = True
+
+    def wake(self) -> None:
+        """Call the function."""
+        self._call()
 
 
 class SharedWakeup:

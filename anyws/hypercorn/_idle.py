@@ -44,7 +44,7 @@ class IdleAlarm:
         """
         self._group = group
         if self._alarm is None:
-            self._alarm = Alarm(self._worker.keeper, self.end)
+            self._alarm = Alarm(self._worker.upkeep.keeper, self.end)
         self._alarm.set(current_time() + self._seconds)
         if self._worker.terminated:
             self.end()

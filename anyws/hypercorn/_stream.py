@@ -247,6 +247,7 @@ class EngineStream(WSStream):
             subprotocols=self._opening.subprotocols,
             direct=self.channel,
             cap=self.worker.max_message_bytes,
+            upkeep=self.worker.upkeep,
         )
         self.channel.post({"type": CONNECT})
         await self.task_group.spawn_app(
@@ -309,11 +310,10 @@ class EngineStream(WSStream):
             # Hypercorn gives h11 no reason phrase, and some clients insist on one.
             answer = b"".join(parts).replace(_BARE_101, _WORDED_101, 1)
         self.state = _CONNECTED
+        # The session has the answer written, and any frames behind it. What waits here
+        # is Hypercorn's log alone, if it does.
         self.channel.begin(self.session, extensions, answer)
         await self._log_access(status, headers)
-        # The application has its turn, in which others cannot know of the answer yet;
-        # then the channel writes the answer, and any frames behind it.
-        await checkpoint()
 
     async def _refuse(self, status: int, headers: Headers | None = None) -> None:
         """Answer with an HTTP response without a body, and end the stream."""

@@ -18,16 +18,13 @@ message, and `websocket_ping_interval`, where it is set, is the interval between
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
-from anyio import create_task_group, get_cancelled_exc_class
-from anyio.abc import TaskGroup
 from hypercorn.config import Config
 from hypercorn.utils import ShutdownError
 
@@ -35,7 +32,7 @@ from .._serve.signals import ASKING, Trigger, signalled, wait_first
 from .._server import containment
 from .._server.drain import Drain
 from .._server.inspection import Inspection
-from .._session.timekeeper import Timekeeper
+from .._session.upkeep import Upkeep
 from .._values.closing import CloseCode
 from .._values.options import Options
 from ._logging import escape_access, quieten
@@ -76,7 +73,7 @@ class Worker:
         drain: The WebSockets being served.
         connections: All connections, also those of plain requests.
         inspection: The worker's look at its application.
-        keeper: Keeps the deadlines of connections.
+        upkeep: What the connections of WebSockets share.
         terminated: Whether idle connections are to be closed: the worker ends.
         started: Called when the worker begins to serve.
         call_off: Calls off that the connections are aborted, once the worker has ended.
@@ -101,10 +98,9 @@ class Worker:
         self.graceful_timeout = config.graceful_timeout
         self.connections: set[Connection] = set()
         self.inspection = Inspection()
-        self.keeper = Timekeeper()
+        self.upkeep = Upkeep(lasting=True)
         self.terminated = False
         self._heeded = False
-        self._tasks: TaskGroup
         self._log_guarded = False
         self.call_off: Callable[[], None] = lambda: None
         self.started: Callable[[], None] | None = getattr(
@@ -117,35 +113,11 @@ class Worker:
             self._log_guarded = True
             escape_access(log)
 
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
-        """Run the worker's own tasks in the block.
-
-        What leaves the block is not put into an exception group.
-        """
-        cancelled = get_cancelled_exc_class()
-        outcome: BaseException | None = None
-        async with create_task_group() as self._tasks:
-            self._tasks.start_soon(self.keeper.run)
-            try:
-                yield
-            except cancelled:
-                raise
-            except BaseException as exc:
-                outcome = exc
-            finally:
-                self._tasks.cancel_scope.cancel()
-        try:
-            if outcome is not None:
-                raise outcome
-        finally:
-            outcome = None  # its traceback holds this frame
-
     def heed(self, terminated: Terminated) -> None:
         """Close idle connections once the event is set; the first call counts."""
         if not self._heeded:
             self._heeded = True
-            self._tasks.start_soon(self._close_idle, terminated)
+            self.upkeep.start(partial(self._close_idle, terminated))
 
     async def _close_idle(self, terminated: Terminated) -> None:
         await terminated.wait()
@@ -264,7 +236,7 @@ class Backend:
         quieten()
         token = current_worker.set(worker)
         try:
-            async with worker.opened():
+            async with worker.upkeep.opened():
                 await self._worker_serve(contained(app, config), config, **keywords)
         finally:
             current_worker.reset(token)

@@ -26,11 +26,15 @@ from .._server.handshake import HandshakeRefusal
 from .._server.inspection import Inspection
 from .._server.request import RequestReader
 from .._server.response import plain_response
+from .._session.upkeep import Run, Upkeep
 from .._values.closing import CloseCode
 from .._values.options import Options
 from ._transport import UvicornTransport
 
 _log: Final = logging.getLogger("uvicorn.error")
+
+# What the connections of each server share.
+_upkeeps: Final[WeakKeyDictionary[ServerState, Upkeep]] = WeakKeyDictionary()
 
 
 class WebSocketProtocol(asyncio.Protocol):
@@ -102,7 +106,7 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._transport,
                 request,
                 terms_of(self._config, self._state, lambda: self._stopping),
-                self._spawn,
+                upkeep_of(self._state),
                 secure=self._transport.secure,
                 root_path=self._config.root_path,
                 state=self._app_state,
@@ -192,6 +196,21 @@ class WebSocketProtocol(asyncio.Protocol):
 
 async def _log_error() -> None:
     _log.exception("Exception in ASGI application\n")
+
+
+def upkeep_of(state: ServerState) -> Upkeep:
+    """Return what the connections of a server share."""
+    upkeep = _upkeeps.get(state)
+    if upkeep is None:
+        tasks = set[asyncio.Task[None]]()  # the event loop itself forgets them
+
+        def spawn(run: Run) -> None:
+            task = asyncio.get_running_loop().create_task(run())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        upkeep = _upkeeps[state] = Upkeep(spawn)
+    return upkeep
 
 
 def terms_of(config: Config, state: ServerState, draining: Callable[[], bool]) -> Terms:

@@ -142,7 +142,8 @@ async def test_a_write_that_is_cancelled_between_two_pieces_tears_nothing() -> N
         channel.stall()
         async with anyio.create_task_group() as tasks:
             event: Event = {"type": "websocket.send", "bytes": large}
-            tasks.start_soon(channel.wire.send_messages, [event])
+            channel.wire.write([event])
+            tasks.start_soon(channel.wire.flush)
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
         assert [len(data) for data in channel.writes] == [PIECE_BYTES]

@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 import anyws
 from anyws._frames.transport import StreamTransport
 from anyws._server.server_channel import StreamChannel
+from anyws._session.session import Session
 
 from ..serve.test_server import request
 from ..support.ends import Pipe
@@ -26,22 +27,13 @@ async def nothing(event: Any) -> None:
 
 
 async def test_a_defect_in_a_callback_ends_the_connection() -> None:
-    """The reader task, which waits, raises it, and the session ends by it."""
+    """The session is told, and the user's code raises it."""
     channel = StreamChannel(StreamTransport(Pipe.pair()[0]), nothing, lambda: None)
-    channel._read_by_event_loop = True
-    raised = list[Exception]()
-
-    async def receive() -> None:
-        try:
-            await channel.receive()
-        except Defect as exc:
-            raised.append(exc)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(receive)
-        await anyio.wait_all_tasks_blocked()
-        channel.take_end(Defect())
-    assert len(raised) == 1
+    session = Session(channel.receive, channel.send, direct=channel)
+    with pytest.raises(Defect):
+        async with session:
+            channel.take_end(Defect())
+    assert session.info is not None
 
 
 async def test_a_flood_leaves_others_their_turn(

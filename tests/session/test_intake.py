@@ -14,6 +14,7 @@ from anyws._session.ending import Phase
 from anyws._session.intake import Intake
 from anyws._session.keepalive import KEEPALIVE
 from anyws._session.queue import AHEAD_MESSAGES
+from anyws._session.upkeep import Upkeep
 from anyws._values.closing import CloseInfo
 from anyws._values.errors import MessageTooBig
 from anyws._values.events import MORE, Event
@@ -39,6 +40,14 @@ class Driver:
 
     def stop_writing(self) -> None:
         """Nothing here stops the writing."""
+        raise AssertionError
+
+    def flush(self) -> None:
+        """Nothing here writes."""
+        raise AssertionError
+
+    async def answer(self, event: Event) -> None:
+        """Nothing here answers."""
         raise AssertionError
 
 
@@ -73,7 +82,8 @@ class Case:
     def __init__(self, *, ours: bool, **options: Any) -> None:
         frames = cast("DirectChannel", Frames()) if ours else None
         self.connection = Connection(
-            unused, unused, Options(**options), CONNECTED, CONNECTED, frames
+            *(unused, unused, Options(**options), CONNECTED, CONNECTED),
+            *(frames, Upkeep()),
         )
         self.driver = self.connection.driver = Driver()
         self.intake = Intake(self.connection)
@@ -306,12 +316,12 @@ async def test_a_message_that_is_kept_stops_the_idle_time(case: MakeCase) -> Non
     assert one.connection.deadlines.idle_at == inf
 
 
-async def test_a_message_ends_a_burst(case: MakeCase) -> None:
-    """The answer to it may be written at once."""
+async def test_a_read_begins_a_turn(case: MakeCase) -> None:
+    """The answer to what was read may be written at once."""
     one = case()
-    one.connection.bursting = True
-    one.offer("a")
-    assert not one.connection.bursting
+    turn = one.connection.upkeep.turn
+    one.intake.progressed(of_message=True)
+    assert one.connection.upkeep.turn == turn + 1
 
 
 async def test_whether_a_task_waits_for_a_message(case: MakeCase) -> None:

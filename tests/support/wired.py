@@ -151,7 +151,7 @@ class WiredChannel(Channel):
         self._client = Codec(Side.CLIENT, max_message_bytes=LARGE)
         self._left = False  # either end has closed
         self.ends = self.resumes = 0
-        self.wire = FrameChannel(WiredOutlet(self), self._answer, self._ended)
+        self.wire = WiredFrames(WiredOutlet(self), self._answer, self._ended)
         self.wire.post({"type": "websocket.connect"})
         self.arrive(*events)
 
@@ -226,7 +226,10 @@ class WiredChannel(Channel):
         await self._pinged.wait()
 
     async def _answer(self, event: Event) -> None:
-        await self._pass_gate(event)
+        if event["type"] != "websocket.accept":
+            await self._pass_gate(event)
+        elif self.error is not None:
+            raise self.error
         self.sent.append(event)
         if event["type"] == "websocket.accept":
             wire = self.server(
@@ -249,6 +252,33 @@ class WiredChannel(Channel):
     def websocket(self, **options: Any) -> anyws.WebSocket:
         """Return a WebSocket on this channel."""
         return WiredWebSocket(self.wire, Options(**options))
+
+
+class WiredFrames(FrameChannel):
+    """Frames that may have something to say before a session listens."""
+
+    __slots__ = ("_early",)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._early: list[Event] = []
+
+    def post(self, event: Event) -> None:
+        """Give the session an event, at once or when it begins."""
+        if hasattr(self, "inbox"):
+            super().post(event)
+        else:
+            self._early.append(event)
+
+    async def receive(self) -> Event:
+        """Return what came before there is a session."""
+        await checkpoint()
+        return self._early.pop(0) if self._early else await super().receive()
+
+    def read(self) -> None:
+        """Give the session what came before it."""
+        while self._early:
+            self.inbox.post(self._early.pop(0))
 
 
 class WiredOutlet:

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Final
 
+from anyio import CancelScope, sleep, sleep_forever
 from anyio import Event as Signal
-from anyio import sleep
 from anyio.lowlevel import checkpoint
 
 from ..._session.channel import Address, Inbox
+from ..._session.upkeep import Run
 from ..._session.wakeup import Wakeup
 from ..._values.closing import CloseInfo
 from ..._values.events import FRAGMENT, INFO, Event, payload_of, size_of
-from ..._values.states import DISCONNECT, RECEIVE, SEND
+from ..._values.states import CLOSE, DISCONNECT, RECEIVE, SEND
 from .._server.network import (
     BUFFER_BYTES,
     NO_CODE,
@@ -45,8 +46,8 @@ class PeerChannel:
         peer_address: No address: there is no network.
     """
 
-    answers_late: bool = False
     peer_address: Address = None
+    writes_at_once: bool = True
 
     def __init__(self, server: Server) -> None:
         self.inbox: Inbox
@@ -60,10 +61,11 @@ class PeerChannel:
         self._down_bytes = 0
         self._begun = self._delivering = False
         self._written = Wakeup()
-        self._unsent: list[Event] = []  # messages that wait for room
+        self._unsent = deque[Event]()  # messages that wait for room, and the close
         self._over = False  # whether the peer has read the end
         self._end: Event | None = None
         self._ended = Signal()
+        self._reading = CancelScope(shield=True)
         self._closed = False  # whether the peer has sent a closing frame
         self._answer: CloseFrame | None = None  # to the closing frame of the server
         self._kind: str  # of the message that is sent in parts
@@ -89,10 +91,23 @@ class PeerChannel:
         """Whether the server has to wait before it writes more."""
         return self._down_bytes >= BUFFER_BYTES and not self._over
 
-    def read(self) -> None:
-        """Begin to read."""
+    def read(self) -> Run:
+        """Begin to read; return what a task is to run for that."""
         self._begun = True
         self._deliver()
+        return self._read_end
+
+    async def _read_end(self) -> None:
+        """Wait for the end: messages go to the inbox before it."""
+        with self._reading:
+            await self._ended.wait()
+            assert self._end is not None
+            await self.hang_up()
+            self.inbox.post(self._end)
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._reading.cancel()
 
     def read_on(self) -> None:
         """Resume reading, if the session's queue has room again."""
@@ -162,22 +177,46 @@ class PeerChannel:
     # From the session
 
     async def receive(self) -> Event:
-        """Wait for the end: messages go to the inbox."""
-        await self._ended.wait()
-        assert self._end is not None
-        await self.hang_up()
-        return self._end
+        """Wait for ever: events go to the inbox."""
+        await sleep_forever()
+        raise AssertionError("unreachable")
 
     async def send(self, event: Event) -> None:
-        """Send the closing frame, or a part of a message."""
-        if event["type"] == FRAGMENT:
-            await self._send_part(event)
+        """Refuse an event of the opening handshake: that is complete."""
+        raise RuntimeError(f"a peer does not send {event['type']!r}")
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether messages wait for room."""
+        return bool(self._unsent)
+
+    def write(self, events: list[Event]) -> bool:
+        """Send events, as far as there is room; false if some have to wait."""
+        for event in events:
+            if event["type"] == FRAGMENT:
+                self._keep_part(event)
+            else:
+                self._unsent.append(event)
+        events.clear()
+        while self._unsent and self._has_room(self._unsent[0]):
+            self._arrive(self._unsent.popleft())
+        return not self._unsent
+
+    def _has_room(self, event: Event) -> bool:
+        """Whether an event can be sent now: a close gives the application a turn."""
+        server = self._server
+        roomy = not server.full or server.gone or self._over
+        return roomy and event["type"] != CLOSE
+
+    def _arrive(self, event: Event) -> None:
+        if event["type"] == SEND:
+            self._server.arrive(Message(payload_of(event)))
         elif not self._over:
             self._closed = True
             code = NO_CODE if self.codeless else event["code"]
             self._server.arrive(CloseFrame(code, event["reason"]))
 
-    async def _send_part(self, event: Event) -> None:
+    def _keep_part(self, event: Event) -> None:
         """Keep the parts of a message up to the last: ASGI has whole messages only."""
         if event["kind"] is not None:
             self._kind, self._parts = event["kind"], bytearray()
@@ -186,26 +225,26 @@ class PeerChannel:
             data = bytes(self._parts)
             name = "text" if self._kind == "text" else "bytes"
             payload = data.decode() if self._kind == "text" else data
-            await self.send_messages([{"type": SEND, name: payload}])
+            self._unsent.append({"type": SEND, name: payload})
 
-    async def send_messages(self, events: list[Event]) -> None:
-        """Send messages, and wait for room."""
-        self._unsent = events
-        while events:
-            if not self._server.full or self._server.gone or self._over:
-                self.send_nowait(events.pop(0))
+    async def flush(self) -> None:
+        """Send what waits for room, and wait for that."""
+        while not self.write([]):
+            if self._unsent[0]["type"] == CLOSE:
+                await checkpoint()
+                self._arrive(self._unsent.popleft())
             else:
                 await self._server.room.wait()
                 self.inbox.progressed(of_message=True)
 
     def push(self) -> None:
-        """Send the messages that wait for room, without room."""
+        """Send what waits for room, without room."""
         while self._unsent:
-            self._server.arrive(Message(payload_of(self._unsent.pop(0))))
+            self._arrive(self._unsent.popleft())
 
     def send_nowait(self, event: Event) -> bool:
         """Send a message, if there is room."""
-        if self._over or self._server.full:
+        if self._over or self._server.full or self._unsent:
             return self._over
         self._server.arrive(Message(payload_of(event)))
         return True
