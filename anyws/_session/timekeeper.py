@@ -19,7 +19,7 @@ from anyio import CancelScope, current_time, sleep_forever
 Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 
 # The fewest entries of cancelled alarms for which the heap is made anew.
-_FEW: Final = 64
+_FEW: Final = 8
 
 
 class Alarm:
