@@ -28,12 +28,13 @@ def namespace_of(called: Callable[..., Any]) -> dict[str, Any]:
 def evaluated(annotation: Any, namespace: dict[str, Any]) -> Any:
     """Return what an annotation stands for.
 
-    One that names what only a type checker sees is returned as it is; FastAPI decides.
+    One that names what only a type checker sees, or is a text of another kind, is
+    returned as it is: FastAPI decides, and Starlette does not look at annotations.
     """
     holder = SimpleNamespace(__annotations__={"it": annotation})
     try:
         return get_type_hints(holder, namespace, include_extras=True)["it"]
-    except NameError:
+    except Exception:  # whatever evaluating a text may raise
         return annotation
 
 

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from starlette.types import Receive, Scope, Send
 
 from .._values.events import Event
+from .._values.outcomes import leaves_of
 from .misannotated import application_in, misannotated
 
 # An ASGI application; Hypercorn calls its own with more arguments.
@@ -77,11 +78,13 @@ class Inspection:
 
         try:
             await run(checked)
-        except RuntimeError as exc:
-            if exc is not failure:
+        except Exception as exc:
+            # A task group in the lifespan puts the failure into a group.
+            if any(leaf is not failure for leaf in leaves_of(exc)):
                 raise
-        if failure is not None:
-            await send({"type": _FAILED, "message": str(failure)})
+        finally:
+            if failure is not None:
+                await send({"type": _FAILED, "message": str(failure)})
 
     def before(self, app: Hosted) -> Hosted:
         """Return an application that is looked at when a WebSocket calls it, once.

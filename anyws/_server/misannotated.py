@@ -25,6 +25,7 @@ _FUNCTION_MEND: Final = "route to anyws.endpoint({name}) instead of the function
 _METHOD_MEND: Final = (
     "annotate it starlette.websockets.WebSocket, or route to an anyws.endpoint"
 )
+_LAYERS: Final = 64  # how many middlewares are looked through; one may name itself
 _HOOKS: Final = ("on_connect", "on_receive", "on_disconnect", "decode")
 
 
@@ -39,7 +40,9 @@ def application_in(app: Any) -> Any:
     Each middleware of a server's or of Starlette's keeps what it wraps as `app`.
     """
     module = sys.modules.get("starlette.applications")
-    while module is not None and app is not None:
+    if module is None:
+        return None
+    for _ in range(_LAYERS):
         if isinstance(app, module.Starlette):
             return app
         app = getattr(app, "app", None)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import fastapi
 import pytest
+from anyio import create_task_group
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.endpoints import WebSocketEndpoint
@@ -87,8 +88,28 @@ class Dispatching(Hooks):
         """Serve."""
 
 
+async def odd(ws: "the socket") -> None:  # type: ignore[valid-type]  # noqa: F722
+    """Be annotated with what is no expression."""
+
+
+async def missing(ws: anyws.Nothing) -> None:  # type: ignore[name-defined]
+    """Be annotated with what its module does not have."""
+
+
 async def bound(word: str, ws: anyws.WebSocket) -> None:
     """Be called with something more."""
+
+
+class Selfish:
+    """An application that has itself as `app`."""
+
+    @property
+    def app(self) -> Selfish:
+        """Return itself."""
+        return self
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve."""
 
 
 def on_fastapi(*endpoints: Any, router: Any = None) -> FastAPI:
@@ -179,9 +200,21 @@ def test_the_route_and_the_handler_are_named(name: str) -> None:
         lambda: Starlette(routes=[WebSocketRoute("/", WebSocketEndpoint)]),
         lambda: mounted(anyws.endpoint(wrong)),
         lambda: on_starlette(functools.partial(len)),
+        lambda: on_starlette(odd, missing),
+        lambda: Starlette(routes=[Mount("/a", Selfish())]),
         object,
     ],
-    ids=["fastapi", "ours", "starlette", "hooks", "mounted", "nothing", "object"],
+    ids=[
+        "fastapi",
+        "ours",
+        "starlette",
+        "hooks",
+        "mounted",
+        "nothing",
+        "odd",
+        "itself",
+        "object",
+    ],
 )
 def test_what_is_right_is_silent(make: Callable[[], Any]) -> None:
     """As is what is no application of Starlette's."""
@@ -230,6 +263,31 @@ async def test_the_startup_fails(guard: Any, make: Any) -> None:
         async with lifespan(guard(app)):
             pytest.fail("started")
     assert seen[0] == "opened"
+
+
+async def test_the_startup_fails_in_a_task_group() -> None:
+    """The server is told, although the failure comes in a group."""
+
+    @asynccontextmanager
+    async def living(app: Any) -> AsyncIterator[None]:
+        async with create_task_group() as tasks:
+            yield
+            tasks.cancel_scope.cancel()
+
+    app = FastAPI(lifespan=living)
+    app.websocket("/ws")(wrong)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "lifespan.startup"}
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope: Any = {"type": "lifespan", "state": {}}
+    await anyws.WebSocketMiddleware(app)(scope, receive, send)
+    assert [event["type"] for event in sent] == ["lifespan.startup.failed"]
+    assert "'/ws'" in sent[0]["message"]
 
 
 @guards
