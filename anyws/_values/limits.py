@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import (
+    IPv4Address,
     IPv4Network,
     IPv6Address,
     IPv6Network,
@@ -16,6 +18,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 Scope: TypeAlias = Mapping[str, Any]
 Key: TypeAlias = Callable[[Scope], Hashable | None]
 
+# A hop with a port: `192.0.2.1:4711`, `[2001:db8::1]:4711`; or only with brackets.
+_HOP: Final = re.compile(r"\[([^]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 _PREFIX: Final = 64  # bits of an IPv6 address: what one customer is given
 
 
@@ -115,16 +119,28 @@ def _address_of(scope: Scope, trusted: list[IPv4Network | IPv6Network]) -> str |
         if name == b"x-forwarded-for"
         for hop in value.decode("latin-1").split(",")
     ]
-    hops.append(client[0])
-    for hop in reversed(hops):
-        try:
-            address = ip_address(hop)
-        except ValueError:
+    address = None
+    for hop in (client[0], *reversed(hops)):
+        address = _parsed(hop)
+        if address is None:
             return str(hop)  # not an address: a name, or what nobody vouches for
         if not any(address in network for network in trusted):
             break
-    else:
-        address = ip_address(hops[0])
     if isinstance(address, IPv6Address):
         return str(ip_network((address, _PREFIX), strict=False))
     return str(address)
+
+
+def _parsed(hop: str) -> IPv4Address | IPv6Address | None:
+    """Return the address of a hop; `None` if it is no address.
+
+    Some proxies write the client's port behind the address. A server that listens on
+    IPv6 for both families shows a client's IPv4 address as one of IPv6.
+    """
+    found = _HOP.fullmatch(hop)
+    try:
+        address = ip_address(hop if found is None else found[1] or found[2])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
