@@ -88,11 +88,11 @@ Who owns which state:
 * `StreamChannel` owns the bytes that were read and not yet handed over.
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
-`drain`; `endpoint` also imports `websocket`, which imports `wrapping`, `rejection`,
-`origin` and `handlers`. `connection` and
-`middleware` import `inspection`, which reaches down to `websocket` to know the class;
-`connection` also imports the parsers, `guard` and `server_channel`.
-`containment`, `handshake`, `rejection` and `wrapping` import no file of the wing. Below
+`drain`; `endpoint` also imports `websocket`, which imports `wrapping`, `origin`,
+`handlers` and `handshake_verbs`. `connection` and `middleware` import `inspection`,
+which reaches down to `websocket` to know the class; `connection` also imports the
+parsers, `guard` and `server_channel`. `containment`, `handshake`, `handshake_verbs` and
+`wrapping` import no file of the wing. Below
 are `_session` (the law), `_messages` (the verbs that both ends have), `_values`
 (events, states, headers) and, for the servers of our own, `_frames`. Above are the
 servers (`_serve`, `anyws.uvicorn`, `anyws.hypercorn`) and `anyws.testing`, which calls
@@ -116,7 +116,7 @@ Which file to change:
 * what a plain HTTP request or the lifespan protocol gets from an endpoint: endpoint.py
 * which wrappers of `send` are looked through: wrapping.py
 * when an exception handler of FastAPI chooses the code: handlers.py
-* how a client is rejected by a response, and a token selected: rejection.py
+* how an application accepts or rejects a client, and finds a token: handshake_verbs.py
 * which objects of one connection share its session: origin.py
 * a method of Starlette's class, or one that only the server's end has: websocket.py
 * a method of both ends: `_messages/verbs.py`

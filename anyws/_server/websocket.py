@@ -7,14 +7,12 @@ methods, and the law.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Self, TypeVar
 
 from anyio import AsyncContextManagerMixin, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 from starlette.requests import StateT
-from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket as StarletteWebSocket
 from starlette.websockets import (
@@ -35,10 +33,8 @@ from .._values.errors import ConnectionClosed
 from .._values.events import (
     body_left,
     check_event,
-    has_responses,
     info_of,
     outgoing,
-    token_in,
 )
 from .._values.options import Options, check_options, warn_of_limit
 from .._values.states import (
@@ -46,7 +42,6 @@ from .._values.states import (
     CLOSE,
     CONNECT,
     CONNECTED,
-    CONNECTING,
     DISCONNECT,
     DISCONNECTED,
     RECEIVE,
@@ -57,14 +52,14 @@ from .._values.states import (
     next_state,
 )
 from .handlers import handing_over
+from .handshake_verbs import HandshakeVerbs
 from .origin import Origin
-from .rejection import reject, selected
 from .wrapping import is_receive_wrapped, is_wrapped
 
 MessageT = TypeVar("MessageT")
 
 
-class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin):
+class WebSocket(Messaging, HandshakeVerbs[StateT], AsyncContextManagerMixin):
     """One WebSocket connection of an ASGI application; a drop-in for Starlette's.
 
     Plain, it starts no task and behaves as Starlette's class; but `close()` raises
@@ -121,8 +116,6 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         self._options = options
         self._plain_info: CloseInfo | None = None  # how it ended, without a session
         self._body_left: int | None = None  # of a denial response, without a session
-
-    _token: str | None = None  # that `bearer_token` has found
 
     # The block
 
@@ -213,10 +206,6 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
     @subprotocol.setter
     def subprotocol(self, subprotocol: str | None) -> None:
         self._plain_subprotocol = subprotocol
-
-    @property
-    def _offered(self) -> list[str]:
-        return self.scope.get("subprotocols") or []
 
     # Raw ASGI events
 
@@ -340,40 +329,6 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
             self._plain_info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network")
             raise ConnectionClosed(self._plain_info) from exc
 
-    # The handshakes
-
-    async def accept(
-        self,
-        subprotocol: str | None = None,
-        headers: Iterable[tuple[bytes, bytes]] | None = None,
-    ) -> None:
-        """Complete the opening handshake.
-
-        Receives `websocket.connect` first unless the application has done so.
-
-        Args:
-            subprotocol: One of the client's offers (`scope["subprotocols"]`). After
-                `bearer_token()` has found a token, `None` stands for `"bearer"`.
-            headers: Additional headers of the response; names are sent in lower case.
-        Raises:
-            TypeError: The headers are no pairs of bytes.
-            ValueError: The subprotocol was not offered, or a header must not be set.
-                Nothing was sent: accept again, or close.
-            ConnectionClosed: Guarded: the client has gone already.
-            RuntimeError: The handshake was answered already.
-        Cancellation:
-            Guarded: all or nothing, and `application_state` says which. Plain: the
-                server's send may or may not have happened, and the state is CONNECTED.
-        Source: RFC 6455 section 4.2.2; ASGI "websocket.accept".
-        """
-        if self._token is not None:
-            subprotocol = selected(subprotocol, self._token)
-        if self.client_state is CONNECTING:
-            await self.receive()
-        await self.send(
-            {"type": ACCEPT, "subprotocol": subprotocol, "headers": list(headers or [])}
-        )
-
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         """Close the connection; before `accept()`, reject it with 403.
 
@@ -393,65 +348,6 @@ class WebSocket(Messaging, StarletteWebSocket[StateT], AsyncContextManagerMixin)
         Source: RFC 6455 section 7; ASGI "websocket.close".
         """
         await self.send({"type": CLOSE, "code": code, "reason": reason or ""})
-
-    async def send_denial_response(self, response: Response) -> None:
-        """Answer the opening handshake with an HTTP response.
-
-        Args:
-            response: A Starlette response, called as an application.
-        Raises:
-            RuntimeError: The server has no denial responses (`close()` gives 403), or
-                the handshake was answered already.
-        Cancellation:
-            Guarded, each event of the response is sent whole or not at all. Plain, the
-            server's `send` is cancelled.
-        Source: ASGI "websocket.http.response".
-        """
-        if not has_responses(self.scope):
-            raise RuntimeError(
-                "The server doesn't support the Websocket Denial Response extension."
-            )
-        await response(self.scope, self.receive, self.send)
-
-    async def reject(
-        self,
-        status: int = 403,
-        body: str | bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Answer the opening handshake with an HTTP response that rejects the client.
-
-        Receives `websocket.connect` first unless the application has done so. Where the
-        server has no denial responses, the client gets a 403 without the body and the
-        headers. Does nothing if the client has gone, or is rejected already.
-
-        Args:
-            status: The status of the response, 300 to 599.
-            body: The response's body; a text is sent as `text/plain` in UTF-8.
-            headers: Headers of the response.
-        Raises:
-            RuntimeError: The connection is accepted: `close()` ends it.
-            TypeError, ValueError: The response must not be sent, and was not: another
-                status, say, or a header that only the server sets.
-        Cancellation:
-            Guarded, each event of the response is sent whole or not at all. Plain, the
-            server's `send` is cancelled.
-        Source: ASGI "websocket.http.response", "websocket.close".
-        """
-        await reject(self, status, body, headers)
-
-    def bearer_token(self) -> str | None:
-        """Return the token that the client offers among its subprotocols, if any.
-
-        A browser can add no header to its opening handshake, and a token in the URL is
-        logged. So it is sent as `new WebSocket(url, ["bearer", token])`: the first
-        offer behind `"bearer"` is the token. Once this was called and a token is there,
-        `accept()` selects `"bearer"` unless it is given another subprotocol, as a
-        browser needs one of its offers in the answer; and it refuses the token itself,
-        which would be sent back. The token has to be checked before that.
-        """
-        self._token = token_in(self._offered)
-        return self._token
 
     async def _next(self) -> Message:
         """Receive the next `websocket.receive` event.

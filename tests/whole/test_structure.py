@@ -111,7 +111,7 @@ WINGS: Final = {
         "wrapping",
         "origin",
         "handlers",
-        "rejection",
+        "handshake_verbs",
         "websocket",
         "endpoint",
         "annotations",

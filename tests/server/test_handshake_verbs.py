@@ -1,4 +1,4 @@
-"""`reject()`, and tokens among the subprotocols."""
+"""The verbs that answer the opening handshake: `reject()`, `bearer_token()`."""
 
 from __future__ import annotations
 
@@ -78,6 +78,9 @@ async def test_a_mistake_is_refused_before_anything_is_sent(mode: Mode) -> None:
             await ws.reject(403, wrong)
         with pytest.raises(ValueError, match="te"):
             await ws.reject(403, headers={"te": "trailers"})
+        wrong = [("retry-after", "3")]
+        with pytest.raises(TypeError, match=r"headers must be a mapping .* not list"):
+            await ws.reject(403, headers=wrong)
         await ws.accept()
         with pytest.raises(RuntimeError, match="accepted already"):
             await ws.reject()
@@ -119,6 +122,25 @@ async def test_a_client_that_has_gone_is_rejected_in_silence() -> None:
     scope: Any = {"type": "websocket", "path": "/", "headers": []}
     await anyws.endpoint(handler)(scope, receive, send)
     assert sent == []
+
+
+async def test_without_a_session_it_is_silent_as_well() -> None:
+    """The server raises when the response is sent."""
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(event: Any) -> None:
+        raise OSError("the client has gone")
+
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.reject(404)
+
+    scope: dict[str, Any] = {"type": "websocket", "headers": []}
+    scope["extensions"] = {"websocket.http.response": {}}
+    await plain(handler)(scope, receive, send)
+    del scope["extensions"]
+    await plain(handler)(scope, receive, send)
 
 
 # Tokens
@@ -163,6 +185,22 @@ async def test_a_protocol_beside_the_token_may_be_selected() -> None:
 
     async with connect(app, subprotocols=["chat", "bearer", "s3cret"]) as peer:
         assert peer.subprotocol == "chat"
+
+
+@modes
+async def test_a_token_is_taken_on_another_object(mode: Mode) -> None:
+    """A dependency looks at it, and the handler accepts."""
+
+    async def handler(ws: anyws.WebSocket) -> None:
+        other: anyws.WebSocket = anyws.WebSocket(ws.scope, ws.receive, ws.send)
+        assert other.bearer_token() == "s3cret"
+        with pytest.raises(ValueError, match="must not be sent back"):
+            await ws.accept("s3cret")
+        await ws.accept()
+        await ws.close()
+
+    async with connect(mode(handler), subprotocols=["bearer", "s3cret"]) as peer:
+        assert peer.subprotocol == "bearer"
 
 
 async def test_no_error_shows_a_token() -> None:
