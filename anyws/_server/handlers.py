@@ -31,6 +31,9 @@ from .._values.states import CONNECTING
 _STACK: Final = "fastapi_middleware_astack"
 _HANDLERS: Final = "starlette.exception_handlers"
 
+# Where the general kinds of `HTTPException` come from.
+_MODULES: Final = ("starlette.exceptions", "fastapi.exceptions")
+
 
 def handing_over(
     scope: Scope, session: Session, others: Iterable[StarletteWebSocket[Any]]
@@ -57,6 +60,12 @@ def handing_over(
             if _is_unanswered(session) or (new and _is_handled(scope, outcome)):
                 session.abandon()
                 return False
+            by_handler = new and isinstance(outcome, Exception)
+            if by_handler and isinstance(failure, HTTPException):
+                # The handler has sent a response, say, which comes too late: the peer
+                # learns of the failure, and the server's log of the handler's error.
+                await session.conclude(failure)
+                return False
             return await session.conclude(outcome)
 
         stack.push_async_exit(end)
@@ -65,6 +74,19 @@ def handing_over(
             other.application_state = session.application_state
 
     return hand_over
+
+
+def has_handler(scope: Scope, exc: HTTPException) -> bool:
+    """Whether the application has a handler for a kind of `HTTPException` of its own.
+
+    One for `HTTPException` itself answers HTTP requests as well, by a response.
+    """
+    handlers, _ = scope.get(_HANDLERS, ({}, {}))
+    return any(
+        kind in handlers
+        for kind in type(exc).__mro__
+        if issubclass(kind, HTTPException) and kind.__module__ not in _MODULES
+    )
 
 
 def _is_unanswered(session: Session) -> bool:

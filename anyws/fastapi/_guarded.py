@@ -12,6 +12,7 @@ from fastapi import Depends
 from starlette.exceptions import HTTPException
 
 from .._server.admission import FOREIGN, TOO_MANY, allows_origin, check_unanswered
+from .._server.handlers import has_handler
 from .._server.websocket import WebSocket
 from .._session.scope import session_in
 from .._values.allowed_origins import AllowedOrigins
@@ -86,7 +87,9 @@ class Guarding:
                     yield ws
             except HTTPException as exc:
                 early = ws.application_state is CONNECTING
-                if is_hosted or (early and has_responses(websocket.scope)):
+                scope = websocket.scope
+                answered = has_responses(scope) if early else has_handler(scope, exc)
+                if is_hosted or answered:
                     raise
                 raise Refusal(exc) from exc
 

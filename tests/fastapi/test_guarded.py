@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from fastapi import (
     WebSocketException,
 )
 from fastapi import WebSocket as FastAPIWebSocket
+from fastapi.responses import JSONResponse
 
 import anyws
 from anyws.fastapi import Guarded, guarded
@@ -199,6 +201,49 @@ async def test_an_error_after_the_accept_is_a_close(
     app, server = host(serving(endpoint))
     async with connect(app, server=server) as peer:
         assert await end_of(peer) == close
+
+
+class Unknown(HTTPException):
+    """A kind of `HTTPException` that has a handler."""
+
+
+async def test_a_handler_for_a_kind_of_http_exception_chooses_the_code(
+    host: Any,
+) -> None:
+    """As one for any other exception."""
+
+    async def endpoint(ws: Guarded) -> None:
+        await ws.accept()
+        raise Unknown(401, "who?")
+
+    inner = serving(endpoint)
+
+    @inner.exception_handler(Unknown)
+    async def handle(websocket: FastAPIWebSocket, exc: Unknown) -> None:
+        await websocket.close(4000 + exc.status_code, exc.detail)
+
+    app, server = host(inner)
+    async with connect(app, server=server) as peer:
+        assert await end_of(peer) == (4401, "who?")
+
+
+async def test_a_handler_that_can_only_answer_leaves_the_close_to_us(host: Any) -> None:
+    """Without a host, the response fails, and the log says so."""
+
+    async def endpoint(ws: Guarded) -> None:
+        await ws.accept()
+        raise Unknown(401, "who?")
+
+    inner = serving(endpoint)
+
+    @inner.exception_handler(Unknown)
+    async def handle(websocket: FastAPIWebSocket, exc: Unknown) -> JSONResponse:
+        return JSONResponse(exc.detail, exc.status_code)
+
+    app, server = host(inner)
+    with contextlib.suppress(RuntimeError):
+        async with connect(app, server=server) as peer:
+            assert (await peer.wait_closed()).code == 1008
 
 
 async def test_an_error_before_the_accept_is_a_response(host: Any) -> None:
