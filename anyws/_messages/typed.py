@@ -6,6 +6,8 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
+from anyio import get_cancelled_exc_class
+
 from .._session.session import Session
 from .._values.closing import CloseInfo, checked_code, fitted_reason
 from .._values.errors import ConnectionClosed, MessageDecodeError
@@ -80,6 +82,7 @@ class TypedMessages(Generic[InT, OutT]):
             ConnectionClosed: The connection has ended; carries its code and reason. If
                 an invalid message ended it, the cause is its `MessageDecodeError`.
                 Messages that arrived before the end are returned first.
+            TypeError, ValueError: The codec does not take the answer, which is dropped.
             WebSocketDisconnected: `accept()` has not been called.
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
@@ -104,12 +107,18 @@ class TypedMessages(Generic[InT, OutT]):
                 await self._close(int(self._on_invalid), error)
 
     async def _answer(self) -> None:
-        """Send the answer that is owed; in vain if the peer has gone meanwhile."""
+        """Send the answer that is owed; in vain if the peer has gone meanwhile.
+
+        An answer that the codec does not take is owed no longer.
+        """
+        answer, self._owed = self._owed, _NONE
         try:
-            await self.send(self._owed)
+            await self.send(answer)
+        except get_cancelled_exc_class():
+            self._owed = answer
+            raise
         except ConnectionClosed:
             pass  # what was received before the end is still to be read
-        self._owed = _NONE
 
     async def _close(self, code: int, error: MessageDecodeError) -> None:
         """Close because of an invalid message; raise how the connection ended."""

@@ -284,6 +284,20 @@ async def test_an_answer_that_was_cancelled_is_sent_by_the_next_call(
         assert channel.messages.count('"answer"') == 1
 
 
+async def test_an_answer_that_the_codec_does_not_take_is_dropped(
+    channel: Channel,
+) -> None:
+    """The mistake is raised once, and the next message is received."""
+    async with channel.websocket() as ws:
+        await ws.accept()
+        wrong: Any = object()
+        messages = ws.typed(int, on_invalid=lambda _: wrong)
+        channel.arrive("}", "1")
+        with pytest.raises(TypeError, match="unsupported"):
+            await messages.receive()
+        assert await messages.receive() == 1
+
+
 async def test_what_came_before_the_end_is_read_though_an_answer_is_in_vain(
     channel: Channel,
 ) -> None:
