@@ -113,11 +113,20 @@ def _parsed(text: str) -> _Origin | None:
 
 
 def _pattern(name: str) -> _Origin:
+    if name == "*":
+        raise ValueError(
+            "'*' is no origin: write allowed_origins=None, which lets all pages connect"
+        )
     origin = _parsed(name)
     if origin is None:
         raise ValueError(
             f"{name!r} is no origin: write 'https://example.com', with no path, "
             f"'https://*.example.com', or {SAME_ORIGIN!r}"
+        )
+    if not name.isascii():
+        raise ValueError(
+            f"{name!r} is no origin: write the host as browsers send it, in ASCII, "
+            "as 'https://xn--bcher-kva.example'"
         )
     return origin
 

@@ -94,11 +94,20 @@ def test_what_is_no_browser_may_connect() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["*", "example.com", EXACT + "/", "https://*", "https://a.*.test", ""]
+    ("wrong", "mend"),
+    [
+        ("*", "allowed_origins=None"),
+        ("https://bücher.example", "in ASCII, as 'https://xn--"),
+        ("example.com", EXACT),
+        (EXACT + "/", "with no path"),
+        ("https://*", EXACT),
+        ("https://a.*.test", EXACT),
+        ("", EXACT),
+    ],
 )
-def test_what_is_no_origin_is_refused(wrong: str) -> None:
+def test_what_is_no_origin_is_refused(wrong: str, mend: str) -> None:
     """With what to write."""
-    with pytest.raises(ValueError, match="is no origin: write"):
+    with pytest.raises(ValueError, match=f"is no origin: write .*{mend}"):
         AllowedOrigins([wrong])
     not_any: Any
     for not_any in (7, [7]):
