@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from ipaddress import (
     IPv4Address,
@@ -15,11 +15,13 @@ from ipaddress import (
 )
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-Scope: TypeAlias = Mapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
 Key: TypeAlias = Callable[[Scope], Hashable | None]
 
 # A hop with a port: `192.0.2.1:4711`, `[2001:db8::1]:4711`; or only with brackets.
 _HOP: Final = re.compile(r"\[([^]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+# The key of the scope for the limits that count the connection.
+_COUNTED: Final = "anyws.counted"
 _PREFIX: Final = 64  # bits of an IPv6 address: what one customer is given
 
 
@@ -41,6 +43,9 @@ class Heartbeat(NamedTuple):
 
 class ConnectionLimit:
     """How many connections one client may have at a time, in this process.
+
+    Guards that share one object count together; a connection counts once, although it
+    may pass several of them.
 
     Args:
         limit: How many.
@@ -84,16 +89,25 @@ class ConnectionLimit:
 
     @contextmanager
     def counting(self, scope: Scope) -> Iterator[bool]:
-        """Count a connection in the block; give whether it is within the limit."""
+        """Count a connection in the block; give whether it is within the limit.
+
+        A connection that passes several guards with this limit counts once.
+        """
+        counted = scope.get(_COUNTED, ())
+        if self in counted:
+            yield True
+            return
         key = self.key_of(scope)
         count = self._counts.get(key, 0)
         if key is None or count >= self.limit:
             yield key is None
             return
         self._counts[key] = count + 1
+        scope[_COUNTED] = (*counted, self)
         try:
             yield True
         finally:
+            scope[_COUNTED] = counted
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]

@@ -78,6 +78,22 @@ async def test_without_denial_responses_it_is_403(guard: str) -> None:
         assert caught.value.status == 403
 
 
+@pytest.mark.parametrize("guard", GUARDS)
+async def test_a_connection_counts_once(guard: str) -> None:
+    """Although it passes two guards that share the limit."""
+    limit = Limit(1)
+    options = anyws.Options(max_connections_per=limit)
+    app = anyws.WebSocketMiddleware(guarded(guard, limit), options)
+    for _ in range(2):
+        async with connect(app) as peer:
+            await peer.send_text("once")
+            assert await peer.receive_text() == "once"
+            with pytest.raises(anyws.HandshakeRejected):
+                async with connect(app):
+                    pytest.fail("accepted")
+    assert limit._counts == {}
+
+
 async def test_a_handler_that_fails_gives_its_place_back() -> None:
     """As does one that is cancelled."""
 
