@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 import fastapi
 from fastapi import Depends, params
 
-from .._server.annotations import evaluated, namespace_of
+from .._server.annotations import evaluated, is_ours, namespace_of
 from .._server.websocket import WebSocket
 from ._guarded import guarded
 
@@ -36,7 +36,11 @@ class APIRouter(fastapi.APIRouter):
         *,
         dependencies: Sequence[params.Depends] | None = None,
     ) -> None:
-        """Add a route; FastAPI's decorator calls this, too."""
+        """Add a route; FastAPI's decorator calls this, too.
+
+        Raises:
+            TypeError: A parameter is annotated with a subclass of `anyws.WebSocket`.
+        """
         super().add_api_websocket_route(
             path, _injected(endpoint), name, dependencies=dependencies
         )
@@ -52,6 +56,9 @@ def _injected(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     before = list(signature.parameters.values())
     after = []
     for each in before:
+        if isinstance(each.default, params.Depends):
+            after.append(each)
+            continue
         annotation = evaluated(each.annotation, namespace)
         mended = _guarded_if_ours(annotation)
         after.append(each if mended is annotation else each.replace(annotation=mended))
@@ -68,7 +75,11 @@ def _injected(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _guarded_if_ours(annotation: Any) -> Any:
-    """Return the annotation with the dependency, if it is our class and has none."""
+    """Return the annotation with the dependency, if it is our class and has none.
+
+    Raises:
+        TypeError: It is a subclass, which no dependency of ours makes.
+    """
     if get_origin(annotation) is Annotated:
         inner, *extras = get_args(annotation)
         if any(isinstance(extra, params.Depends) for extra in extras):
@@ -77,4 +88,10 @@ def _guarded_if_ours(annotation: Any) -> Any:
         return annotation if mended is inner else Annotated[(mended, *extras)]
     if annotation is WebSocket or get_origin(annotation) is WebSocket:
         return Annotated[annotation, Depends(guarded())]
+    if is_ours(annotation):
+        raise TypeError(
+            f"{annotation!r} is a subclass of anyws.WebSocket, and would get FastAPI's "
+            "class: annotate the parameter anyws.WebSocket, or with a dependency of "
+            "your own that yields the subclass inside its 'async with' block"
+        )
     return annotation

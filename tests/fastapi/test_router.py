@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import fastapi
@@ -42,6 +43,24 @@ async def dependent(
 ) -> None:
     """Have a dependency already."""
     await answer(ws, word)
+
+
+async def by_default(
+    ws: anyws.WebSocket = Depends(guarded(options=SMALL)),  # noqa: B008  # FastAPI's way
+    word: str = "hello",
+) -> None:
+    """Have a dependency as the default."""
+    await answer(ws, word)
+
+
+class Own(anyws.WebSocket[Any]):
+    """A class of the application's own."""
+
+
+async def own_ws(ws: fastapi.WebSocket) -> AsyncIterator[Own]:
+    """Make it."""
+    async with Own(ws.scope, ws.receive, ws.send) as own:
+        yield own
 
 
 async def half_known(
@@ -115,6 +134,31 @@ async def test_a_function_may_stand_on_another_router() -> None:
     APIRouter().websocket("/ws")(plain)
     assert plain.__annotations__["ws"] == "anyws.WebSocket"
     assert not hasattr(plain, "__signature__")
+
+
+async def test_a_dependency_as_the_default_stays() -> None:
+    """It is the older way of FastAPI to write one."""
+    router = APIRouter()
+    router.websocket("/ws")(by_default)
+
+    @router.websocket("/own")
+    async def handler(ws: Annotated[Own, Depends(own_ws)]) -> None:
+        await answer(ws, type(ws).__name__)
+
+    app = FastAPI()
+    app.include_router(router)
+    for path, word in ("/ws", "hello"), ("/own", "Own"):
+        async with connect(app, path) as peer:
+            assert await peer.receive_text() == word
+
+
+def test_a_subclass_is_refused() -> None:
+    """No dependency would make it, and the handler would get FastAPI's class."""
+
+    async def handler(ws: Own) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Own.* is a subclass .* annotate"):
+        APIRouter().websocket("/ws")(handler)
 
 
 async def test_dependencies_of_the_router_run() -> None:
