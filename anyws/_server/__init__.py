@@ -89,14 +89,14 @@ Who owns which state:
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports
 `drain`; `endpoint` also imports `websocket`, which imports `wrapping`, `origin`,
-`handlers` and `handshake_verbs`. `connection` and `middleware` import `inspection`,
-which reaches down to `websocket` to know the class; `connection` also imports the
-parsers, `guard` and `server_channel`. `containment`, `handshake`, `handshake_verbs` and
-`wrapping` import no file of the wing. Below
-are `_session` (the law), `_messages` (the verbs that both ends have), `_values`
-(events, states, headers) and, for the servers of our own, `_frames`. Above are the
-servers (`_serve`, `anyws.uvicorn`, `anyws.hypercorn`) and `anyws.testing`, which calls
-`host` and `Drain`.
+`handlers` and `plain_mode`, which imports `handshake_verbs`. `connection` and
+`middleware` import `inspection`, which reaches down to `websocket` to know the class;
+`connection` also imports the parsers, `guard` and `server_channel`. `containment`,
+`handshake`, `handshake_verbs` and `wrapping` import no file of the wing. Below are
+`_session` (the law), `_messages` (the verbs that both ends have), `_values` (events,
+states, headers) and, for the servers of our own, `_frames`. Above are the servers
+(`_serve`, `anyws.uvicorn`, `anyws.hypercorn`) and `anyws.testing`, which calls `host`
+and `Drain`.
 
 Which file to change:
 
@@ -117,6 +117,7 @@ Which file to change:
 * which wrappers of `send` are looked through: wrapping.py
 * when an exception handler of FastAPI chooses the code: handlers.py
 * how an application accepts or rejects a client, and finds a token: handshake_verbs.py
+* how an event passes where there is no session: plain_mode.py
 * which objects of one connection share its session: origin.py
 * a method of Starlette's class, or one that only the server's end has: websocket.py
 * a method of both ends: `_messages/verbs.py`

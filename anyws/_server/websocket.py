@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Self, TypeVar
 
-from anyio import AsyncContextManagerMixin, get_cancelled_exc_class
+from anyio import AsyncContextManagerMixin
 from anyio.lowlevel import checkpoint
 from starlette.requests import StateT
 from starlette.types import Message, Receive, Scope, Send
@@ -28,38 +28,31 @@ from .._session.channel import DirectChannel
 from .._session.draining import Draining
 from .._session.scope import put_session, session_in, session_of
 from .._session.session import Session
-from .._values.closing import CloseCode, CloseInfo
+from .._values.closing import CloseInfo
 from .._values.errors import ConnectionClosed
 from .._values.events import (
-    body_left,
     check_event,
-    info_of,
-    outgoing,
 )
 from .._values.options import Options, check_options, warn_of_limit
 from .._values.states import (
-    ACCEPT,
     CLOSE,
     CONNECT,
     CONNECTED,
     DISCONNECT,
-    DISCONNECTED,
-    RECEIVE,
     RESPONSE_START,
     SEND,
     Role,
-    event_of,
     next_state,
 )
 from .handlers import handing_over
-from .handshake_verbs import HandshakeVerbs
 from .origin import Origin
+from .plain_mode import PlainMode
 from .wrapping import is_receive_wrapped, is_wrapped
 
 MessageT = TypeVar("MessageT")
 
 
-class WebSocket(Messaging, HandshakeVerbs[StateT], AsyncContextManagerMixin):
+class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
     """One WebSocket connection of an ASGI application; a drop-in for Starlette's.
 
     Plain, it starts no task and behaves as Starlette's class; but `close()` raises
@@ -114,8 +107,6 @@ class WebSocket(Messaging, HandshakeVerbs[StateT], AsyncContextManagerMixin):
         super().__init__(scope, receive, send)
         self.subprotocol = None
         self._options = options
-        self._plain_info: CloseInfo | None = None  # how it ended, without a session
-        self._body_left: int | None = None  # of a denial response, without a session
 
     # The block
 
@@ -231,16 +222,7 @@ class WebSocket(Messaging, HandshakeVerbs[StateT], AsyncContextManagerMixin):
             except WebSocketDisconnected as exc:
                 self._tell_end(exc)
                 raise
-        if self.client_state is DISCONNECTED:
-            await checkpoint()
-            next_state(Role.CLIENT, DISCONNECTED, DISCONNECT)  # raises
-        event = await self._receive()
-        kind = event_of(event)
-        if kind != RECEIVE or self.client_state is not CONNECTED:
-            self.client_state = next_state(Role.CLIENT, self.client_state, kind)
-            if self.client_state is DISCONNECTED and self._plain_info is None:
-                self._plain_info = info_of(event)
-        return event
+        return await self._receive_plain()
 
     async def send(self, message: Message) -> None:
         """Send an ASGI event.
@@ -294,41 +276,6 @@ class WebSocket(Messaging, HandshakeVerbs[StateT], AsyncContextManagerMixin):
         if self._session is not None and self._ended_behind(exc):
             raise self._session.error() from exc
 
-    async def _send_plain(self, event: Message) -> None:
-        kind, before = event_of(event), self.application_state
-        if kind == CLOSE and DISCONNECTED in (before, self.client_state):
-            self.application_state = DISCONNECTED
-            await checkpoint()
-            return
-        state = next_state(Role.APPLICATION, before, kind)
-        event = outgoing(event, self._offered, accepted=before is CONNECTED)
-        self._body_left = body_left(event, self._body_left)
-        if kind == ACCEPT:
-            self.subprotocol = event["subprotocol"]
-        elif kind == CLOSE:
-            self._plain_info = CloseInfo(event["code"], event["reason"], "local")
-        self.application_state = state
-        try:
-            await self._send(event)
-        except get_cancelled_exc_class():
-            if kind == CLOSE:
-                self.application_state, self._plain_info = before, None
-            raise
-        except (OSError, RuntimeError, WebSocketDisconnect) as exc:
-            if kind == CLOSE:
-                # The peer is gone: uvicorn raises OSError, Granian RuntimeError, and
-                # Hypercorn nothing.
-                return
-            gone = isinstance(exc, OSError | WebSocketDisconnect)
-            if before is not CONNECTED or not gone:
-                raise
-            self.application_state = DISCONNECTED
-            if isinstance(exc, ConnectionClosed):
-                self._plain_info = exc.info
-                raise
-            self._plain_info = CloseInfo(CloseCode.ABNORMAL_CLOSURE, "", "network")
-            raise ConnectionClosed(self._plain_info) from exc
-
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         """Close the connection; before `accept()`, reject it with 403.
 
@@ -371,15 +318,6 @@ class WebSocket(Messaging, HandshakeVerbs[StateT], AsyncContextManagerMixin):
             raise
         if event["type"] == DISCONNECT:
             raise session.error()
-        return event
-
-    async def _next_plain(self) -> Message:
-        if self.application_state is not CONNECTED:
-            await checkpoint()
-            raise not_accepted()
-        event = await self.receive()
-        if event["type"] == DISCONNECT:
-            raise ConnectionClosed(info_of(event))
         return event
 
     # Verbs of frames, which need no block: a server whose frames are ours has a session

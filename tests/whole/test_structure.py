@@ -112,6 +112,7 @@ WINGS: Final = {
         "origin",
         "handlers",
         "handshake_verbs",
+        "plain_mode",
         "websocket",
         "endpoint",
         "annotations",
