@@ -28,6 +28,7 @@ from .._frames.negotiation import Offer
 from .._frames.transport import reason_of
 from .._values.deflate import DEFAULT_DEFLATE, Deflate
 from .._values.errors import HandshakeError, HandshakeRejected, ProtocolError
+from .._values.events import token_in, without_token
 from .._values.headers import is_token
 from .response import read_line, read_response
 from .url import is_redirect, without_zone
@@ -227,11 +228,16 @@ def checked_subprotocols(subprotocols: Sequence[str]) -> list[str]:
     if isinstance(subprotocols, str):
         raise TypeError(f"subprotocols is a sequence of str, not {subprotocols!r}")
     names = list(subprotocols)
+    token = token_in(names)  # which no error shows
     for name in names:
+        told = "***" if name == token else name
         if not isinstance(name, str):
-            raise TypeError(f"a subprotocol is a str, not {name!r}")
+            raise TypeError(f"a subprotocol is a str, not {told!r}")
         if not is_token(name):
-            raise ValueError(f"{name!r} is not a subprotocol: it must be a token")
+            raise ValueError(
+                f"{told!r} is not a subprotocol: it must be a token of RFC 9110, "
+                "without spaces, '=', '/' and the like"
+            )
     if len(set(names)) < len(names):
-        raise ValueError(f"subprotocols are named twice: {names!r}")
+        raise ValueError(f"subprotocols are named twice: {without_token(names)!r}")
     return names

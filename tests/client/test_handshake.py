@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.utils import accept_key
 
 import anyws
-from anyws._client.handshake import ClientHandshake
+from anyws._client.handshake import ClientHandshake, checked_subprotocols
 from anyws._client.url import parse_url
 
 BITS = [None, *range(8, 16)]
@@ -95,3 +95,11 @@ def test_a_window_that_is_none(name: str, value: str) -> None:
     """An answer has a number from 8 to 15, once (RFC 7692 section 7.1.2)."""
     with pytest.raises(anyws.ProtocolError, match="permessage-deflate"):
         agreed(f"; {name}{value.format(name=name)}")
+
+
+def test_no_error_shows_a_token_that_is_offered() -> None:
+    """Padded base64 is no subprotocol, and a secret."""
+    for offers in ["bearer", "s3cret=="], ["bearer", "s3cret", "a", "a"]:
+        with pytest.raises(ValueError, match=r"\*{3}") as caught:
+            checked_subprotocols(offers)
+        assert "s3cret" not in str(caught.value)
