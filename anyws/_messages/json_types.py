@@ -19,6 +19,7 @@ from dataclasses import is_dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import (
+    TYPE_CHECKING,
     Any,
     Final,
     Never,
@@ -28,6 +29,9 @@ from typing import (
     get_type_hints,
     is_typeddict,
 )
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Encode: TypeAlias = Callable[[Any], str]
 Decode: TypeAlias = Callable[[str | bytes], Any]
@@ -74,10 +78,7 @@ def _decoder(kind: Any, _: str) -> Decode:
     if kind in NOTHING:
         return _refuse
     if is_pydantics(kind):
-        from pydantic import TypeAdapter
-
-        adapter: TypeAdapter[Any] = TypeAdapter(kind)
-        return adapter.validate_json
+        return _adapter_of(kind).validate_json
     import msgspec
 
     _check_known(kind)
@@ -89,9 +90,7 @@ def _encoder(kind: Any, _: str) -> Encode:
     if kind in NOTHING:
         return _refuse
     if is_pydantics(kind):
-        from pydantic import TypeAdapter
-
-        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        adapter = _adapter_of(kind)
 
         def dump(value: Any) -> str:
             # A value of another type would only draw a warning.
@@ -103,6 +102,24 @@ def _encoder(kind: Any, _: str) -> Encode:
     _check_known(kind)
     encode = msgspec.json.Encoder().encode
     return lambda value: encode(value).decode()
+
+
+def _adapter_of(kind: Any) -> TypeAdapter[Any]:
+    """Return what reads and writes a type by pydantic.
+
+    Raises:
+        TypeError: Pydantic knows nothing of the type.
+    """
+    from pydantic import PydanticSchemaGenerationError, TypeAdapter
+
+    try:
+        return TypeAdapter(kind)
+    except PydanticSchemaGenerationError as exc:
+        raise TypeError(
+            f"{kind!r} is no type of messages: something of pydantic's stands in it, "
+            "so pydantic has to know all of it, and a msgspec.Struct, for one, it does "
+            "not know; use one library for the whole type, or pass a codec"
+        ) from exc
 
 
 def _refuse(_: Any) -> Never:

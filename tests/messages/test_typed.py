@@ -420,6 +420,7 @@ REFUSED: dict[str, tuple[type[Exception], str, Callable[[Any], Any]]] = {
     "no message": (TypeError, "no type of messages", lambda ws: ws.typed(Channel)),
     "nor received": (TypeError, "no type of", lambda ws: ws.typed(Channel, int)),
     "nor sent": (TypeError, "no type of", lambda ws: ws.typed(int, Channel)),
+    "two libraries": (TypeError, "one library", lambda ws: ws.typed(Cat | Ask)),
     "no type at all": (TypeError, "3", lambda ws: ws.typed(3)),
     "a policy": (TypeError, "on_invalid", lambda ws: ws.typed(int, on_invalid="x")),
     "true": (TypeError, "on_invalid", lambda ws: ws.typed(int, on_invalid=True)),
