@@ -302,6 +302,7 @@ ENGINE_FILES = (
 )
 SERVER_FILES = (
     "tests/hypercorn",
+    "tests/hub/test_postgres.py",
     "tests/redis/test_outages.py",
     "tests/client/test_contract.py",
     "tests/client/test_leaks.py",

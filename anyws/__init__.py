@@ -12,7 +12,7 @@ from ._client.connect import Connector, connect
 from ._client.retry import Retry
 from ._client.websocket import ClientWebSocket, HandshakeResponse
 from ._hub.attachment import Attachment
-from ._hub.backend import Backend, Delivery, Publication
+from ._hub.backend import Backend, Delivery, DurableBackend, Publication
 from ._hub.browser import browser_client
 from ._hub.event import Event
 from ._hub.hub import Hub
@@ -67,6 +67,7 @@ __all__ = (
     "Delivery",
     "Drain",
     "Draining",
+    "DurableBackend",
     "Event",
     "HandshakeError",
     "HandshakeRejected",

@@ -11,8 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from trio.testing import MockClock
 
-from anyws import Delivery, Hub, Position, Publication
-from anyws._hub.backend import DurableBackend
+from anyws import Delivery, DurableBackend, Hub, Position, Publication
 from anyws._hub.relay import Relay
 from anyws._hub.subscription import Subscription
 

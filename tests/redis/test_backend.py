@@ -13,8 +13,7 @@ import pytest
 import trustme
 from anyio.lowlevel import checkpoint
 
-from anyws import Backend, Event, Hub, HubError, Position
-from anyws._hub.backend import DurableBackend
+from anyws import Backend, DurableBackend, Event, Hub, HubError, Position
 from anyws._hub.subscription import Subscription
 
 from ..support.redis_servers import NEEDS_REDIS, RedisServer, redis_server
