@@ -303,6 +303,7 @@ ENGINE_FILES = (
 SERVER_FILES = (
     "tests/hypercorn",
     "tests/hub/test_postgres.py",
+    "tests/hub/test_thousand_members.py",
     "tests/redis/test_outages.py",
     "tests/client/test_contract.py",
     "tests/client/test_leaks.py",
