@@ -305,6 +305,7 @@ SERVER_FILES = (
     "tests/hub/test_postgres.py",
     "tests/hub/test_thousand_members.py",
     "tests/redis/test_outages.py",
+    "tests/redis/test_two_servers.py",
     "tests/client/test_contract.py",
     "tests/client/test_leaks.py",
     "tests/client/test_other_servers.py",

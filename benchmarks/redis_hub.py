@@ -5,7 +5,8 @@ python -m benchmarks.redis_hub [--backend asyncio trio] [--messages 20000]
 Prints the messages of 100 bytes that a process publishes and receives in a second of
 its CPU time: coredis' pipelines of 100 and its pub/sub; a hub whose backend is plain;
 one whose backend is durable. Then, for hubs, the time from publishing to receiving of
-one message at a time (p50 and p99, in milliseconds).
+one message at a time (p50 and p99, in milliseconds). At last the same for each message
+of a burst of 3000, from a WebSocket of a server on trio to one of a server on asyncio.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ import coredis
 
 import anyws
 from anyws.redis import RedisBackend
+from benchmarks import two_servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEXT = "x" * 100
 AT_ONCE = 100
+BURST = 3000
 
 
 @contextmanager
@@ -109,6 +112,12 @@ async def by_hub(path: str, count: int, *, durable: bool) -> tuple[float, list[f
     return count / seconds, times
 
 
+def percentiles(times: list[float]) -> str:
+    """Return the middle of some times, and what one in a hundred exceeds."""
+    hundredths = quantiles(times, n=100)
+    return f"  p50 {hundredths[49]:.2f} ms  p99 {hundredths[98]:.2f} ms"
+
+
 def main() -> None:
     """Measure in turn, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -134,9 +143,13 @@ def main() -> None:
             rate = median(values)
             line = f"{backend:8} {name:8} {rate:9,.0f}/s of CPU  {rate / base:.2f}"
             if name in times:
-                hundredths = quantiles(times[name], n=100)
-                line += f"  p50 {hundredths[49]:.2f} ms  p99 {hundredths[98]:.2f} ms"
+                line += percentiles(times[name])
             print(line, flush=True)
+    with redis() as path:
+        for name in ("plain", "durable"):
+            durable = name == "durable"
+            took = two_servers.times(f"unix://{path}", BURST, durable=durable)
+            print(f"burst    {name:8} {percentiles(took)}", flush=True)
 
 
 if __name__ == "__main__":
