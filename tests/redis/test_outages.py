@@ -169,18 +169,37 @@ async def test_a_hub_that_starts_without_its_server(
     assert caplog.text.count("cannot be reached") <= 8
 
 
-async def test_a_server_that_is_frozen(server: RedisServer, durable: bool) -> None:
-    """It counts as lost, and comes back; a durable backend has lost nothing."""
+async def freeze(server: RedisServer, durable: bool, seconds: float) -> None:
+    """Freeze a server in the middle of messages; hold what comes after it."""
     async with hubs(server.url, durable=durable) as (one, other):
         with other.subscribe("a", buffer=10_000) as events:
             await heard(one, events, "begin")
             server.signal(signal.SIGSTOP)
             assert await publish(one, "0")
-            await anyio.sleep(10)
+            await anyio.sleep(seconds)
             server.signal(signal.SIGCONT)
             assert await publish(one, "1")
             got = await heard(one, events, "again")
             check(durable, ["0", "1"], got)
+            assert durable or any(event.gap for event in got)
+
+
+async def test_a_server_that_is_frozen(
+    server: RedisServer, durable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as lost, and comes back; a durable backend has lost nothing."""
+    monkeypatch.setattr("anyws.redis._backend._LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("anyws.redis._link._ANSWER_SECONDS", 0.5)
+    await freeze(server, durable, 2)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
+async def test_a_server_that_is_frozen_for_long(
+    server: RedisServer, durable: bool
+) -> None:
+    """The same, with the times that are in use."""
+    await freeze(server, durable, 10)
 
 
 class Proxy:
