@@ -305,7 +305,7 @@ class Hub(AsyncContextManagerMixin):
                 which it returns true. It must not wait. What it raises leaves the
                 iteration.
             buffer: How many messages of one topic the member may be behind (default
-                256).
+                256), of those that the filter lets pass.
             overflow: What happens to a member that is further behind. `"drop_oldest"`
                 (default), `"drop_newest"`: these messages are dropped, and told as a
                 gap in their place. `"coalesce"`: a message replaces an older one with
@@ -344,7 +344,7 @@ class Hub(AsyncContextManagerMixin):
             filter: Called with each event that is a message; the member gets those for
                 which it returns true. It must not wait.
             buffer: How many messages of one topic the member may be behind (default
-                256).
+                256), of those that the filter lets pass.
             overflow: As for `subscribe`; but `"close"` closes the connection with 1013.
             encode: Makes the message for the peer of an event; `None` sends nothing. It
                 is called once for a message, whatever the number of members that give

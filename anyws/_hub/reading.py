@@ -15,6 +15,9 @@ read stays in the log, where it stands for all members. If the member falls more
     coalesce      at most `buffer` of them; when it has read them all, its cursor goes
                   on at the end of the log
 
+A member with a filter keeps messages in such a list under every rule: only those count
+that its filter lets pass.
+
 Rules are applied when the member looks: by the hub's task after each message, and
 before each message that is taken. What is dropped does not depend on when that is. The
 rules that keep messages must look before the log forgets one (`Topic.keepers`).
@@ -76,6 +79,7 @@ class Reading:
         "_buffer",
         "_filter",
         "_heap",
+        "_keeps",
         "_overflow",
         "_serial",
         "_taker",
@@ -99,6 +103,7 @@ class Reading:
         self._overflow = overflow
         self._filter = filter
         self._taker = taker
+        self._keeps = overflow in _KEEPING or filter is not None
         self._heap: list[tuple[int, int, Cursor]] = []
         self._serial = 0  # tells entries of the heap apart
         self.cursors: dict[str, Cursor] = {}
@@ -114,7 +119,7 @@ class Reading:
     def enter(self, topic: Topic, *, named: bool) -> Cursor:
         """Begin to read a topic at its end."""
         cursor = self.cursors[topic.name] = Cursor(topic, topic.log.end, named=named)
-        topic.add(self, self._buffer, keeps=self._overflow in _KEEPING)
+        topic.add(self, self._buffer, keeps=self._keeps)
         return cursor
 
     def leave(self, topic: Topic) -> None:
@@ -217,14 +222,12 @@ class Reading:
     def _fall_behind(self, cursor: Cursor) -> None:
         """Apply the rule to a member that is too far behind in one topic."""
         log = cursor.topic.log
-        if self._overflow == "close":
-            self.overrun = True
-        elif self._overflow == "drop_oldest":
-            self._skip(cursor, max(log.end - self._buffer, log.first))
-        else:
-            if cursor.next < log.first:
-                self._skip(cursor, log.first)
+        if self._keeps:
             self._keep(cursor)
+        elif self._overflow == "close":
+            self.overrun = True
+        else:
+            self._skip(cursor, max(log.end - self._buffer, log.first))
 
     def _skip(self, cursor: Cursor, index: int) -> None:
         """Move the cursor on; tell a gap if a message was skipped that matters."""
@@ -246,6 +249,7 @@ class Reading:
         kept = cursor.kept = {} if cursor.kept is None else cursor.kept
         if cursor.next < log.first:
             self._skip(cursor, log.first)
+            self.overrun = self.overrun or self._overflow == "close"
         merges = self._overflow == "coalesce"
         for index in range(cursor.next, log.end):
             entry = log[index]
@@ -262,8 +266,11 @@ class Reading:
                 kept[key] = entry
                 cursor.keeping += 1
                 continue
+            if self._overflow == "close":
+                self.overrun = True
+                return
             self._count_dropped(topic, 1)
-            if merges:
+            if self._overflow != "drop_newest":
                 while kept.pop(next(iter(kept))).message is None:
                     pass  # a gap goes with the message behind it
                 kept[key] = entry
