@@ -300,7 +300,8 @@ class Hub(AsyncContextManagerMixin):
                 and in order, or tells a gap if some of it is no longer kept; then all
                 that is kept follows. `Position.OLDEST` replays the whole history.
                 Several topics take a mapping from each topic, or pattern, to its
-                position. `None` (default): only what is published from now on.
+                position. `None` (default): only what is published from now on. From a
+                backend that keeps messages, at most the newest 1000 of a topic come.
             filter: Called with each event that is a message; the member gets those for
                 which it returns true. It must not wait. What it raises leaves the
                 iteration.
