@@ -111,11 +111,12 @@ class Room:
                 self.ended[rule] = exc
 
 
-@pytest.mark.parametrize("compression", [None, "deflate"])
 async def test_two_that_do_not_read_cost_the_others_nothing(
-    compression: Any, anyio_backend: str, capsys: pytest.CaptureFixture[str]
+    anyio_backend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All others get everything, right and in order; the two are as their rules say."""
+    # One of the two each, as a thousand handshakes take seconds.
+    compression: Any = "deflate" if anyio_backend == "trio" else None
     assert set(crowd.STALLED) < set(get_args(Overflow))
     hub = anyws.Hub()
     room = Room(hub)
