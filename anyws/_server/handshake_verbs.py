@@ -9,7 +9,7 @@ from starlette.requests import StateT
 from starlette.responses import Response
 from starlette.websockets import WebSocket as StarletteWebSocket
 
-from .._values.events import BEARER, has_responses, token_in
+from .._values.events import BEARER, has_responses, token_in, token_of
 from .._values.states import ACCEPT, CONNECTED, CONNECTING
 
 # Over HTTP/2 a success accepts the WebSocket (RFC 8441 section 5).
@@ -38,7 +38,8 @@ class HandshakeVerbs(StarletteWebSocket[StateT]):
 
         Args:
             subprotocol: One of the client's offers (`scope["subprotocols"]`). After
-                `bearer_token()` has found a token, `None` stands for `"bearer"`.
+                `bearer_token()` has found a token among these, `None` stands for
+                `"bearer"`.
             headers: Additional headers of the response; names are sent in lower case.
         Raises:
             TypeError: The headers are no pairs of bytes.
@@ -120,22 +121,27 @@ class HandshakeVerbs(StarletteWebSocket[StateT]):
             pass  # there is no client to answer
 
     def bearer_token(self) -> str | None:
-        """Return the token that the client offers among its subprotocols, if any.
+        """Return the token that the client authenticates itself by, if it sends one.
 
-        A browser can add no header to its opening handshake, and a token in the URL is
-        logged. So it is sent as `new WebSocket(url, ["bearer", token])`: the first
-        offer behind `"bearer"` is the token.
+        A program sends it in a header, `Authorization: Bearer TOKEN`; the scheme may be
+        in any case. A page can add no header to its opening handshake, and a token in
+        the URL is logged: so it sends `new WebSocket(url, ["bearer", token])`, and the
+        first subprotocol behind `"bearer"` is the token. The header counts first.
 
-        Once this was called and a token is there, `accept()` selects `"bearer"` unless
-        it is given another subprotocol, as a browser needs one of its offers in the
-        answer; and it refuses the token itself, which would be sent back. That holds
-        for every `anyws.WebSocket` of the connection: a dependency may look at the
-        token, and a handler accept. The token has to be checked before that.
+        Once this was called and a token is among the subprotocols, `accept()` selects
+        `"bearer"` unless it is given another subprotocol, as a browser needs one of its
+        offers in the answer; and it refuses the token itself, which would be sent back.
+        That holds for every `anyws.WebSocket` of the connection: a dependency may look
+        at the token, and a handler accept.
+
+        The token is only read: check it before `accept()`.
+
+        Source: RFC 6750 section 2.1.
         """
-        token = token_in(self._offered)
-        if token is not None:
+        offered = token_in(self._offered)
+        if offered is not None:
             self.scope[_TOKEN_TAKEN] = True
-        return token
+        return token_of(self.headers.get("authorization")) or offered
 
 
 def _response(

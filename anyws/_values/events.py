@@ -42,8 +42,9 @@ COMPRESS: Final = "anyws.compress"
 # its frame, which was compressed before.
 DEFLATED: Final = "anyws.deflated"
 
-# The subprotocol that a browser's client offers in front of a token, as it can add no
-# header to the opening handshake: `new WebSocket(url, ["bearer", token])`.
+# The scheme of an `Authorization` header that holds a token. A page, which can add no
+# header to the opening handshake, offers it as a subprotocol in front of the token:
+# `new WebSocket(url, ["bearer", token])`.
 BEARER: Final = "bearer"
 
 # Where a server ends a connection for reasons of its own, it reports these codes to
@@ -190,6 +191,17 @@ def token_in(subprotocols: Container[str]) -> str | None:
     offers = subprotocols if isinstance(subprotocols, list | tuple) else ()
     following = (then for name, then in pairwise(offers) if name == BEARER)
     return next(following, None)
+
+
+def token_of(authorization: str | None) -> str | None:
+    """Return the token of an `Authorization: Bearer` header; `None`: there is none.
+
+    The name of the scheme is in any case (RFC 9110 section 11.1).
+
+    Source: RFC 6750 section 2.1.
+    """
+    scheme, _, token = (authorization or "").strip().partition(" ")
+    return token.strip() or None if scheme.lower() == BEARER else None
 
 
 def without_token(subprotocols: Container[str]) -> Container[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from typing import Annotated
 
-from fastapi import Cookie, Depends, FastAPI, Header, Query, WebSocketException
+from fastapi import Cookie, Depends, FastAPI, Query, WebSocketException
 
 from anyws.fastapi import Guarded
 
@@ -20,9 +20,9 @@ def user_of(token: str | None) -> str:
     raise WebSocketException(1008, "unknown token")
 
 
-def by_header(authorization: Annotated[str, Header()] = "") -> str:
-    """Programs send `Authorization: Bearer TOKEN`."""
-    return user_of(authorization.removeprefix("Bearer "))
+def by_token(ws: Guarded) -> str:
+    """Programs send `Authorization: Bearer TOKEN`, pages a subprotocol."""
+    return user_of(ws.bearer_token())
 
 
 def by_cookie(session: Annotated[str | None, Cookie()] = None) -> str:
@@ -38,8 +38,8 @@ def by_query(token: Annotated[str | None, Query()] = None) -> str:
 app = FastAPI()
 
 
-@app.websocket("/header")
-async def header(ws: Guarded, user: Annotated[str, Depends(by_header)]) -> None:
+@app.websocket("/token")
+async def token(ws: Guarded, user: Annotated[str, Depends(by_token)]) -> None:
     """Greet a user."""
     await ws.accept()
     await ws.send_text(f"hello, {user}")

@@ -1,4 +1,4 @@
-"""The token of a page, in the subprotocols: `new WebSocket(url, ["bearer", token])`."""
+"""The token of a program, in a header, or of a page, among the subprotocols."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ import anyws
 TOKENS = {"secret-of-ann": "ann"}
 
 
-@anyws.endpoint
-async def app(ws: anyws.WebSocket) -> None:
-    """Greet a user; the answer selects "bearer", and shows no token."""
+async def greet(ws: anyws.WebSocket) -> None:
+    """Greet a user; no answer shows the token."""
     user = TOKENS.get(ws.bearer_token() or "")
     if user is None:
         await ws.reject(401, "unknown token")
         return
     await ws.accept()
     await ws.send_text(f"hello, {user}")
+
+
+async def main() -> str:
+    """Serve, and be greeted."""
+    headers = {"Authorization": "Bearer secret-of-ann"}
+    async with (
+        anyws.serve(greet, "127.0.0.1") as server,
+        anyws.connect(server.url, headers=headers) as ws,
+    ):
+        return await ws.receive_text()

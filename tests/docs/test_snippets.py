@@ -121,7 +121,8 @@ async def test_the_tests(name: str) -> None:
 @pytest.mark.parametrize(
     ("path", "how"),
     [
-        ("/header", {"headers": {"authorization": "Bearer secret-of-ann"}}),
+        ("/token", {"headers": {"authorization": "Bearer secret-of-ann"}}),
+        ("/token", {"subprotocols": ["bearer", "secret-of-ann"]}),
         ("/cookie", {"cookies": {"session": "secret-of-ann"}}),
         ("/query?token=secret-of-ann", {}),
     ],
@@ -150,8 +151,10 @@ async def test_origin() -> None:
 
 
 async def test_bearer() -> None:
-    """A known token is greeted, and the answer is "bearer"."""
-    app = load("bearer").app
+    """A known token is greeted, in a header or as a subprotocol."""
+    module = load("bearer")
+    assert await module.main() == "hello, ann"
+    app = anyws.endpoint(module.greet)
     async with connect(app, subprotocols=["bearer", "secret-of-ann"]) as ws:
         assert ws.subprotocol == "bearer"
         assert await ws.receive_text() == "hello, ann"

@@ -172,6 +172,36 @@ async def test_a_token_is_taken_and_never_sent_back(mode: Mode) -> None:
         assert (await answer_of(app, subprotocols=offers)).status == 401
 
 
+@modes
+@pytest.mark.parametrize(
+    ("value", "offers", "selected"),
+    [
+        ("Bearer s3cret", [], None),
+        ("bearer s3cret", ["chat"], None),
+        ("BEARER   s3cret ", [], None),
+        ("Bearer s3cret", ["bearer", "other"], "bearer"),
+        ("Bearer", ["bearer", "s3cret"], "bearer"),
+        ("Basic YTpi", ["bearer", "s3cret"], "bearer"),
+    ],
+)
+async def test_a_token_in_a_header(
+    mode: Mode, value: str, offers: list[str], selected: str | None
+) -> None:
+    """It counts first, and what is no such token leaves the subprotocols."""
+    app, headers = mode(authenticate), {"authorization": value}
+    async with connect(app, headers=headers, subprotocols=offers) as peer:
+        assert await peer.receive_json() == [selected, "None"]
+        await peer.close()
+
+
+@pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Bearers3cret", "s3cret"])
+async def test_a_header_without_a_token(value: str) -> None:
+    """There is none then, in no other header either."""
+    headers = {"authorization": value, "x-authorization": "Bearer s3cret"}
+    answer = await answer_of(anyws.endpoint(authenticate), headers=headers)
+    assert answer.status == 401
+
+
 async def test_a_protocol_beside_the_token_may_be_selected() -> None:
     """But not the token."""
 
