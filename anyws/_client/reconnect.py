@@ -48,8 +48,8 @@ class Connections:
         Raises:
             HandshakeError: The try has failed, and another one cannot succeed, or would
                 come after `Retry.give_up_after`.
-            ConnectionClosed: The last connection has ended, and the next try would come
-                after `Retry.give_up_after`.
+            ConnectionClosed: The last connection has ended after `Retry.give_up_after`,
+                without a healthy one before.
         """
         last, self._last = self._last, None
         if last is not None:
@@ -61,11 +61,11 @@ class Connections:
         """Wait after a connection that is over.
 
         Raises:
-            ConnectionClosed: The next try would come after `Retry.give_up_after`.
+            ConnectionClosed: The time of `Retry.give_up_after` is over.
         """
         info, now = last.close_info, current_time()
         delay = self._history.lost(info, last.lasted, now)
-        if self._history.exhausted(delay, now):
+        if delay is None:
             raise ConnectionClosed(info or CloseInfo(CloseCode.ABNORMAL_CLOSURE))
         _LOGGER.info("connection lost (%s), connecting again in %.2f s", info, delay)
         await sleep(delay)
@@ -77,11 +77,12 @@ class Connections:
             HandshakeError: The try has failed, and another one cannot succeed, or would
                 come after `Retry.give_up_after`.
         """
+        history = self._history  # its clock runs from here
         while True:
             try:
                 self._last = await self._open_one(reconnects=self._reconnects)
             except HandshakeError as exc:
-                delay = self._history.failed(exc, current_time())
+                delay = history.failed(exc, current_time())
                 _LOGGER.info("%s; trying again in %.2f s", exc, delay)
             else:
                 return self._last

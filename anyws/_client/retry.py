@@ -40,9 +40,14 @@ class Retry:
             header, of the server or a proxy, may ask for more, up to an hour.
         factor: The factor by which the delay grows (default 2).
         healthy_after: Seconds that a connection has to last to be healthy (default 10).
-            After it the delays begin anew, unless the server closes it with 1013.
-        give_up_after: Seconds without a healthy connection after which the last error
-            is raised (default `None`: never).
+            After a healthy one the delays begin anew, unless the server has closed it
+            with 1013. A shorter one counts as a try that has failed.
+        give_up_after: Seconds without a healthy connection after which the client gives
+            up (default `None`: never). They count from the beginning of the first try,
+            and then from the end of the last healthy connection. The last try begins
+            when they are over, or earlier if a `Retry-After` asks for more time than is
+            left. What is raised is the error of the last try, a `HandshakeError`; or
+            `ConnectionClosed`, if the last try opened a connection that did not last.
     """
 
     initial_delay: float = 0.5
@@ -80,25 +85,27 @@ class Backoff:
         self._failures = 0
         self._healthy_at = now
 
-    def lost(self, info: CloseInfo | None, lasted: float, now: float) -> float:
+    def lost(self, info: CloseInfo | None, lasted: float, now: float) -> float | None:
         """Return the seconds to wait after a connection that has ended.
 
         Args:
             info: How the connection ended.
             lasted: How long it lasted, in seconds.
             now: The time in seconds.
+
+        Returns:
+            The seconds; `None` where it is time to give up.
         """
         try_later = (
             info is not None
             and info.code == CloseCode.TRY_AGAIN_LATER
             and info.initiator != "local"
         )
-        if lasted >= self._retry.healthy_after:
+        healthy = lasted >= self._retry.healthy_after
+        if healthy:
             self._healthy_at = now
-            if not try_later:
-                self._failures = 0
-                return self._delay()
-        return self._failed()
+        self._failures = 0 if healthy and not try_later else self._failures + 1
+        return self._seconds_to_wait(now)
 
     def failed(self, error: HandshakeError, now: float) -> float:
         """Return the seconds to wait after a try that has failed.
@@ -113,19 +120,23 @@ class Backoff:
         """
         if not may_get_better(error):
             raise error
-        delay = max(self._failed(), _retry_after(error))
-        if self.exhausted(delay, now):
-            raise error
-        return delay
-
-    def exhausted(self, delay: float, now: float) -> bool:
-        """Whether the next try, after so many seconds, would come too late."""
-        limit = self._retry.give_up_after
-        return limit is not None and now + delay > self._healthy_at + limit
-
-    def _failed(self) -> float:
         self._failures += 1
-        return self._delay()
+        seconds = self._seconds_to_wait(now, at_least=_retry_after(error))
+        if seconds is None:
+            raise error
+        return seconds
+
+    def _seconds_to_wait(self, now: float, at_least: float = 0.0) -> float | None:
+        """Return the seconds until the next try; `None`: it is time to give up.
+
+        The delay is cut so that the last try begins when the time is over, not before.
+        What the server asks for is not cut.
+        """
+        limit = self._retry.give_up_after
+        rest = inf if limit is None else self._healthy_at + limit - now
+        if rest <= 0 or at_least > rest:
+            return None
+        return max(at_least, min(self._delay(), rest))
 
     def _delay(self) -> float:
         retry = self._retry

@@ -65,7 +65,9 @@ def test_delays_are_within_their_bounds(
         grown = initial * factor**failures if failures < 40 else inf
         if initial == 0:
             grown = 0.0
-        assert 0 <= backoff.lost(GONE, length, 0.0) <= min(grown, most)
+        delay = backoff.lost(GONE, length, 0.0)
+        assert delay is not None
+        assert 0 <= delay <= min(grown, most)
 
 
 def test_delays_are_spread_over_their_whole_range() -> None:
@@ -168,18 +170,31 @@ def test_no_wish_is_too_strange(wish: str) -> None:
 
 @pytest.mark.usefixtures("longest")
 def test_when_it_is_time_to_give_up() -> None:
-    """Once the next try would come too late since the last healthy connection."""
+    """After the try that begins when the time is over, and not before that."""
     backoff = Backoff(Retry(initial_delay=1, give_up_after=10), 100.0)
     assert backoff.failed(ANY, 100.0) == 2
     assert backoff.failed(ANY, 106.0) == 4
+    assert backoff.failed(ANY, 106.0) == 4  # in place of 8
     with pytest.raises(HandshakeError) as caught:
-        backoff.failed(ANY, 106.0)
+        backoff.failed(ANY, 110.0)
     assert caught.value is ANY
+    assert backoff.lost(GONE, 9.9, 110.0) is None
     for info in (GONE, BUSY):
-        assert not backoff.exhausted(backoff.lost(info, 1000, 2000.0), 2000.0)
-    assert backoff.exhausted(11, 2000.0)
+        assert backoff.lost(info, 1000, 2000.0) is not None
+    assert backoff.lost(GONE, 9.9, 2009.0) == 1  # in place of 4
+
+
+def test_a_wish_that_leads_beyond_the_end() -> None:
+    """The server is not asked earlier than it wants: there is no other try."""
+    backoff = Backoff(Retry(give_up_after=10), 0.0)
+    assert backoff.failed(rejected(503, "10"), 0.0) == 10
     with pytest.raises(HandshakeRejected):
-        backoff.failed(rejected(503, "11"), 2000.0)
+        backoff.failed(rejected(503, "11"), 0.0)
+
+
+@pytest.mark.usefixtures("longest")
+def test_it_need_not_give_up() -> None:
+    """By default there is always another try."""
     forever = Backoff(Retry(), 0.0)
     assert forever.failed(ANY, 1e9) == 1
 

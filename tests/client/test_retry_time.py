@@ -169,8 +169,22 @@ async def test_it_gives_up_trying(net: Any) -> None:
         with pytest.raises(anyws.HandshakeError, match="Connection refused"):
             async for _ in anyws.connect("ws://a", retry=anyws.Retry(give_up_after=10)):
                 pytest.fail("it was opened")
-        assert network.now == 7
-    assert network.times == [0, 1, 3, 7]
+        assert network.now == 10
+    assert network.times == [0, 1, 3, 7, 10]
+
+
+async def test_the_first_try_counts(net: Any) -> None:
+    """The seconds begin with it, not with its end."""
+
+    async def silent(visit: Visit) -> None:
+        await visit.gone()
+
+    retry = anyws.Retry(give_up_after=5)
+    async with net(silent, REFUSED) as network:
+        with pytest.raises(anyws.HandshakeError, match="Connection refused"):
+            async with anyws.connect("ws://a", open_timeout=3, retry=retry):
+                pytest.fail("it was opened")
+    assert network.times == [0, 4, 5]
 
 
 async def test_it_gives_up_connections_that_do_not_last(net: Any) -> None:
@@ -183,7 +197,7 @@ async def test_it_gives_up_connections_that_do_not_last(net: Any) -> None:
                 async with ws:
                     await ws.wait_closed()
     assert caught.value.code == 4000
-    assert [round(time) for time in network.times] == [0, 1, 3, 7]
+    assert [round(time) for time in network.times] == [0, 1, 3, 7, 10]
 
 
 async def test_giving_up_what_was_never_entered(net: Any) -> None:
