@@ -167,7 +167,17 @@ class Dialling:
             raise
         except (BrokenResourceError, ClosedResourceError, OSError, ValueError) as exc:
             # The ssl module raises ValueError for a host name that it cannot check.
-            raise HandshakeError(f"{step} failed: {reason_of(exc)}") from exc
+            words = f"{step} failed: {reason_of(exc)}"
+            raise HandshakeError(words) from _unwrapped(exc)
+
+
+def _unwrapped(exc: Exception) -> BaseException:
+    """Return the system's error that AnyIO has wrapped, or the error itself.
+
+    AnyIO's own says no more than that the connection attempt failed.
+    """
+    cause = exc.__cause__
+    return cause if isinstance(cause, OSError) and type(exc) is OSError else exc
 
 
 async def _response_of(stream: ByteStream) -> Response:

@@ -434,6 +434,8 @@ async def test_a_port_that_nobody_listens_on(host: str) -> None:
     assert str(error).startswith(f"connecting to {url} failed: ")
     if host == HOST:
         assert str(error).endswith(" failed: Connection refused")
+        # Not AnyIO's "All connection attempts failed": the system's own.
+        assert isinstance(error.__cause__, ConnectionRefusedError)
     assert error.__cause__ is not None
 
 
