@@ -81,6 +81,7 @@ class ClientHandshake:
             request.headers.pop(name, None)
         for name, value in headers:
             request.headers[name] = value
+        self.url: WebSocketURI = url
         self.request: bytes = request.serialize()
         self.status: int = 0
         self.headers: Headers = Headers()

@@ -23,6 +23,7 @@ from .._values.states import CLOSE, CONNECTED, DISCONNECT
 from .client_channel import ClientChannel
 from .handshake import ClientHandshake
 from .interruption import interrupted
+from .url import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         subprotocol: str | None,
         options: Options,
         *,
+        url: str | None = None,
         reconnects: bool = False,
     ) -> None:
         self.response: HandshakeResponse = response
@@ -77,6 +79,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         self._session: Session | None = None
         self._channel = channel
         self._options = options
+        self._url = url  # for the log, so without user, password and query
         self._reconnects = reconnects
         self._opened_at = current_time()
         self._left_at: float | None = None
@@ -100,7 +103,9 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         channel.open(codec)
         response = HandshakeResponse(opening.status, opening.headers)
         return cls(
-            channel, response, opening.subprotocol, options, reconnects=reconnects
+            *(channel, response, opening.subprotocol, options),
+            url=shown(opening.url),
+            reconnects=reconnects,
         )
 
     # The block
@@ -124,6 +129,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
             direct=channel,
         )
         session.subprotocol = self.subprotocol
+        session.connection.url = self._url
         try:
             async with session.hosting(self):
                 try:

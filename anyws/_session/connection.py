@@ -20,6 +20,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from .._values.closing import CloseCode, CloseInfo
 from .._values.errors import ConnectionClosed, MessageTooBig
 from .._values.events import INFO, Event, info_of
+from .._values.observer import ObservedConnection
 from .._values.options import DEFAULTS, Options
 from .._values.states import CLOSE, CONNECTED, SEND, Role, next_state
 from .channel import DirectChannel, Driver, Feeder, Unqueued
@@ -98,6 +99,7 @@ class Connection:
         deadlines, keepalive: What is due, and when.
         observation: What is kept for the observer, and for the log; `None`: nothing.
         scope: The ASGI scope, until it is known whether the connection is observed.
+        url: At a client, the URL as the log may show it; `None` at a server.
         pace: How fast messages may come; `None`: as they like.
         timers: The lifetime and the heartbeats; `None`: the options name neither.
         counters: How many messages and bytes have passed.
@@ -149,6 +151,7 @@ class Connection:
         "streaming",
         "timers",
         "upkeep",
+        "url",
         "written_done",
         "wrote_in",
     )
@@ -193,6 +196,7 @@ class Connection:
         self._begun = False  # the opening handshake is complete
         self.observation: Observation | None = None
         self.scope: Mapping[str, Any] | None = None
+        self.url: str | None = None
         self.counters: Counters = Counters()
         self.interrupts: tuple[Callable[[Event], bool], ...] = ()
         self.held: Event | None = None
@@ -286,7 +290,8 @@ class Connection:
         self.start_timers()
         observer = self.options.observer
         if observer is not None or LOGGER.isEnabledFor(INFO_LEVEL):
-            self.observation = Observation(observer, self.scope, current_time())
+            view = ObservedConnection(self.scope, self.url)
+            self.observation = Observation(observer, view, current_time())
         self.scope = None  # it holds the session, which holds this
 
     def limit(self, options: Options, before: Options) -> None:

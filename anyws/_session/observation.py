@@ -7,9 +7,8 @@ an observer, or if the logger `anyws.connection` is on for INFO when it is accep
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from .._values.closing import CloseInfo
 from .._values.observer import (
@@ -28,17 +27,17 @@ class Observation:
 
     Args:
         observer: The observer, if there is one.
-        scope: The ASGI scope, at a server.
+        view: The connection, as the observer is shown it.
         now: The time of the accept.
     """
 
     __slots__ = ("_drops", "_observer", "_opened_at", "_peaks", "_view")
 
     def __init__(
-        self, observer: Observer | None, scope: Mapping[str, Any] | None, now: float
+        self, observer: Observer | None, view: ObservedConnection, now: float
     ) -> None:
         self._observer = observer
-        self._view = ObservedConnection(scope)
+        self._view = view
         self._opened_at = now
         self._peaks: dict[Direction, int] = {"received": 0, "sent": 0}
         self._drops: dict[Direction, int] = {"received": 0, "sent": 0}
@@ -97,11 +96,14 @@ class Observation:
         if not LOGGER.isEnabledFor(logging.INFO):
             return
         view, counts = self._view, summary.statistics
+        if view.scope is None:
+            where = f"client url={view.url!r}"
+        else:
+            where = f"server path={view.path!r} client={view.client!r}"
         LOGGER.info(
-            "%s path=%r client=%r code=%d reason=%r initiator=%s clean=%s "
+            "%s code=%d reason=%r initiator=%s clean=%s "
             "duration=%.3f received=%d/%d sent=%d/%d dropped=%d/%d peaks=%d/%d",
-            *(view.role, view.path, view.client),
-            *(summary.info.code, summary.info.reason, summary.info.initiator),
+            *(where, summary.info.code, summary.info.reason, summary.info.initiator),
             *(summary.info.clean, summary.duration),
             *(counts.messages_received, counts.bytes_received),
             *(counts.messages_sent, counts.bytes_sent),
@@ -112,6 +114,7 @@ class Observation:
                     "role": view.role,
                     "path": view.path,
                     "client": view.client,
+                    "url": view.url,
                     **asdict(summary),
                 }
             },

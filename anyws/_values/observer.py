@@ -17,12 +17,15 @@ class ObservedConnection:
 
     Attributes:
         scope: The ASGI scope, at a server; `None` at a client.
+        url: The URL that a client is connected to, without its user, password and
+            query; `None` at a server.
     """
 
-    __slots__ = ("__weakref__", "scope")
+    __slots__ = ("__weakref__", "scope", "url")
 
-    def __init__(self, scope: Mapping[str, Any] | None) -> None:
+    def __init__(self, scope: Mapping[str, Any] | None, url: str | None = None) -> None:
         self.scope: Mapping[str, Any] | None = scope
+        self.url: str | None = url
 
     @property
     def role(self) -> Literal["client", "server"]:

@@ -291,6 +291,36 @@ async def test_the_end_of_a_connection_is_one_line_in_the_log(
     assert fields["receive_peak"] == 1
 
 
+async def test_the_line_of_a_client_says_which_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without the parts of a URL that may be secret."""
+
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+
+    caplog.set_level(logging.INFO, LOG)
+    url = "ws://ann:s3cret@example.org/chat?token=t0ken"
+    observer = Recorder()
+    options = anyws.Options(observer=observer)
+    async with anyws.connect(url, app=handler, options=options) as ws:
+        await ws.wait_closed()
+    lines = sorted(record.getMessage() for record in caplog.records)
+    place = "ws://example.org:80/chat"
+    assert [line.partition(" code=")[0] for line in lines] == [
+        f"client url={place!r}",
+        "server path='/chat' client=None",
+    ]
+    for secret in ("ann", "s3cret", "t0ken"):
+        assert secret not in f"{caplog.text} {list(map(vars, caplog.records))}"
+    assert {vars(record)["websocket"]["url"] for record in caplog.records} == {
+        place,
+        None,
+    }
+    [seen] = observer.connections
+    assert (seen.role, seen.url, seen.path) == ("client", place, None)
+
+
 async def test_the_log_is_off_otherwise(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is kept for it."""
     caplog.set_level(logging.WARNING, LOG)
