@@ -35,6 +35,23 @@ def test_code_is_that_of_a_file(name: str) -> None:
         assert any((base / file).is_file() for base in (SNIPPETS, DOCS, ROOT)), file
 
 
+def test_the_rows_of_tables_are_whole() -> None:
+    """Each row has as many cells as its head; an escaped pipe ends none."""
+    pages = PAGES | {path.name: path.read_text() for path in ROOT.glob("*.md")}
+    for name, text in pages.items():
+        prose = re.sub(r"^( *)```.*?^\1```", "", text, flags=re.DOTALL | re.MULTILINE)
+        for table in re.findall(r"(?:^ *\|.*\n?)+", prose, re.MULTILINE):
+            head, *rows = table.splitlines()
+            for row in rows:
+                assert cells(row) == cells(head), f"{name}: {row}"
+
+
+def cells(row: str) -> int:
+    """Return how many cells a row of a table has."""
+    assert re.fullmatch(r" *\|.*(?<!\\)\| *", row), f"unfinished: {row}"
+    return len(re.findall(r"(?<!\\)\|", row)) - 1
+
+
 def test_each_file_is_shown_and_tested() -> None:
     """No file of the folder is left over, and each Python file has its test."""
     tests = "".join(
