@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -11,6 +12,7 @@ import anyio
 import anyio.to_thread
 import httpx2
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 import anyws
 from anyws.testing import Rejected, connect, lifespan
@@ -102,6 +104,47 @@ async def test_client_and_sync() -> None:
         for backend in ("asyncio", "trio"):
             answer = await anyio.to_thread.run_sync(ask, server.url, "hi", backend)
             assert answer == "hi"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_sync_loop(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways take the messages of several connections, and raise what ends them."""
+    answers = iter(["one", "two", None, "one", "two", None])
+
+    async def handler(ws: anyws.WebSocket) -> None:
+        if text := next(answers):
+            await ws.accept()
+            await ws.send_text(text)
+
+    at_once = anyws.Retry(initial_delay=0)
+    monkeypatch.setattr(anyws, "connect", partial(anyws.connect, retry=at_once))
+    module, taken = load("sync_loop"), list[str]()
+    serving = anyws.serve(handler, "127.0.0.1")
+    with start_blocking_portal() as portal:
+        with portal.wrap_async_context_manager(serving) as server:
+            with pytest.raises(anyws.HandshakeRejected):
+                module.follow(server.url, taken.append, backend)
+            with pytest.raises(anyws.HandshakeRejected):
+                with module.following(server.url, backend) as messages:
+                    taken.extend(iter(messages.get, None))
+    assert taken == ["one", "two"] * 2
+
+
+def test_leaving_what_fills_a_queue() -> None:
+    """Its connection is closed, and its thread ends."""
+    closed = list[int]()
+
+    async def handler(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        await ws.send_text("hello")
+        closed.append((await ws.wait_closed()).code)
+
+    serving = anyws.serve(handler, "127.0.0.1")
+    with start_blocking_portal() as portal:
+        with portal.wrap_async_context_manager(serving) as server:
+            with load("sync_loop").following(server.url) as messages:
+                assert messages.get() == "hello"
+    assert closed == [1012]
 
 
 @pytest.mark.parametrize(
@@ -331,16 +374,21 @@ async def test_reconnect() -> None:
             tasks.cancel_scope.cancel()
 
 
-async def test_reconnect_loop() -> None:
-    """The loop collects over several connections."""
+async def test_reconnect_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    """The loop collects over several connections, and gives up at a 401."""
 
     async def handler(ws: anyws.WebSocket) -> None:
+        if ws.bearer_token() != "t":
+            return await ws.reject(401)
         await ws.accept()
-        await ws.send_text(ws.headers["authorization"])
+        return await ws.send_text(ws.headers["authorization"])
 
     module = load("reconnect_loop")
     async with anyws.serve(handler, "127.0.0.1") as server:
         assert await module.listen(server.url, "t", 2) == ["Bearer t"] * 2
+        assert await module.listen(server.url, "guessed", 2) == []
+    told = "giving up: the server rejected the WebSocket: 401 Unauthorized\n"
+    assert capsys.readouterr().out == told
 
 
 async def test_shutdown_uvicorn(monkeypatch: pytest.MonkeyPatch) -> None:
