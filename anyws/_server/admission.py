@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketState
 
-from .._values.allowed_origins import AllowedOrigins, shown_origin
+from .._values.allowed_origins import AllowedOrigins, shown_host, shown_origin
 from .._values.events import has_responses
 from .._values.limits import ConnectionLimit
 from .._values.options import Options
@@ -34,8 +34,10 @@ def allows_origin(origins: AllowedOrigins | None, scope: Mapping[str, Any]) -> b
     if origins is None or origins.allow(scope):
         return True
     _log.warning(
-        "refused a WebSocket from the origin %s, which allowed_origins does not name",
+        "refused a WebSocket from the origin %s, which allowed_origins does not name; "
+        "the header Host is %s",
         shown_origin(scope),
+        shown_host(scope),
     )
     return False
 

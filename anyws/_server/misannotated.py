@@ -54,7 +54,9 @@ def _in(routes: Iterable[Any], prefix: str, above: list[object]) -> Iterator[str
     if any(routes is other for other in above):
         return  # an application that is mounted on itself
     fastapi: Any = sys.modules.get("fastapi.routing")
-    starlette: Any = sys.modules["starlette.routing"]
+    starlette: Any = sys.modules.get("starlette.routing")
+    if starlette is None:
+        return  # nobody has made a route
     found = routes if fastapi is None else fastapi.iter_route_contexts(routes)
     for route in found:
         step = getattr(route, "path", None) or getattr(route, "host", None) or ""

@@ -95,7 +95,16 @@ class AllowedOrigins:
 
 def shown_origin(scope: Mapping[str, Any]) -> str:
     """Return the origin of a request for the log, where it can do no harm."""
-    return ascii(", ".join(_values(scope, b"origin"))[:_SHOWN])
+    return _shown(scope, b"origin")
+
+
+def shown_host(scope: Mapping[str, Any]) -> str:
+    """Return the `Host` of a request for the log, where it can do no harm."""
+    return _shown(scope, b"host")
+
+
+def _shown(scope: Mapping[str, Any], name: bytes) -> str:
+    return ascii(", ".join(_values(scope, name))[:_SHOWN])
 
 
 def _values(scope: Mapping[str, Any], name: bytes) -> list[str]:

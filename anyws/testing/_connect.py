@@ -88,7 +88,7 @@ class _Connecting(AsyncContextManagerMixin):
         if scope.cancelled_caught or server.answer is None:
             channel.end(End(reset=True))
             raise DeadlineExceeded(
-                f"no answer to the opening handshake within {deadline} s: "
+                f"no answer to the opening handshake within {deadline} s (deadline=): "
                 f"{history.report()}"
             )
         answer = server.answer

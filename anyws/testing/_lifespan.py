@@ -147,7 +147,8 @@ class _Lifespan:
         if scope.cancelled_caught:
             self._scope.cancel()
             raise DeadlineExceeded(
-                f"the application did not complete {kind} within {self._deadline} s"
+                f"the application did not complete {kind} within {self._deadline} s "
+                "(deadline=)"
             )
         if self._error is not None:
             raise self._error

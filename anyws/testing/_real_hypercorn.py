@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from copy import copy
 from importlib import import_module
 from threading import Event as ThreadSignal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
 
 import anyio
 from anyio import Event as Signal
+from anyio import RunFinishedError
 from anyio.from_thread import run_sync
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
@@ -167,5 +169,16 @@ class HypercornServer:
         self._raise_error()
 
     def _tell(self, function: Callable[[], object]) -> None:
-        if self._token is not None:
-            run_sync(function, token=self._token)
+        """Call a function in the server's event loop, if that still runs."""
+        token = self._token
+        if token is None:
+            return
+
+        def call() -> None:
+            with suppress(RunFinishedError):
+                run_sync(function, token=token)
+
+        # trio refuses the call in a thread that runs trio, as an async test's does.
+        thread = Thread(target=call)
+        thread.start()
+        thread.join()

@@ -126,9 +126,12 @@ class Run:
         with move_on_after(self._deadline):
             await self._over.wait()
             return
+        # The error of the block shows the events already.
+        told = isinstance(self.kept.error, DeadlineExceeded)
+        report = self.history.report(past=True, events=not told)
         self._late = ApplicationStillRunning(
-            f"the application did not end within {self._deadline} s after its peer had "
-            f"left, and was cancelled; before that, {self.history.report()}"
+            f"the application did not end within {self._deadline} s (deadline=) after "
+            f"its peer had left, and was cancelled; before that, {report}"
         )
         self._cancel_scope.cancel()
 

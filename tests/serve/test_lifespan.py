@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import anyio
@@ -156,3 +158,22 @@ async def test_a_state_is_copied_for_each_connection() -> None:
             async with anyws.connect(server.url):
                 pass
     assert seen == [{"shared": 1}] * 2
+
+
+def test_a_handler_has_one_without_a_router() -> None:
+    """Nothing is looked through where no module has made a route."""
+    script = """
+import logging, anyio, anyws
+logging.basicConfig(level=logging.INFO)
+
+async def handler(ws): ...
+
+async def main():
+    async with anyws.serve(handler, "127.0.0.1"):
+        pass
+
+anyio.run(main)
+"""
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "lifespan" not in run.stderr

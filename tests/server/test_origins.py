@@ -89,6 +89,8 @@ async def test_another_page_is_refused(
         f"{said} 'null'",
         rf"{said} 'a\tb'",
     ]
+    # A proxy that drops the port refuses pages of its own: the line shows it.
+    assert all("; the header Host is 'testserver'" in line for line in lines(caplog))
     assert {record.name for record in caplog.records} == {"anyws.server"}
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 

@@ -86,7 +86,7 @@ class Peer(ClientWebSocket):
         with move_on_after(self._deadline):
             return await call
         raise DeadlineExceeded(
-            f"no {what} within {self._deadline} s: {self._history.report()}"
+            f"no {what} within {self._deadline} s (deadline=): {self._history.report()}"
         )
 
     async def _next(self) -> Event:

@@ -54,9 +54,17 @@ class History:
         """Note an event that the application sends."""
         self._events.append((current_time(), "from the application", event))
 
-    def report(self) -> str:
-        """Return where the application waits, and the last events, as lines of text."""
-        lines = [f"the application {self._state()}"]
+    def report(self, *, past: bool = False, events: bool = True) -> str:
+        """Return where the application waits, and the last events, as lines of text.
+
+        Args:
+            past: Whether the application no longer waits there.
+            events: Whether to show the events.
+        """
+        state = self._state("was", "had") if past else self._state("is", "has")
+        lines = [f"the application {state}"]
+        if not events:
+            return lines[0]
         for at, way, event in self._events:
             fields = ", ".join(
                 f"{name}={_shortened(value)}"
@@ -69,18 +77,22 @@ class History:
             lines.append("no event in either direction")
         return "\n".join(lines)
 
-    def _state(self) -> str:
+    def _state(self, is_: str, has: str) -> str:
         if self.outcome is not None:
             return self.outcome
-        if calls := " and ".join(f"a {name}" for name, n in self._calls.items() if n):
-            state = f"has {calls} under way"
+        where = _whereabouts(self.application)
+        calls = [f"a {name}" for name, number in self._calls.items() if number]
+        if calls:
+            # The receive may be that of the reader task of a session, so it does not
+            # say what the handler waits for; the place does.
+            shown = [call for call in calls if not where or "send" in call]
+            state = f"{has} {' and '.join(shown)} under way" if shown else ""
         elif self._called is None:
-            state = "has not called receive or send yet"
+            state = f"{has} not called receive or send yet"
         else:
             ago = current_time() - self._called
-            state = f"has not called receive or send for {ago:.3f} s"
-        where = _whereabouts(self.application)
-        return f"is {where}, and {state}" if where else state
+            state = f"{has} not called receive or send for {ago:.3f} s"
+        return ", and ".join(filter(None, (where and f"{is_} {where}", state)))
 
 
 def _shortened(value: object) -> str:
