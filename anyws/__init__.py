@@ -17,7 +17,7 @@ from ._hub.browser import browser_client
 from ._hub.event import Event
 from ._hub.hub import Hub
 from ._hub.position import Position
-from ._hub.presence import Presence
+from ._hub.presence import Presence, PresenceChange, PresenceWatch
 from ._hub.subscription import Subscription
 from ._messages.interrupt_scope import InterruptScope
 from ._messages.object_stream import MessageStream
@@ -86,6 +86,8 @@ __all__ = (
     "Options",
     "Position",
     "Presence",
+    "PresenceChange",
+    "PresenceWatch",
     "ProtocolError",
     "Publication",
     "ReceiveStream",

@@ -566,3 +566,14 @@ async def test_tls(tmp_path: Any) -> None:
         async with module.client_of_own_authority(server.url, authority_path) as ws:
             await ws.send_text("hello")
             assert await ws.receive_text() == "hello"
+
+
+async def test_presence() -> None:
+    """A watcher gets who is there, and then each change."""
+    module = load("presence")
+    presence = module.hub.presence
+    async with module.hub, connect(module.who) as ws:
+        assert await ws.receive_json() == []
+        with presence.track("room", "ann", {"on": "phone"}):
+            assert await ws.receive_json() == ["join", "ann", [{"on": "phone"}]]
+        assert await ws.receive_json() == ["leave", "ann", []]
