@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
@@ -18,7 +19,9 @@ import anyws
 from anyws.testing import Rejected, connect, lifespan
 
 from ..support.redis_servers import NEEDS_REDIS, redis_server
-from ..support.snippets import load
+from ..support.snippets import SNIPPETS, load
+
+pytest_plugins = ["pytester"]
 
 # On the newest Python alone: what they show is tested on every one elsewhere.
 pytestmark = pytest.mark.slow
@@ -577,3 +580,34 @@ async def test_presence() -> None:
         with presence.track("room", "ann", {"on": "phone"}):
             assert await ws.receive_json() == ["join", "ann", [{"on": "phone"}]]
         assert await ws.receive_json() == ["leave", "ann", []]
+
+
+async def test_trio_signals(anyio_backend_name: str) -> None:
+    """SIGTERM closes the connections with 1012, and ends the program."""
+    if anyio_backend_name != "trio":
+        pytest.skip("for trio")
+    module, printed = load("trio_signals"), list[str]()
+    listening = anyio.Event()
+
+    def note(line: str, flush: bool) -> None:
+        printed.append(line)
+        listening.set()
+
+    module.print = note
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(module.main, 0)
+        await listening.wait()
+        async with anyws.connect(printed[0]) as ws:
+            signal.raise_signal(signal.SIGTERM)
+            assert (await ws.wait_closed()).code == 1012
+
+
+def test_test_time(pytester: pytest.Pytester) -> None:
+    """The test passes, also where the tests are for asyncio, and in no time."""
+    copied = {"test_time.py": "test_time.py", "testing_fixtures.py": "conftest.py"}
+    for name, target in copied.items():
+        (pytester.path / target).write_text((SNIPPETS / name).read_text())
+    (pytester.path / "echo.py").write_text("app = None")
+    pytester.syspathinsert()
+    run = pytester.runpytest_inprocess("-p", "anyio", "-p", "anyws")
+    run.assert_outcomes(passed=1)
