@@ -136,6 +136,7 @@ class Upkeep:
                 self.turn += 1
                 queued, self._queued = self._queued, []
                 self._queued += [each for each in queued if not each.end_turn()]
+                del queued  # a task that waits keeps no connection alive
                 if self._queued:
                     await checkpoint()
                 else:
