@@ -76,16 +76,18 @@ class Memory:
         self.error: OSError | None = None
         self.writable = anyio.Event()
         self.writable.set()
+        self._turn = anyio.Lock()  # as Hypercorn's own: writes keep their order
 
     async def send(self, event: Event) -> None:
         """Take what the protocol object has for the transport."""
         if self.error is not None:
             raise self.error
-        await self.writable.wait()
-        if isinstance(event, RawData):
-            self.events += self.client.receive_data(event.data)
-        else:
-            self.asked.append(event)
+        async with self._turn:
+            await self.writable.wait()
+            if isinstance(event, RawData):
+                self.events += self.client.receive_data(event.data)
+            else:
+                self.asked.append(event)
 
     async def exchange(self) -> None:
         """Hand over what there is, in both directions."""
@@ -127,7 +129,7 @@ async def connection(
     config, memory = Config(), Memory()
     config.errorlog = logging.getLogger("test_engine_h2_memory")
     config.server_names = list(server_names)
-    vars(config)["websocket_worker"] = Worker(config)
+    worker = vars(config)["websocket_worker"] = Worker(config)
     if _on_trio():
         from hypercorn.trio.task_group import TaskGroup
         from hypercorn.trio.worker_context import WorkerContext
@@ -140,7 +142,7 @@ async def connection(
         group = task_group.TaskGroup(asyncio.get_running_loop())
         context = worker_context.WorkerContext(None)
     with engine():
-        async with group:
+        async with worker.upkeep.opened(), group:
             memory.protocol = EngineH2Protocol(
                 *(app, config, context, group, ConnectionState({})),
                 *(False, None, None, memory.send),

@@ -17,6 +17,7 @@ import anyio
 import pytest
 import trustme
 from anyio.lowlevel import checkpoint
+from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
 from anyws._frames.transport import Recipient
@@ -126,7 +127,7 @@ async def connected(
     """Open a connection, and close both ends of it."""
     config = Config()
     config.read_timeout = read_timeout
-    vars(config)["websocket_worker"] = Worker(config)
+    worker = vars(config)["websocket_worker"] = Worker(config)
     accepted: asyncio.Future[EngineTCPServer] = asyncio.Future()
 
     async def accept(
@@ -135,12 +136,12 @@ async def connected(
         nothing: Any = None  # it serves nothing
         loop = asyncio.get_running_loop()
         connection = EngineTCPServer(
-            nothing, loop, config, nothing, nothing, reader, writer
+            *(nothing, loop, config, WorkerContext(None), nothing, reader, writer)
         )
         accepted.set_result(connection)
 
     server = await asyncio.start_server(accept, HOST, 0, ssl=contexts[0])
-    async with server:
+    async with server, worker.upkeep.opened():
         port = server.sockets[0].getsockname()[1]
         streams = await asyncio.open_connection(HOST, port, ssl=contexts[1])
         pair = Pair(await accepted, *streams)

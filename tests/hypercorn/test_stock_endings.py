@@ -297,11 +297,11 @@ def test_a_fastapi_validation_error_before_accept_is_a_403(
 def test_a_fastapi_validation_error_after_accept_is_a_1008(
     server: Server, case: str
 ) -> None:
-    """The list that FastAPI gives for a reason is sent as far as it goes."""
+    """The list that FastAPI gives for a reason is put into words."""
     with server.connect("/plain/validated-late", case, number="none") as client:
         code, reason = end_of(client, within=10)
     assert code == 1008
-    assert 100 < len(reason.encode()) <= 123
+    assert reason.startswith("query.number: Input should be a valid integer")
     assert server.note(case, "done")["error"] is None
 
 
