@@ -11,7 +11,7 @@ from anyio import get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 from starlette.requests import StateT
 from starlette.types import Message
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from .._messages.parts import not_accepted
 from .._values.closing import CloseCode, CloseInfo
@@ -34,6 +34,8 @@ from .handshake_verbs import HandshakeVerbs
 class PlainMode(HandshakeVerbs[StateT]):
     """How events are sent and received without a session."""
 
+    client_state: WebSocketState
+    application_state: WebSocketState
     _plain_subprotocol: str | None = None
     _plain_info: CloseInfo | None = None  # how the connection ended
     _body_left: int | None = None  # of a denial response
