@@ -366,7 +366,9 @@ def matrix(session: nox.Session) -> None:
 def minimums(session: nox.Session) -> None:
     """Run the tests on the oldest Python with the oldest versions that are promised."""
     session.install("--resolution=lowest-direct", PACKAGE, *TEST)
-    quick = (*QUICK, *without(ENGINE_FILES), *FRAMES)
+    # The class of the oldest uvicorn writes two lengths into a denial response.
+    left_out = (*ENGINE_FILES, "tests/fastapi/test_real_servers.py")
+    quick = (*QUICK, *without(left_out), *FRAMES)
     session.run("pytest", *parallel(session), *quick, *session.posargs)
 
 

@@ -106,7 +106,8 @@ async def test_a_client_that_leaves_is_no_error(make: Any, path: str) -> None:
         await peer.close(4001, "bye")
     if make is litestar_app:  # Quart cancels the handler
         [told] = seen
-        assert told.code == 4001
+        # A send may fail before the code that came with the close is read.
+        assert told.code in ((4001, 1006) if path == "/send" else (4001,))
         assert isinstance(told, anyws.ConnectionClosed) == (path == "/send")
 
 
