@@ -97,7 +97,7 @@ class Relay:
         self._published = Wakeup()
         self._publishing = False
         self._wishes = 1  # how often what is wanted has changed
-        self._told = 0  # up to which of these changes the backend was told, or failed
+        self._told = 0  # up to which of these changes the backend was told
         self._changed = Wakeup()
         self._wants_told = SharedWakeup()
         self._questions = deque[Question]()
@@ -216,9 +216,17 @@ class Relay:
         try:
             await self._backend.want(*self._receiver.wanted())
             self._works()
-        finally:
-            self._told = wishes
-            self._wants_told.wake()
+        except Exception:
+            # What is not kept may be lost now. What is kept waits, as a member of this
+            # hub would miss it without a gap.
+            if self.durable is None:
+                self._wants_are_told(wishes)
+            raise
+        self._wants_are_told(wishes)
+
+    def _wants_are_told(self, wishes: int) -> None:
+        self._told = wishes
+        self._wants_told.wake()
 
     async def _deliver(self) -> None:
         async for delivery in self._backend.deliveries():
