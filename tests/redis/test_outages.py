@@ -40,6 +40,9 @@ def durable(request: pytest.FixtureRequest) -> bool:
 def server() -> Iterator[RedisServer]:
     """Run a Redis server that loses nothing when it is killed."""
     with redis_server(aof=True) as running:
+        running.kill()
+        running.listen_on_tcp()
+        running.start()
         yield running
 
 
@@ -208,7 +211,7 @@ class Proxy:
     """What stands between a hub and its server, and can be cut."""
 
     def __init__(self, server: RedisServer) -> None:
-        self._path = server.url.removeprefix("unix://")
+        self._port = int(server.url.rpartition(":")[2])
         self._open: list[SocketStream] = []
         self.url = ""
 
@@ -228,7 +231,7 @@ class Proxy:
             await listener.serve(self._pass)
 
     async def _pass(self, client: SocketStream) -> None:
-        async with client, await anyio.connect_unix(self._path) as server:
+        async with client, await anyio.connect_tcp("127.0.0.1", self._port) as server:
             self._open.append(client)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_copy, client, server, tasks.cancel_scope)

@@ -38,6 +38,17 @@ class RedisServer:
         self._options += options.split()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"unix://{self._socket}"
+        self._port = 0
+
+    def listen_on_tcp(self) -> None:
+        """Have clients come by TCP from the next start on.
+
+        AnyIO's unix sockets on asyncio report an InvalidStateError when a receive is
+        cancelled in the very turn in which there is something to read.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -45,7 +56,14 @@ class RedisServer:
         self._process = subprocess.Popen(
             [
                 "redis-server",
-                *("--port", "0", "--unixsocket", str(self._socket), "--save", ""),
+                *(
+                    "--port",
+                    str(self._port),
+                    "--unixsocket",
+                    str(self._socket),
+                    "--save",
+                    "",
+                ),
                 *("--dir", str(self._folder), *self._options),
             ],
             stdout=log,
