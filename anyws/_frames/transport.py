@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from time import perf_counter
@@ -209,7 +210,41 @@ class Interrupted(Exception):
     """A task that waited in `receive` was woken; the connection is as it was."""
 
 
-class StreamTransport:
+class WholeWrites(ABC):
+    """Writes that may be cancelled: nothing is written behind a part of one."""
+
+    __slots__ = ("_cut_short",)
+
+    def __init__(self) -> None:
+        self._cut_short = False  # whether a write was: then nothing more is written
+
+    async def send_all(self, data: bytes) -> bool:
+        """Write all of the data; wait as long as the peer does not read.
+
+        Returns:
+            Whether the data had to wait for the peer.
+
+        Raises:
+            OSError: The connection is broken, or an earlier write was cut short.
+        Cancellation:
+            Some, all or none of the data is written: every later call raises `OSError`.
+        """
+        if self._cut_short:
+            raise ConnectionResetError("a write was cut short")
+        self._cut_short = True
+        try:
+            waited = await self._send(data)
+        except (BrokenResourceError, ClosedResourceError) as exc:
+            raise ConnectionResetError("the connection is gone") from exc
+        self._cut_short = False
+        return waited
+
+    @abstractmethod
+    async def _send(self, data: bytes) -> bool:
+        """Write all of the data; return whether it had to wait for the peer."""
+
+
+class StreamTransport(WholeWrites):
     """A transport over any byte stream.
 
     Args:
@@ -225,9 +260,9 @@ class StreamTransport:
     interruptible = False
 
     def __init__(self, stream: ByteStream) -> None:
+        super().__init__()
         self.error: Exception | None = None
         self._stream = stream
-        self._cut_short = False  # whether a write was: then nothing more is written
 
     async def receive(self) -> bytes:
         """Wait for bytes; return `b""` at the end of the stream, in order or not."""
@@ -256,27 +291,6 @@ class StreamTransport:
 
     def resume(self) -> None:
         """Do nothing: a task calls `receive` when there is room."""
-
-    async def send_all(self, data: bytes) -> bool:
-        """Write all of the data; wait as long as the peer does not read.
-
-        Returns:
-            Whether the data had to wait for the peer.
-
-        Raises:
-            OSError: The connection is broken, or an earlier write was cut short.
-        Cancellation:
-            Some, all or none of the data is written: every later call raises `OSError`.
-        """
-        if self._cut_short:
-            raise ConnectionResetError("a write was cut short")
-        self._cut_short = True
-        try:
-            waited = await self._send(data)
-        except (BrokenResourceError, ClosedResourceError) as exc:
-            raise ConnectionResetError("the connection is gone") from exc
-        self._cut_short = False
-        return waited
 
     async def _send(self, data: bytes) -> bool:
         """Write to the stream, which may be TLS, and does not tell of a wait."""

@@ -27,7 +27,14 @@ from anyio import Event as Signal
 
 from .._session.timekeeper import Alarm, Timekeeper
 from .attributes import Attributes, attributes_of
-from .transport import Recipient, Turn, keep_little_unsent, write_all, write_some
+from .transport import (
+    Recipient,
+    Turn,
+    WholeWrites,
+    keep_little_unsent,
+    write_all,
+    write_some,
+)
 
 # The largest read. All sockets of a watcher are read into one buffer, out of which
 # every read is copied at once.
@@ -94,7 +101,7 @@ class Poller:
             self._epoll.close()
 
 
-class WatchedSocket:
+class WatchedSocket(WholeWrites):
     """The transport of a connection over a plain socket.
 
     Args:
@@ -106,13 +113,14 @@ class WatchedSocket:
     sends_at_once = True
 
     __slots__ = (
-        *("_cut_short", "_ended", "_keeper", "_next_turn", "_recipient", "_socket"),
+        *("_ended", "_keeper", "_next_turn", "_recipient", "_socket"),
         *("_turn", "_waits", "_watched", "_watcher"),
     )
 
     def __init__(
         self, plain: socket.socket, watcher: Watcher, keeper: Timekeeper
     ) -> None:
+        super().__init__()
         keep_little_unsent(plain)
         self._socket = plain
         self._watcher = watcher
@@ -122,7 +130,6 @@ class WatchedSocket:
         self._turn: Turn
         self._next_turn: Alarm | None = None
         self._ended: Signal | None = None  # a task waits for the end of the reading
-        self._cut_short = False  # whether a write was: then nothing more is written
         self._waits = False  # whether a task waits for the socket
 
     @property
@@ -227,23 +234,8 @@ class WatchedSocket:
         """Write what the kernel takes; return the number of bytes."""
         return 0 if self._cut_short else write_some(self._socket, data)
 
-    async def send_all(self, data: bytes) -> bool:
-        """Write all of the data; wait as long as the peer does not read.
-
-        Returns:
-            Whether the data had to wait for the peer.
-
-        Raises:
-            OSError: The connection is broken, or an earlier write was cut short.
-        Cancellation:
-            Some, all or none of the data is written: every later call raises `OSError`.
-        """
-        if self._cut_short:
-            raise ConnectionResetError("a write was cut short")
-        self._cut_short = True
-        waited = await write_all(self._socket, data, self._wait_writable)
-        self._cut_short = False
-        return waited
+    async def _send(self, data: bytes) -> bool:
+        return await write_all(self._socket, data, self._wait_writable)
 
     async def _wait_writable(self) -> None:
         self._waits = True
