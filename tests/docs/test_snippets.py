@@ -75,18 +75,24 @@ async def test_trio_server(anyio_backend_name: str) -> None:
     assert await load("trio_server").main() == "hello"
 
 
-async def test_asyncio_server(anyio_backend_name: str) -> None:
-    """The server serves until its task is cancelled; the client sees 1012."""
-    if anyio_backend_name != "asyncio":
-        pytest.skip("for asyncio")
-    module, printed = load("asyncio_server"), list[str]()
-    listening = anyio.Event()
+def noted(module: Any) -> tuple[list[str], anyio.Event]:
+    """Return what the module prints from now on, and what is set by the first line."""
+    printed, listening = list[str](), anyio.Event()
 
     def note(line: str, flush: bool) -> None:
         printed.append(line)
         listening.set()
 
     module.print = note
+    return printed, listening
+
+
+async def test_asyncio_server(anyio_backend_name: str) -> None:
+    """The server serves until its task is cancelled; the client sees 1012."""
+    if anyio_backend_name != "asyncio":
+        pytest.skip("for asyncio")
+    module = load("asyncio_server")
+    printed, listening = noted(module)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(module.main, 0)
         await listening.wait()
@@ -586,14 +592,8 @@ async def test_trio_signals(anyio_backend_name: str) -> None:
     """SIGTERM closes the connections with 1012, and ends the program."""
     if anyio_backend_name != "trio":
         pytest.skip("for trio")
-    module, printed = load("trio_signals"), list[str]()
-    listening = anyio.Event()
-
-    def note(line: str, flush: bool) -> None:
-        printed.append(line)
-        listening.set()
-
-    module.print = note
+    module = load("trio_signals")
+    printed, listening = noted(module)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(module.main, 0)
         await listening.wait()
