@@ -1,4 +1,4 @@
-"""Where a connection is made to: the address of its URL, or what is named instead."""
+"""The destination of a connection: the address of its URL, or another one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Destination:
     server_hostname: str | None = None
 
     def check(self, url: WebSocketURI, proxy: str | bool | None) -> None:
-        """Refuse what has no meaning, or no meaning together.
+        """Refuse arguments without a meaning, alone or together.
 
         Raises:
             TypeError: An argument is of another type.

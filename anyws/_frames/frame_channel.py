@@ -234,7 +234,7 @@ class FrameChannel:
         return None
 
     def stop(self) -> None:
-        """Do nothing: what is still handed over is dropped."""
+        """Do nothing: bytes that are still handed over are dropped."""
 
     def read_on(self) -> None:
         """Resume reading, if the session's queue has room again."""

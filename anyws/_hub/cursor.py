@@ -74,7 +74,7 @@ class Cursor:
 
 
 def keep_gap(kept: dict[str | int, Entry], index: int, dropped: Entry) -> None:
-    """Tell a gap behind what is kept; it grows by each message that is dropped."""
+    """Tell a gap behind the kept messages; it grows by each message that is dropped."""
     last = next(reversed(kept), None)
     if last is not None and kept[last].message is None:
         del kept[last]

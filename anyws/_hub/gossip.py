@@ -1,4 +1,4 @@
-"""What the hubs of several processes tell each other of who is there.
+"""Messages by which the hubs of several processes share their presences.
 
 Each hub says for a key of a topic which metadata its own connections have there, all
 of it, whenever it changes. So what is said twice does no harm, and a hub that has
@@ -107,7 +107,7 @@ class Gossip:
         self._wakeup = Wakeup()
 
     def change(self, topic: str, key: str) -> None:
-        """Tell the others what is under a key now."""
+        """Tell the other hubs the presences under a key."""
         self._changed[topic, key] = None
         self._wakeup.wake()
 

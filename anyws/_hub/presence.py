@@ -1,4 +1,4 @@
-"""Who is there: presence in topics, and its changes.
+"""Presence in topics: the people there, and its changes.
 
 One person may be there several times, by several connections: each `track` adds an
 entry of metadata under the person's key. The first entry is a join, the last one that
@@ -273,7 +273,7 @@ class PresenceWatch:
         return self._unread.popleft()
 
     def _look_at(self, key: str) -> None:
-        """Note what has changed under a key, if anything has."""
+        """Note the change under a key, if there is one."""
         before = self._known.get(key, ())
         metas = self._presence.metas(self._topic, key)
         if metas == before:
