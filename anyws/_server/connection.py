@@ -186,6 +186,14 @@ class ServerConnection:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Make the session, which the block hosts; end the connection after it."""
+        self._open()
+        try:
+            yield
+        finally:
+            await self._finish(self._conclude)
+
+    def _open(self) -> None:
+        """Make the session."""
         channel, terms = self._channel, self._terms
         self.session = session = Session(
             channel.receive,
@@ -199,10 +207,6 @@ class ServerConnection:
         put_session(self.scope, session)
         channel.early, self.early = self.early, b""
         channel.post({"type": CONNECT})
-        try:
-            yield
-        finally:
-            await self._finish(self._conclude)
 
     async def run(self, app: ASGIApp, drain: Drain | None = None) -> None:
         """Run an application to its end, and then the connection's.
@@ -220,12 +224,16 @@ class ServerConnection:
             `Options.close_timeout`, and goes on.
         Source: ASGI.
         """
-        async with self.opened():
+        # As in `opened`, whose generator would be memory of each idle connection.
+        self._open()
+        try:
             session, terms = self.session, self._terms
             receive, send = session.receiver.receive, session.sender.send
             app = terms.inspection.before(app)
             app = admitting(app, terms.options, terms.origins)
             await host(session, partial(app, self.scope, receive, send), drain)
+        finally:
+            await self._finish(self._conclude)
 
     # The opening handshake
 

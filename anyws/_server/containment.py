@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from anyio import TaskInfo, get_cancelled_exc_class, get_current_task
+from anyio import get_cancelled_exc_class, get_current_task
 
 
 async def contain(served: Awaitable[None], log: Callable[[], Awaitable[None]]) -> None:
@@ -23,7 +23,8 @@ async def contain(served: Awaitable[None], log: Callable[[], Awaitable[None]]) -
         KeyboardInterrupt: It ends the server.
         BaseException: A cancellation.
     """
-    task, through = get_current_task(), (get_cancelled_exc_class(), KeyboardInterrupt)
+    task = get_current_task().id
+    through = get_cancelled_exc_class(), KeyboardInterrupt
     try:
         await served
     except Exception:
@@ -43,9 +44,9 @@ async def contain(served: Awaitable[None], log: Callable[[], Awaitable[None]]) -
             raise ends from None
 
 
-def _is_current(task: TaskInfo) -> bool:
-    """Whether a task is the one that runs now."""
+def _is_current(task: int) -> bool:
+    """Whether the task with this number is the one that runs now."""
     try:
-        return get_current_task() == task
+        return get_current_task().id == task
     except Exception:  # no loop, or no task
         return False

@@ -8,9 +8,10 @@ hosted further out, by a guard without this drain, is over when its session is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import ceil, inf
 from operator import itemgetter
+from types import TracebackType
 from typing import Final
 
 from anyio import CancelScope, current_time
@@ -227,8 +228,7 @@ class Drain:
 
     # For guards and the engine
 
-    @contextmanager
-    def hosting(self, session: Session) -> Iterator[None]:
+    def hosting(self, session: Session) -> AbstractContextManager[object]:
         """Count a connection among the drain's own while the block runs.
 
         If the drain begins, the session is closed; when the drain's time is over, the
@@ -237,21 +237,23 @@ class Drain:
         at its end.
         """
         if session in self._hosted:  # by an outer guard with the same drain
-            yield
-            return
-        with CancelScope() as scope:
-            self._hosted[session] = scope
-            try:
-                if self._cancel_at < inf:
-                    self._close(session, scope, self._cancel_at)
-                elif self.draining:
-                    session.tell_of_drain(self.code, self.reason)
-                yield
-            finally:
-                del self._hosted[session]
-                if self._emptied is not None and not self._hosted:
-                    self._emptied.set()
-                    self._emptied = None
+            return nullcontext()
+        return _Hosting(self, session)
+
+    def admit(self, session: Session, scope: CancelScope) -> None:
+        """Count a connection, whose scope the drain may cancel."""
+        self._hosted[session] = scope
+        if self._cancel_at < inf:
+            self._close(session, scope, self._cancel_at)
+        elif self.draining:
+            session.tell_of_drain(self.code, self.reason)
+
+    def dismiss(self, session: Session) -> None:
+        """Count a connection no more."""
+        del self._hosted[session]
+        if self._emptied is not None and not self._hosted:
+            self._emptied.set()
+            self._emptied = None
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse an opening handshake that arrives after the drain has begun.
@@ -273,6 +275,35 @@ class Drain:
             await Response(None, 503, headers)(scope, receive, send)
         else:
             await send({"type": CLOSE, "code": self.code, "reason": self.reason})
+
+
+class _Hosting:
+    """The block of `Drain.hosting`: no generator, which is memory of each connection.
+
+    Args:
+        drain: The drain.
+        session: The session that it counts.
+    """
+
+    __slots__ = ("_drain", "_scope", "_session")
+
+    def __init__(self, drain: Drain, session: Session) -> None:
+        self._drain = drain
+        self._session = session
+        self._scope = CancelScope()
+
+    def __enter__(self) -> None:
+        self._scope.__enter__()
+        self._drain.admit(self._session, self._scope)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._drain.dismiss(self._session)
+        return self._scope.__exit__(kind, exc, traceback)
 
 
 def check_drain(drain: object) -> None:

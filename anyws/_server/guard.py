@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
+from typing import Final
 
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,6 +23,8 @@ from .._values.outcomes import leaves_of
 from .._values.states import CONNECTING
 from .admission import admitting, check_unanswered
 from .drain import Drain, check_drain
+
+_NO_DRAIN: Final = nullcontext()  # one for all, as it is memory of each connection
 
 
 async def host(
@@ -43,7 +46,7 @@ async def host(
     Source: ASGI.
     """
     try:
-        with nullcontext() if drain is None else drain.hosting(session):
+        with _NO_DRAIN if drain is None else drain.hosting(session):
             async with session.hosting(session):
                 await app()
     except BaseException as exc:
@@ -116,7 +119,7 @@ class Guard(ABC):
                 receive = session.receive
             if session.starts_at(send):
                 send = session.send
-            with nullcontext() if drain is None else drain.hosting(session):
+            with _NO_DRAIN if drain is None else drain.hosting(session):
                 await app(scope, receive, send)
             return
         session = Session(

@@ -98,21 +98,30 @@ class Calls:
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Drive the connection in a block, and to its end once the code has left it."""
-        return self._alone_running() if self._alone else self._running()
+        return self._alone_running() if self._alone else self
 
     @asynccontextmanager
     async def _alone_running(self) -> AsyncIterator[None]:
-        async with self._upkeep.opened(), self._running():
+        async with self._upkeep.opened(), self:
             yield
 
-    @asynccontextmanager
-    async def _running(self) -> AsyncIterator[None]:
-        with self._upkeep.hosting():
-            try:
-                self._begin()
-                yield
-            finally:
-                await self._end()
+    # By methods, as the generator of a block is memory of each idle connection.
+
+    async def __aenter__(self) -> None:
+        """Begin to drive the connection, among those of the upkeep."""
+        self._upkeep.join()
+        try:
+            self._begin()
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Drive the connection to its end, unless an interlude begins."""
+        try:
+            await self._end()
+        finally:
+            self._upkeep.leave()
 
     def _begin(self) -> None:
         if self._begun:

@@ -11,8 +11,8 @@ not end first what they need to be closed in order.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -80,18 +80,17 @@ class Upkeep:
         finally:
             outcome = None  # its traceback holds this frame
 
-    @contextmanager
-    def hosting(self) -> Iterator[None]:
-        """Count a connection while the block runs."""
+    def join(self) -> None:
+        """Count a connection."""
         self._connections += 1
-        try:
-            yield
-        finally:
-            self._connections -= 1
-            if not self._connections:
-                self.keeper.tidy()
-                if not self._lasting:
-                    self.stop()
+
+    def leave(self) -> None:
+        """Count a connection no more."""
+        self._connections -= 1
+        if not self._connections:
+            self.keeper.tidy()
+            if not self._lasting:
+                self.stop()
 
     def stop(self) -> None:
         """End the timekeeper and the flusher; what starts them again may come."""

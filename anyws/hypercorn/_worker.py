@@ -18,7 +18,7 @@ message, and `websocket_ping_interval`, where it is set, is the interval between
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import replace
@@ -192,14 +192,13 @@ async def _live(
             await receive_event()
 
 
-async def contain(served: Awaitable[None], config: Config) -> None:
-    """Wait for an application; log what would otherwise end the server.
+def contain(served: Awaitable[None], config: Config) -> Coroutine[Any, Any, None]:
+    """Wait, when awaited, for an application; log what would otherwise end the server.
 
     Hypercorn itself logs an `Exception` and goes on.
     """
-    await containment.contain(
-        served, partial(config.log.exception, "Error in ASGI Framework")
-    )
+    log = partial(config.log.exception, "Error in ASGI Framework")
+    return containment.contain(served, log)
 
 
 class Backend:
