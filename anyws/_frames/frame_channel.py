@@ -177,11 +177,11 @@ class FrameChannel:
             for payload in codec.pongs:
                 inbox.pong(payload)
             codec.pongs.clear()
-        if codec.answers_size:
+        if codec.info is not None:
+            self._end(codec.info)  # what is to be written goes out with the end
+        elif codec.answers_size:
             inbox.wake_writer()
             roomy = roomy and codec.answers_size <= ANSWERS_BYTES
-        if codec.info is not None:
-            self._end(codec.info)
         return roomy
 
     def _end(self, info: CloseInfo) -> None:

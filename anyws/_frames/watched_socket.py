@@ -113,7 +113,7 @@ class WatchedSocket(WholeWrites):
     sends_at_once = True
 
     __slots__ = (
-        *("_ended", "_keeper", "_next_turn", "_recipient", "_socket"),
+        *("_ended", "_keeper", "_next_turn", "_reads", "_recipient", "_socket"),
         *("_turn", "_waits", "_watched", "_watcher"),
     )
 
@@ -125,7 +125,8 @@ class WatchedSocket(WholeWrites):
         self._socket = plain
         self._watcher = watcher
         self._keeper = keeper
-        self._watched = False
+        self._reads = False  # whether bytes are to be handed over
+        self._watched = False  # whether the watcher knows the socket
         self._recipient: Recipient | None = None
         self._turn: Turn
         self._next_turn: Alarm | None = None
@@ -142,12 +143,12 @@ class WatchedSocket(WholeWrites):
     def read_to(self, recipient: Recipient) -> bool:
         """Hand all bytes to the recipient from now on; return true."""
         self._recipient, self._turn = recipient, Turn(recipient)
-        self._watch(True)
+        self._read(True)
         return True
 
     def detach(self) -> None:
         """Hand nothing over any more: from now on `receive` reads."""
-        self._watch(False)
+        self._unwatch()
         self._recipient = None
 
     def resume(self) -> None:
@@ -157,21 +158,33 @@ class WatchedSocket(WholeWrites):
         if self._recipient.unfinished:
             self._pause(0)
         else:
-            self._watch(True)
+            self._read(True)
 
     @property
     def _is_between_turns(self) -> bool:
         return self._next_turn is not None and self._next_turn.at < inf
 
-    def _watch(self, on: bool) -> None:
-        if on is not self._watched and self._socket.fileno() >= 0:
-            self._watched = on
-            if on:
-                self._watcher.watch(self._socket.fileno(), self._on_readable)
-            else:
-                self._watcher.unwatch(self._socket.fileno())
+    def _read(self, on: bool) -> None:
+        """Hand over what is read from now on, or nothing for a while.
+
+        Nothing for a while costs no call of the kernel: most often, as between the
+        request and the accept, the peer sends nothing meanwhile.
+        """
+        self._reads = on
+        if on and not self._watched and self._socket.fileno() >= 0:
+            self._watched = True
+            self._watcher.watch(self._socket.fileno(), self._on_readable)
+
+    def _unwatch(self) -> None:
+        self._reads = False
+        if self._watched:
+            self._watched = False
+            self._watcher.unwatch(self._socket.fileno())
 
     def _on_readable(self) -> None:
+        if not self._reads:
+            self._unwatch()
+            return
         buffer = self._watcher.buffer
         try:
             size = self._socket.recv_into(buffer)
@@ -194,7 +207,7 @@ class WatchedSocket(WholeWrites):
             return
         if recipient is not self._recipient:
             return  # it has handed the connection over
-        self._watch(more and not turn.over)
+        self._read(more and not turn.over)
         if turn.over:
             self._pause(turn.pause)
 
@@ -206,7 +219,7 @@ class WatchedSocket(WholeWrites):
             self._next_turn.set(current_time() + seconds)
 
     def _end(self, exc: Exception | None) -> None:
-        self._watch(False)
+        self._unwatch()
         if self._recipient is not None:
             self._recipient.take_end(exc)
         if self._ended is not None:
@@ -215,7 +228,7 @@ class WatchedSocket(WholeWrites):
     async def receive(self) -> bytes:
         """Wait for bytes; after `read_to`, wait for the end of the stream."""
         if self._recipient is not None:
-            if self._watched or self._is_between_turns:
+            if self._reads or self._is_between_turns:
                 self._ended = Signal()
                 await self._ended.wait()
             return b""
@@ -258,7 +271,7 @@ class WatchedSocket(WholeWrites):
 
     def close_nowait(self) -> bool:
         """Close the socket; return true, as nothing is left to be waited for."""
-        self._watch(False)
+        self._unwatch()
         if self._next_turn is not None:
             self._next_turn.cancel()
         if self._waits:

@@ -18,11 +18,13 @@ from anyio import (
     create_tcp_listener,
     create_unix_listener,
     sleep,
-    wait_readable,
 )
+from anyio import Event as Signal
 from anyio.abc import ByteStream, Listener, SocketAttribute, SocketListener, TaskGroup
 from anyio.streams.stapled import MultiListener
 from anyio.streams.tls import TLSListener
+
+from .._frames.watched_socket import Watcher
 
 Accept = Callable[[ByteStream], Awaitable[None]]
 Arrive = Callable[[socket.socket, Any], None]
@@ -98,13 +100,19 @@ class Listeners:
         return listeners
 
     async def accept(
-        self, arrive: Arrive | None, handle: Accept, tasks: TaskGroup
+        self,
+        arrive: Arrive,
+        watcher: Watcher | None,
+        handle: Accept,
+        tasks: TaskGroup,
     ) -> None:
         """Hand over each connection that arrives, until cancelled.
 
         Args:
             arrive: Called with a plain socket that was accepted, and the address of the
-                client. It does not raise. `None`: there is no short way for these.
+                client. It does not raise.
+            watcher: Tells of plain sockets that arrive; `None`: streams are made of
+                these, too.
             handle: Called in a task of its own with any other stream.
             tasks: Where these tasks run.
 
@@ -113,11 +121,11 @@ class Listeners:
         """
         async with create_task_group() as accepting:
             for listener in self._listeners:
-                listening = None if arrive is None else _plain_socket_of(listener)
-                if listening is None or arrive is None:
+                listening = _plain_socket_of(listener)
+                if listening is None or watcher is None:
                     serve = partial(listener.serve, handle, tasks)
                 else:
-                    serve = partial(_accept_sockets, listening, arrive)
+                    serve = partial(_accept_sockets, listening, arrive, watcher)
                 accepting.start_soon(self._accept, serve)
 
     async def _accept(self, serve: Callable[[], Awaitable[None]]) -> None:
@@ -161,19 +169,32 @@ def _plain_socket_of(listener: Listener[Any]) -> socket.socket | None:
     return listening if isinstance(listening, socket.socket) else None
 
 
-async def _accept_sockets(listening: socket.socket, arrive: Arrive) -> None:
+async def _accept_sockets(
+    listening: socket.socket, arrive: Arrive, watcher: Watcher
+) -> None:
     """Accept sockets without a stream for each, and without a task.
 
     Raises:
         OSError: One cannot be accepted.
     """
-    while True:
-        await wait_readable(listening)
+    failed, failures = Signal(), list[OSError]()
+
+    def accept() -> None:
         try:
             for _ in range(_ACCEPTED_AT_ONCE):
                 arrive(*listening.accept())
         except BlockingIOError:
-            continue
+            pass
+        except OSError as exc:
+            failures.append(exc)
+            failed.set()
+
+    watcher.watch(listening.fileno(), accept)
+    try:
+        await failed.wait()
+    finally:
+        watcher.unwatch(listening.fileno())
+    raise failures.pop()
 
 
 def flattened(listeners: Iterable[Listener[Any]]) -> Iterable[Listener[Any]]:

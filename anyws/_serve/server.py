@@ -6,8 +6,9 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from email.utils import formatdate
-from functools import partial
+from functools import lru_cache, partial
 from math import inf
+from time import time
 from types import UnionType
 from typing import Any, Final, TypeAlias
 
@@ -287,18 +288,21 @@ class Server(AsyncContextManagerMixin):
         tasks: TaskGroup,
     ) -> None:
         """Accept connections until asked to stop."""
-        arrive = None if watcher is None else reception.receive_socket
+        arrive, handle = reception.receive_socket, reception.receive_stream
         async with create_task_group() as accepting:
-            accepting.start_soon(
-                listeners.accept, arrive, reception.receive_stream, tasks
-            )
+            accepting.start_soon(listeners.accept, arrive, watcher, handle, tasks)
             await self._stopping.wait()
             accepting.cancel_scope.cancel()
 
 
 def dated() -> Headers:
     """Return the `Date` header (RFC 9110 section 6.6.1)."""
-    return [(b"date", formatdate(usegmt=True).encode())]
+    return [_date_header(int(time()))]
+
+
+@lru_cache(maxsize=1)
+def _date_header(seconds: int) -> tuple[bytes, bytes]:
+    return b"date", formatdate(seconds, usegmt=True).encode()
 
 
 def _check_types(**arguments: object) -> None:
