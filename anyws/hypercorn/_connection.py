@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 from weakref import ref
 
 from anyio import CancelScope, sleep
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, RawData
 from hypercorn.protocol import ProtocolWrapper
 
 from .._frames.attributes import Attributes, attributes_of
@@ -35,7 +33,6 @@ class EngineConnection(ABC):
     protocol: ProtocolWrapper
     idle_task: Any  # an `IdleAlarm`, in the place of Hypercorn's `SingleTask`
     sends_at_once = True
-    _withheld: list[bytes] | None = None
     _websocket: EngineStream | None = None  # which has the connection for itself
 
     def __init__(self, *args: Any) -> None:
@@ -87,23 +84,6 @@ class EngineConnection(ABC):
     async def _close_idle(self) -> None:
         with CancelScope(shield=True):
             await super()._initiate_server_close()  # type: ignore[misc]  # Hypercorn's
-
-    async def protocol_send(self, event: Event) -> None:
-        """Send what Hypercorn's protocol object has made; withheld, keep it."""
-        if self._withheld is not None and isinstance(event, RawData):
-            self._withheld.append(event.data)
-            return
-        await super().protocol_send(event)  # type: ignore[misc]  # Hypercorn's
-
-    @contextmanager
-    def withheld(self) -> Iterator[list[bytes]]:
-        """Give the bytes that are sent inside the block, in place of writing them."""
-        withheld: list[bytes] = []
-        self._withheld = withheld
-        try:
-            yield withheld
-        finally:
-            self._withheld = None
 
     async def _read_data(self) -> None:
         data = b"something"

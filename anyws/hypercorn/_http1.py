@@ -33,6 +33,10 @@ def combined(request: h11.Request) -> h11.Request:
     Source: RFC 9110 sections 5.3 and 7.8; RFC 6455 section 4.2.1.
     """
     lines = list(request.headers.raw_items())
+    asked = [(n.lower(), value) for n, value in lines if n.lower() in _COMBINED]
+    fields = dict(asked)
+    if len(fields) == len(asked) and b"," not in fields.get(b"upgrade", b""):
+        return request  # as nearly always
     for name in _COMBINED:
         values = [value for raw_name, value in lines if raw_name.lower() == name]
         value = b", ".join(values)

@@ -11,12 +11,11 @@ read directly (`read_from`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from time import time
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from anyio import Event as Signal
 from anyio import move_on_after
@@ -47,6 +46,7 @@ from .._server.handshake import (
     ServerHandshake,
     origin_form,
 )
+from .._server.response import head_of
 from .._server.server_channel import ServerChannel
 from .._server.tls_extension import tls_extension
 from .._session.scope import put_session
@@ -62,19 +62,9 @@ _OVER = ASGIWebsocketState.HTTPCLOSED
 
 # The connection whose task is running: Hypercorn hands none to its stream objects. The
 # reference is weak, as tasks that an application leaves behind keep their context.
-current_connection: ContextVar[Callable[[], OwnConnection | None]] = ContextVar(
+current_connection: ContextVar[Callable[[], Transport | None]] = ContextVar(
     "anyws_connection", default=lambda: None
 )
-
-_BARE_101 = b"HTTP/1.1 101 \r\n"
-_WORDED_101 = b"HTTP/1.1 101 Switching Protocols\r\n"
-
-
-class OwnConnection(Transport, Protocol):
-    """A connection that carries one WebSocket and nothing else."""
-
-    def withheld(self) -> AbstractContextManager[list[bytes]]:
-        """Give the bytes that Hypercorn sends in the block, and write none of them."""
 
 
 class EngineStream(WSStream):
@@ -114,7 +104,7 @@ class EngineStream(WSStream):
         self.session: Session
         self.on_resume: Callable[[], None] | None = None
         self._carrier = current_connection.get()()
-        self._transport: OwnConnection | None = None  # a connection for itself
+        self._transport: Transport | None = None  # a connection for itself
         self._opening: ServerHandshake
         self._finishing = False
         self._peer_ended = Signal()  # the peer has ended its half of the stream
@@ -153,7 +143,7 @@ class EngineStream(WSStream):
             self._peer_ended.set()
             self.channel.outlet.resume()
 
-    def read_from(self, transport: OwnConnection) -> None:
+    def read_from(self, transport: Transport) -> None:
         """Read and write frames on this connection, which no other stream uses."""
         self._transport = self.channel.outlet = transport
 
@@ -305,10 +295,8 @@ class EngineStream(WSStream):
         if self._transport is None:  # HTTP/2: its own task writes, in another turn
             await self.send(Response(self.stream_id, headers, status))
         else:
-            with self._transport.withheld() as parts:
-                await self.send(Response(self.stream_id, headers, status))
-            # Hypercorn gives h11 no reason phrase, and some clients insist on one.
-            answer = b"".join(parts).replace(_BARE_101, _WORDED_101, 1)
+            # Not by Hypercorn, which writes no reason phrase: some clients want one.
+            answer = head_of(status, headers + self.config.response_headers("h11"))
         self.state = _CONNECTED
         # The session has the answer written, and any frames behind it. What waits here
         # is Hypercorn's log alone, if it does.
