@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from inspect import Signature, iscoroutinefunction, signature
+from inspect import Signature, iscoroutinefunction
 from pathlib import Path
 from typing import Any, Final
 
 from .._server.endpoint import endpoint
+from .._values.signatures import signature_of
 
 _KINDS: Final = (
     "write `async def handler(ws)` or an ASGI application "
@@ -55,7 +56,7 @@ def checked_application(
     if not callable(app):
         raise TypeError(f"an application is wanted, not {app!r}: {kinds}")
     try:
-        parameters = signature(app)
+        parameters = signature_of(app)
     except (TypeError, ValueError):  # of a callable in C
         return app
     asynchronous = is_async(app)

@@ -16,6 +16,7 @@ from .._session.session import Session
 from .._values.events import has_responses
 from .._values.options import Options
 from .._values.outcomes import FIRST_REFUSAL
+from .._values.signatures import signature_of
 from .._values.states import CONNECTING
 from .drain import Drain
 from .guard import Guard
@@ -121,7 +122,7 @@ def _check_handler(handler: object) -> None:
     if kind is not None:
         raise TypeError(f"the handler {handler!r} is {kind}: {needed}")
     try:
-        inspect.signature(handler).bind(None)
+        signature_of(handler).bind(None)
     except ValueError:
         pass  # it has no signature that is known
     except TypeError as exc:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from .._values.signatures import signature_of
 from .annotations import evaluated, is_ours, namespace_of
 
 _FASTAPI_MEND: Final = (
@@ -107,7 +108,7 @@ def _of_dependant(dependant: Any) -> Iterator[str]:
     """Look through a callable, and through all on which it depends."""
     name, called = dependant.websocket_param_name, dependant.call
     if name is not None and called is not None:
-        parameter = inspect.signature(called).parameters.get(name)
+        parameter = signature_of(called).parameters.get(name)
         if parameter is not None:
             yield from _of(called, parameter, _FASTAPI_MEND)
     for inner in dependant.dependencies:
@@ -116,7 +117,7 @@ def _of_dependant(dependant: Any) -> Iterator[str]:
 
 def _of_first(called: Any, mend: str, *, skipped: int = 0) -> Iterator[str]:
     """Look at the parameter that Starlette calls with the WebSocket."""
-    parameters = list(inspect.signature(called).parameters.values())
+    parameters = list(signature_of(called).parameters.values())
     if len(parameters) > skipped:
         yield from _of(called, parameters[skipped], mend)
 

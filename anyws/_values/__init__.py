@@ -19,6 +19,7 @@ and every other wing may use it.
 
 The files; each may import only those above it:
 
+    signatures   the parameters of a callable, in which annotations may name anything
     closing      close codes, close reasons, and `CloseInfo`: how a connection ended
     errors       the tree of errors; its docstring lists them
     deflate      `Deflate`: the settings of compression

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
@@ -12,6 +11,7 @@ from fastapi import Depends, params
 
 from .._server.annotations import evaluated, is_ours, namespace_of
 from .._server.websocket import WebSocket
+from .._values.signatures import signature_of
 from ._guarded import guarded
 
 
@@ -51,7 +51,7 @@ def _injected(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
     The function itself stays as it is: it may stand on another router as well.
     """
-    signature = inspect.signature(endpoint)
+    signature = signature_of(endpoint)
     namespace = namespace_of(endpoint)
     before = list(signature.parameters.values())
     after = []

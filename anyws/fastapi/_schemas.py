@@ -86,6 +86,8 @@ def _members(kind: Any) -> Iterator[Any]:
 def _name_of(kind: Any) -> str:
     """Return a name that may be a key of the document: `Question`, `list_int`."""
     origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        origin = Union  # one class since Python 3.14: the name is the same before
     if origin is Annotated:
         return _name_of(inner[0])
     name = getattr(kind if origin is None else origin, "__name__", str(kind))

@@ -67,7 +67,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._config = config
         self._state = server_state
         self._app_state = app_state
-        self._loop = _loop or asyncio.get_event_loop()
+        self._loop = _loop or asyncio.get_running_loop()
         self._stopping = False
         self._reader = RequestReader()
         self._early = bytearray()  # bytes behind the head, until the task runs

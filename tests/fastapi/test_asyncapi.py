@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Never, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, Never, TypedDict, Union
 
 import jsonschema
 import msgspec
@@ -27,6 +27,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
 from anyws.fastapi import APIRouter, Guarded, Typed, add_asyncapi, asyncapi
+from anyws.fastapi._schemas import _name_of
 
 SCHEMA = json.loads((Path(__file__).parent / "asyncapi-specs/3.0.0.json").read_text())
 CHECK = jsonschema.Draft7Validator(SCHEMA)
@@ -244,6 +245,12 @@ def test_what_is_sent_may_differ_from_what_is_received() -> None:
         ["x"],
         ["x", "double"],
     ]
+
+
+def test_a_name_does_not_depend_on_how_a_union_is_written() -> None:
+    """The two ways to write one are one class since Python 3.14."""
+    names = {_name_of(list[int | str]), _name_of(list[Union[int, str]])}  # noqa: UP007  # the other way
+    assert names == {"list_Union_int_str"}
 
 
 def test_schemas_are_in_the_words_of_draft_7() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,6 +128,36 @@ async def test_theirs_is_left_alone() -> None:
     async with connect(app) as peer:
         assert (await peer.wait_closed()).code == 4000
     assert seen == [fastapi.WebSocket]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "'Absent'",
+        pytest.param(
+            "Absent",
+            marks=pytest.mark.skipif(
+                sys.version_info < (3, 14), reason="evaluated at once"
+            ),
+        ),
+    ],
+)
+async def test_a_result_may_be_a_name_for_type_checkers(name: str) -> None:
+    """What the handler returns is nobody's business, and need not be imported."""
+    defined: dict[str, Any] = {"__name__": __name__, "WebSocket": anyws.WebSocket}
+    code = f"""
+async def handler(ws: WebSocket) -> {name}:
+    await ws.accept()
+    await ws.close(4000, type(ws).__module__)
+"""
+    exec(compile(code, "handler.py", "exec", dont_inherit=True), defined)
+    router = APIRouter()
+    router.websocket("/ws")(defined["handler"])
+    app = FastAPI()
+    app.include_router(router)
+    async with connect(app) as peer:
+        info = await peer.wait_closed()
+    assert (info.code, info.reason) == (4000, "anyws._server.websocket")
 
 
 async def test_a_function_may_stand_on_another_router() -> None:

@@ -19,6 +19,7 @@ PACKAGE: Final = Path(anyws.__file__).parent
 # public packages may import every wing, and nothing of each other's.
 WINGS: Final = {
     "_values": (
+        "signatures",
         "closing",
         "errors",
         "deflate",
