@@ -32,6 +32,8 @@ nox.options.allow_parallel = True
 # Each worker and each server under test is a process of its own, and would compile all
 # that it imports where this is set: seconds each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Every session installs the wheel: tests/conftest.py then refuses the working tree.
+os.environ["ANYWS_INSTALLED"] = "1"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -118,7 +120,8 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0], tags=["matrix"])
 def build(session: nox.Session) -> None:
     """Build wheel and sdist, check what is in them, run the README's code by them."""
-    dist = Path(session.create_tmp()).resolve()
+    # Where they are left: `nox -s build -- dist`.
+    dist = Path(*session.posargs or (session.create_tmp(),)).resolve()
     for old in dist.glob("anyws*"):
         old.unlink()
     session.run("uv", "build", "--quiet", "--out-dir", str(dist), external=True)

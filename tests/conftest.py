@@ -6,11 +6,13 @@ check here: it warns when it is collected, and warnings are errors.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from functools import wraps
 from importlib.util import find_spec
 from inspect import iscoroutinefunction
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -26,6 +28,15 @@ if find_spec("hypothesis") is not None:  # the examples do without
     # By default an example may take 200 ms; where a core is busy, it takes more.
     settings.register_profile("anyws", deadline=None)
     settings.load_profile("anyws")
+
+
+def pytest_configure() -> None:
+    """Refuse to test the working tree where nox has installed the wheel."""
+    spec = find_spec("anyws")
+    imported = Path(spec.origin if spec and spec.origin else "").resolve()
+    tree = Path(__file__).resolve().parents[1] / "anyws"
+    if os.environ.get("ANYWS_INSTALLED") and imported.parent == tree:
+        raise pytest.UsageError(f"not the wheel, but the working tree: {imported}")
 
 
 def backend(name: str, needs: str | None = None, **options: Any) -> Any:
