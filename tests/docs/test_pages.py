@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import anyws
 import anyws.testing
 
-from ..support.snippets import DOCS, ROOT, SNIPPETS
+from ..support.snippets import DOCS, ROOT, SNIPPETS, blocks_of, prose_of
 
 PAGES: Final = {
     str(path.relative_to(DOCS)): path.read_text() for path in DOCS.rglob("*.md")
@@ -24,23 +25,47 @@ REFERENCE: Final = "".join(
 STARLETTES: Final = {"WebSocketDisconnect", "WebSocketDisconnected", "WebSocketState"}
 
 
+# Blocks that are written into a page: lines of a shell, which test_commands.py checks,
+# and two texts, of which the first is a picture, and test_snippets.py checks the other.
+COMMANDS: Final = {"sh", "console"}
+TEXTS: Final = {"explained/index.md", "howto/observe.md"}
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_code_is_that_of_a_file(name: str) -> None:
-    """A block of code is one file, so that what a reader copies is what is run."""
-    languages = "python|js|yaml|ini|nginx|dockerfile|toml"
-    for block in re.findall(rf"```(?:{languages})\n(.*?)```", PAGES[name], re.DOTALL):
-        line = re.fullmatch(r'\s*--8<-- "([\w./-]+)"\n\s*', block)
-        assert line, block
-        file = line[1]
-        assert any((base / file).is_file() for base in (SNIPPETS, DOCS, ROOT)), file
+    """A block of any kind is one file, so that what a reader copies is what is run."""
+    written = []
+    for kind, block in blocks_of(PAGES[name]):
+        line = re.fullmatch(r'--8<-- "([\w./-]+)"\n', block)
+        if line:
+            file = line[1]
+            assert any((base / file).is_file() for base in (SNIPPETS, DOCS, ROOT)), file
+        elif kind not in COMMANDS:
+            written.append(kind)
+    assert written == (["text"] if name in TEXTS else [])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_code_is_between_fences(name: str) -> None:
+    """Markdown has two more ways to write code, in which a block would be missed."""
+    prose = prose_of(PAGES[name])
+    assert "```" not in prose
+    assert "~~~" not in prose
+    assert not re.search(r"<(pre|code|script)\b", prose)
+    # Four spaces make code of a line, but not inside an item, a note or a tab.
+    above = "#"
+    for before, line in pairwise(["", *prose.splitlines()]):
+        if line.strip() and not line.startswith(" "):
+            above = line
+        inside = re.match(r"(?:[-*]|\d+\.) |!!! |\?\?\? |=== ", above)
+        assert before or not line.startswith("    ") or inside, line
 
 
 def test_the_rows_of_tables_are_whole() -> None:
     """Each row has as many cells as its head; an escaped pipe ends none."""
     pages = PAGES | {path.name: path.read_text() for path in ROOT.glob("*.md")}
     for name, text in pages.items():
-        prose = re.sub(r"^( *)```.*?^\1```", "", text, flags=re.DOTALL | re.MULTILINE)
-        for table in re.findall(r"(?:^ *\|.*\n?)+", prose, re.MULTILINE):
+        for table in re.findall(r"(?:^ *\|.*\n?)+", prose_of(text), re.MULTILINE):
             head, *rows = table.splitlines()
             for row in rows:
                 assert cells(row) == cells(head), f"{name}: {row}"

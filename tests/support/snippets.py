@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"
 SNIPPETS: Final = DOCS / "snippets"
+# A block between fences, at any depth: its fence, its kind, and what it holds.
+_BLOCK: Final = re.compile(
+    r"^([ \t]*)(`{3,}|~{3,})([^\n]*)\n(.*?)^[ \t]*\2[ \t]*$", re.DOTALL | re.MULTILINE
+)
+
+
+def blocks_of(page: str) -> list[tuple[str, str]]:
+    """Return the kind of each block of code on a page, and its text."""
+    return [(kind.strip(), dedent(text)) for _, _, kind, text in _BLOCK.findall(page)]
+
+
+def prose_of(page: str) -> str:
+    """Return a page without its blocks of code."""
+    return _BLOCK.sub("", page)
 
 
 def load(name: str) -> Any:
