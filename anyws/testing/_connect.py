@@ -162,8 +162,9 @@ def connect(
             there, and raises, in the application, for events that must not be sent;
             where the specification leaves a choice, it makes the one that shows
             mistakes. The others are `"hypercorn-asyncio"`, `"hypercorn-trio"`,
-            `"hypercorn-engine"` (the engine of `anyws.hypercorn`), `"uvicorn"` and
-            `"granian"`.
+            `"hypercorn-engine"` (the engine of `anyws.hypercorn`), `"anyws-serve"`
+            (`anyws.serve`), `"anyws-uvicorn"` (uvicorn with `anyws.uvicorn`),
+            `"uvicorn"` and `"granian"`.
         early_data: Messages that the peer sends before the handshake is answered.
         deadline: Seconds, by AnyIO's clock, for the answer to the handshake, for each
             receive, and for the end of the application (default 5.0). Under trio's

@@ -39,6 +39,9 @@ _LET_OUT: Final = (
     "under a server it is a traceback in the log"
 )
 
+# Seconds, in place of a time that has no end.
+_NEVER: Final = 10.0**9
+
 
 class Run:
     """The task of the application.
@@ -70,7 +73,7 @@ class Run:
         self._late: ApplicationStillRunning | None = None  # if it did not end in time
         self._failed_first = False  # whether it has raised before the block was left
         self._cancel_scope = CancelScope()
-        self._drain = Drain(timeout=dialect.shutdown.cancels_after or 1.0)
+        self._drain = Drain(timeout=dialect.shutdown.cancels_after or _NEVER)
 
     def begin(self, tasks: TaskGroup) -> None:
         """Start the application; if it raises, cancel the block at the deadline."""

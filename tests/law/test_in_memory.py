@@ -16,7 +16,11 @@ from ..support.probes import LAW, NOTES
 from ..support.real_servers import client_of
 
 #: The server in whose place a dialect stands in the table.
-SERVERS: Final = {"hypercorn-engine": "engine-trio"}
+SERVERS: Final = {
+    "hypercorn-engine": "engine-trio",
+    "anyws-serve": "serve-trio",
+    "anyws-uvicorn": "uvicorn_anyws-asyncio",
+}
 
 
 @pytest.fixture(scope="module")

@@ -806,6 +806,8 @@ class TestManners:
             ("hypercorn-asyncio", None, None),
             ("hypercorn-trio", 1006, None),
             ("hypercorn-engine", 1012, 1012),
+            ("anyws-serve", 1012, 1012),
+            ("anyws-uvicorn", 1012, 1012),
             ("uvicorn", 1012, 1012),
             ("granian", 1006, 1005),
         ],
@@ -828,6 +830,29 @@ class TestManners:
                 ending = (await ws.wait_closed()).code
             assert ending == code
             assert saw == ([] if told is None else [told])
+
+    @pytest.mark.parametrize(
+        ("server", "ends_after"), [("anyws-serve", 3), ("anyws-uvicorn", 10)]
+    )
+    async def test_an_application_that_goes_on_when_the_server_stops(
+        self, server: str, ends_after: float
+    ) -> None:
+        """`anyws.serve` cancels it; uvicorn waits, unless it is told for how long."""
+        ended = anyio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send(ACCEPT)
+            try:
+                await anyio.sleep(10)
+            finally:
+                ended.set()
+
+        async with connect(app, server=server, deadline=60) as ws:
+            begin = anyio.current_time()
+            ws.shut_down_server()
+            await ended.wait()
+            assert anyio.current_time() - begin == pytest.approx(ends_after)
 
     @pytest.mark.parametrize(
         ("server", "status"),

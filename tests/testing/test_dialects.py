@@ -25,6 +25,8 @@ SERVERS: Final = {
     "hypercorn-trio": "hypercorn-trio",
     "engine-asyncio": "hypercorn-engine",
     "engine-trio": "hypercorn-engine",
+    "serve-trio": "anyws-serve",
+    "uvicorn_anyws-asyncio": "anyws-uvicorn",
     "uvicorn": "uvicorn",
     "granian": "granian",
 }

@@ -72,6 +72,7 @@ class Dialect:
         name: The name in `connect(server=...)`.
         checks: Whether events that must not be sent raise in the application.
         hosted: Whether a session of anyws hosts the application, as in the engine.
+            When the server stops, a drain of anyws closes the connections.
         spec_version, extensions: The fields of the scope with these names.
         text_ports: Whether the ports in the scope are `str`.
         both_keys: Whether a message event has `text` and `bytes`, one of them `None`.
@@ -130,7 +131,8 @@ class Dialect:
             raises, and the peer's handshake breaks.
         accept_headers: Whether the headers of an accept reach the peer.
         early_data: What happens to messages before the accept: they are kept; held,
-            they are read when the next message comes; or the handshake is refused.
+            they are read when the next message comes; lost; or the handshake is
+            refused.
         shutdown: What happens when the server has to stop.
     """
 
@@ -179,7 +181,7 @@ class Dialect:
     unoffered: Literal["raises", "breaks", "passes"] = "passes"
     white_space: Literal["stripped", "breaks"] = "stripped"
     accept_headers: bool = True
-    early_data: Literal["kept", "held", "refused"] = "kept"
+    early_data: Literal["kept", "held", "lost", "refused"] = "kept"
     shutdown: Shutdown
 
     def check(self, event: Event, offered: list[str], *, accepted: bool) -> None:
@@ -290,6 +292,21 @@ _HYPERCORN_ENGINE: Final = replace(
     shutdown=Shutdown(cancels_after=3.0),
 )
 
+_ANYWS_SERVE: Final = replace(
+    _HYPERCORN_ENGINE,
+    name="anyws-serve",
+    error_body=b"Internal Server Error",
+)
+
+# uvicorn's HTTP protocol drops what comes in one packet with the request, which no
+# client may send (RFC 6455 section 4.1), and cancels no application by default.
+_ANYWS_UVICORN: Final = replace(
+    _ANYWS_SERVE,
+    name="anyws-uvicorn",
+    early_data="lost",
+    shutdown=Shutdown(),
+)
+
 _UVICORN: Final = Dialect(
     name="uvicorn",
     queue=0,
@@ -352,6 +369,8 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
         _HYPERCORN_ASYNCIO,
         _HYPERCORN_TRIO,
         _HYPERCORN_ENGINE,
+        _ANYWS_SERVE,
+        _ANYWS_UVICORN,
         _UVICORN,
         _GRANIAN,
     )

@@ -105,6 +105,8 @@ class Server:
             self._refused = True
             self._reject(400)
             return
+        if early and self._dialect.early_data == "lost":
+            return
         self._uplink.put(item)
         self._holds = early and self._dialect.early_data == "held"
         self._read()
