@@ -15,8 +15,10 @@ from typing import Any
 
 from anyio import create_task_group, current_time
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from .._values.events import Event
+from .._values.states import RESPONSE_START
 from .connection import Connection
 from .driving import first_deadline
 from .intake import Intake
@@ -87,8 +89,20 @@ class Tasks:
         """Do nothing: only the writer task writes."""
 
     def answer(self, event: Event) -> Awaitable[None]:
-        """Queue an event of the opening handshake; wait, when awaited, for the send."""
-        return self._connection.outbound.put_event(event).wait()
+        """Queue an event of the opening handshake; wait, when awaited, for the send.
+
+        The start of a denial response goes out together with the first part of its
+        body. The oldest class of uvicorn, which is its `--ws auto` before 0.50, answers
+        with the body that is there when the event loop turns.
+        """
+        writer, outbound = self._writer, self._connection.outbound
+        if event["type"] == RESPONSE_START:
+            writer.start = event
+            return checkpoint()
+        if writer.start is not None:
+            outbound.put_event(writer.start)
+            writer.start = None
+        return outbound.put_event(event).wait()
 
     def stop_reading(self) -> None:
         """End the reading: nothing that may still be received matters."""

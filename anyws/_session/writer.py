@@ -11,6 +11,7 @@ from math import inf
 
 from anyio import CancelScope
 
+from .._values.events import Event
 from .connection import Connection
 from .driving import hand_over_event
 from .reader import Reader
@@ -21,12 +22,14 @@ class Writer:
 
     Attributes:
         scope: The scope of the pending send.
+        start: The start of a denial response, until there is a part of the body.
     """
 
-    __slots__ = ("_connection", "_paused", "_reader", "scope")
+    __slots__ = ("_connection", "_paused", "_reader", "scope", "start")
 
     def __init__(self, connection: Connection, reader: Reader) -> None:
         self.scope = CancelScope(shield=True)
+        self.start: Event | None = None
         self._paused = False
         self._connection = connection
         self._reader = reader
@@ -51,6 +54,8 @@ class Writer:
                     await hand_over_event(connection)
                     if timeout is not None:
                         connection.await_send(inf)
+                if self.start is not None:  # the application has sent no body
+                    await connection.send_event(self.start)
                 farewell = connection.ending.closing_frame
                 if farewell is not None and connection.stage.reads:
                     await self._reader.step_aside()

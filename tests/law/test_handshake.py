@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 from starlette.exceptions import WebSocketException
@@ -108,6 +110,46 @@ async def test_a_denial_may_leave_out_what_has_a_default(channel: Channel) -> No
         {"type": START, "status": 401, "headers": []},
         {"type": BODY, "body": b"", "more_body": False},
     ]
+
+
+@pytest.mark.parametrize("parts", [0, 1, 2])
+async def test_a_denial_begins_with_the_first_part_of_its_body(parts: int) -> None:
+    """The server has both in one turn: uvicorn's oldest class answers after that."""
+    seen: list[tuple[str, bool]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": START, "status": 401})
+        for left in reversed(range(parts)):
+            await anyio.wait_all_tasks_blocked()
+            await send({"type": BODY, "body": b"x", "more_body": left > 0})
+
+    events = iter([{"type": "websocket.connect"}])
+
+    async def receive() -> dict[str, Any]:
+        event = next(events, None)
+        while event is None:
+            await anyio.sleep_forever()
+        return event
+
+    async with anyio.create_task_group() as tasks:
+        turned = False
+
+        async def turn() -> None:
+            nonlocal turned
+            turned = True
+
+        async def send(event: Any) -> None:
+            nonlocal turned
+            if event["type"] == START:
+                turned = False
+                tasks.start_soon(turn)
+            seen.append((event["type"], turned))
+
+        extensions = {"websocket.http.response": dict[str, Any]()}
+        scope = {"type": "websocket", "headers": [], "extensions": extensions}
+        await anyws.WebSocketMiddleware(app)(scope, receive, send)
+    expected = [(START, False), (BODY, False), (BODY, True)]
+    assert seen == expected[: parts + 1]
 
 
 @pytest.mark.parametrize(

@@ -345,6 +345,7 @@ async def test_before_accept_nothing_is_waited_for(channel: Channel, way: str) -
 
 
 DENIAL = {"type": "websocket.http.response.start", "status": 401, "headers": []}
+BODY = {"type": "websocket.http.response.body", "body": b"no", "more_body": True}
 
 
 @server_only("a client denies nothing")
@@ -364,6 +365,7 @@ async def test_a_stuck_denial_response_is_left(
         async with channel.websocket(close_timeout=5) as ws:
             with anyio.move_on_after(1):
                 await ws.send(DENIAL)
+                await ws.send(BODY)
             elapsed = Elapsed()
         assert elapsed() == (99 if shielded else 5)
         tasks.cancel_scope.cancel()
@@ -493,6 +495,7 @@ async def test_a_lost_handshake_has_its_last_words_soon(channel: Channel) -> Non
     async with channel.websocket() as ws:
         with pytest.raises(anyws.ConnectionClosed):
             await ws.send(DENIAL)
+            await ws.send(BODY)
         elapsed = Elapsed()
         assert (await ws.wait_closed()).code == 1006
         assert elapsed() < 1

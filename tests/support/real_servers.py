@@ -73,6 +73,13 @@ COMMANDS: dict[str, Callable[[str], Sequence[str]]] = {
         *("-m", "uvicorn", "--ws", "websockets-sansio"),
         *("--host", HOST, "--port", port),
     ),
+    **{
+        f"uvicorn-{name}": lambda port, name=name: (  # type: ignore[misc]  # cannot infer
+            *("-m", "uvicorn", "--ws", name),
+            *("--host", HOST, "--port", port),
+        )
+        for name in ("websockets", "wsproto")
+    },
     "uvicorn_anyws-asyncio": lambda port: (
         *("-m", "uvicorn", "--ws", "anyws.uvicorn:WebSocketProtocol"),
         *("--loop", "asyncio", "--host", HOST, "--port", port),
