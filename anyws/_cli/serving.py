@@ -87,6 +87,7 @@ def _server_of(arguments: Namespace) -> Server:
         max_connections=arguments.max_connections,
         open_timeout=arguments.open_timeout,
         drain_timeout=arguments.drain_timeout,
+        allowed_origins=arguments.allowed_origin,
     )
 
 
@@ -129,6 +130,13 @@ def _parser() -> ArgumentParser:
     )
     add("--certfile", metavar="FILE", help="serve wss, with this certificate (PEM)")
     add("--keyfile", metavar="FILE", help="its key, if it is in another file")
+    add(
+        "--allowed-origin",
+        action="append",
+        metavar="ORIGIN",
+        help="pages that may connect: https://example.com, https://*.example.com, "
+        "same-origin; may be given several times (default: all pages)",
+    )
     limits = parser.add_argument_group("limits")
     add = limits.add_argument
     add("--max-connections", type=int, metavar="N", help="more get 503 (default: none)")

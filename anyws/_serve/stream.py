@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 
 from anyio import CancelScope
 from anyio.abc import ByteStream
 
 from .._frames.transports import transport_of
+from .._server.admission import FOREIGN, allows_origin
 from .._server.connection import ServerConnection, Terms
 from .._server.handshake import HandshakeRefusal
 from .._server.websocket import WebSocket
 from .._session.upkeep import Upkeep
+from .._values.allowed_origins import AllowedOrigins
 from .._values.deflate import Compression
 from .._values.errors import HandshakeError, ProtocolError
 from .._values.options import (
@@ -33,6 +35,7 @@ async def accept_stream(
     options: Options = DEFAULTS,
     compression: Compression = "deflate",
     open_timeout: float | None = 10.0,
+    allowed_origins: str | Iterable[str] | None = None,
 ) -> AsyncGenerator[WebSocket]:
     """Serve one WebSocket on a byte stream, in an `async with` block.
 
@@ -52,12 +55,15 @@ async def accept_stream(
             permessage-deflate with a client that offers it, unless `options` or the
             application name `Options.compression`. `None`: never.
         open_timeout: Seconds for the request (default 10.0); `None`: no limit.
+        allowed_origins: The pages that may connect, as `anyws.serve` takes them;
+            `None` (default): all.
 
     Raises:
         ProtocolError: On entry: the request is not one for a WebSocket. It was answered
             with 400 or 426, and the stream is closed.
-        HandshakeError: On entry: the client has gone, or `open_timeout` is over. The
-            stream is closed.
+        HandshakeError: On entry: the client has gone, or `open_timeout` is over; or the
+            page's origin is not allowed, which was answered with 403, and the log got
+            a line. The stream is closed.
         TypeError, ValueError: An argument has no meaning; says which and why.
 
     Cancellation:
@@ -68,7 +74,12 @@ async def accept_stream(
     check_options(options)
     warn_of_limit(options, "accept_stream", 3)
     options = with_compression(options, compression)
-    terms = Terms(options=options, compression=compression is not None, headers=dated)
+    terms = Terms(
+        options=options,
+        compression=compression is not None,
+        headers=dated,
+        origins=None if allowed_origins is None else AllowedOrigins(allowed_origins),
+    )
     async with Upkeep().opened() as upkeep:
         connection = await _connect(stream, terms, open_timeout, upkeep)
         async with connection.opened():
@@ -83,7 +94,7 @@ async def accept_stream(
 async def _connect(
     stream: ByteStream, terms: Terms, seconds: float | None, upkeep: Upkeep
 ) -> ServerConnection:
-    """Read the request; close the stream if it is none, or comes too late."""
+    """Read the request; close the stream if none comes in time that may connect."""
     transport = transport_of(stream)
     connection: ServerConnection | None = None
     failure: HandshakeError = HandshakeError(
@@ -93,7 +104,7 @@ async def _connect(
         with Entrance(seconds).entering():
             try:
                 request, early = await read_request(transport)
-                connection = ServerConnection(
+                asked = ServerConnection(
                     transport,
                     request,
                     terms,
@@ -101,7 +112,11 @@ async def _connect(
                     early=early,
                     **addresses_of(stream),
                 )
-                return connection
+                if allows_origin(terms.origins, asked.scope):
+                    connection = asked
+                    return connection
+                failure = HandshakeError(FOREIGN)
+                await refuse(transport, HandshakeRefusal(403), terms.headers())
             except HandshakeRefusal as exc:
                 failure = ProtocolError(f"the request was answered with {exc.status}")
                 await refuse(transport, exc, terms.headers())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import partial
@@ -26,6 +26,7 @@ from hypercorn.typing import AppWrapper
 from hypercorn.utils import repr_socket_addr, wrap_app
 
 from .._serve.signals import Trigger, signalled, wait_first
+from .._values.allowed_origins import AllowedOrigins
 from .._values.options import Options, check_options
 from .._values.outcomes import sole_cause_of
 from ._engine import application_of, check_installed, engine
@@ -42,6 +43,7 @@ async def serve(
     options: Options | None = None,
     drain_timeout: float | None = None,
     drain_code: int | None = None,
+    allowed_origins: str | Iterable[str] | None = None,
     shutdown_trigger: Trigger | None = None,
     task_status: TaskStatus[list[str]] = TASK_STATUS_IGNORED,
 ) -> None:
@@ -63,6 +65,9 @@ async def serve(
                 they name.
         drain_timeout: Seconds that handlers have (default: `config.graceful_timeout`).
         drain_code: The close code that peers get (default 1012; or 1001).
+        allowed_origins: The pages that may connect: origins as `"https://example.com"`,
+            `"https://*.example.com"` for all hosts below, and `"same-origin"`; see
+            `anyws.serve`. Another page is refused with 403. Default: all pages may.
         shutdown_trigger: An async function; the server ends when it returns. Without
             one, the server ends when the call is cancelled.
         task_status: Told the addresses, as URLs, when the server accepts connections.
@@ -78,7 +83,9 @@ async def serve(
         starts, a cancellation ends it at once.
     Source: Hypercorn's `serve()`; ASGI "lifespan".
     """
-    config = _configured(config, bind, options, drain_timeout, drain_code)
+    config = _configured(
+        config, bind, options, drain_timeout, drain_code, allowed_origins
+    )
     wrapped = wrap_app(application_of(app), config.wsgi_max_body_size, None)
     with engine(), _listening(config) as (sockets, urls):
         server = _Server(shutdown_trigger)
@@ -141,6 +148,7 @@ def run(
     options: Options | None = None,
     drain_timeout: float | None = None,
     drain_code: int | None = None,
+    allowed_origins: str | Iterable[str] | None = None,
 ) -> None:
     """Run an event loop that serves an application until SIGINT or SIGTERM.
 
@@ -153,7 +161,7 @@ def run(
         backend_options: As for `anyio.run`; `{"use_uvloop": True}`, for example.
         shutdown_trigger: An async function; the server ends when it returns, and the
             signals have no effect of their own.
-        bind, options, drain_timeout, drain_code: As for `serve`.
+        bind, options, drain_timeout, drain_code, allowed_origins: As for `serve`.
     Raises:
         RuntimeError: This version of Hypercorn is not known.
         OSError: An address cannot be bound; names the addresses.
@@ -178,6 +186,7 @@ def run(
             options=options,
             drain_timeout=drain_timeout,
             drain_code=drain_code,
+            allowed_origins=allowed_origins,
             shutdown_trigger=shutdown_trigger or signalled,
         )
 
@@ -190,11 +199,13 @@ def _configured(
     options: Options | None,
     drain_timeout: float | None,
     drain_code: int | None,
+    allowed_origins: str | Iterable[str] | None,
 ) -> Config:
     """Return a copy of the configuration, with the keyword arguments in it."""
     if config is not None and not isinstance(config, Config):
         raise TypeError(f"config must be hypercorn.Config, not {type(config).__name__}")
     check_options(options)
+    origins = None if allowed_origins is None else AllowedOrigins(allowed_origins)
     config = Config() if config is None else copy(config)
     if config.workers != 1:
         warnings.warn(
@@ -207,6 +218,7 @@ def _configured(
         ("websocket_options", options),
         ("websocket_drain_timeout", drain_timeout),
         ("websocket_drain_code", drain_code),
+        ("websocket_allowed_origins", origins),
     ):
         if value is not None:
             vars(config)[name] = value

@@ -267,7 +267,7 @@ class EngineStream(WSStream):
         """Run the application over the session, and not over Hypercorn's own queue."""
         session, worker = self.session, self.worker
         app = worker.inspection.before(cast("Any", self.app))
-        app = admitting(app, worker.options, None)
+        app = admitting(app, worker.options, worker.origins)
         put_session(scope, session)
         receive, send = session.receiver.receive, session.sender.send
         inside = partial(app, scope, receive, send, sync_spawn, call_soon)

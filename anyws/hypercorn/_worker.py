@@ -7,6 +7,8 @@ a TOML file or a Python file; Hypercorn hands the `Config` to each worker it spa
   override those that they name;
 * `websocket_permessage_deflate`: whether compression is agreed on (default true), with
   the settings of `websocket_options`, which in a file are a table: `compression.level`;
+* `websocket_allowed_origins`: the pages that may connect, one origin or a list, as
+  `allowed_origins` of `serve` takes them (default: all pages);
 * `websocket_drain_timeout`: seconds that handlers have to return, once the worker is
   asked to end (default: Hypercorn's `graceful_timeout`);
 * `websocket_drain_code`: the close code that peers get then (default 1012).
@@ -33,6 +35,7 @@ from .._server import containment
 from .._server.drain import Drain
 from .._server.inspection import Inspection
 from .._session.upkeep import Upkeep
+from .._values.allowed_origins import AllowedOrigins
 from .._values.closing import CloseCode
 from .._values.options import Options
 from ._logging import escape_access, quieten
@@ -67,6 +70,7 @@ class Worker:
 
     Attributes:
         options: The settings of each WebSocket. Applications override what they name.
+        origins: The pages that may connect; `None`: all.
         permessage_deflate: Whether compression may be agreed on, as the options say.
         max_message_bytes: Largest message; an application's options can only lower it.
         graceful_timeout: Seconds that plain requests have to end, at the end.
@@ -86,6 +90,10 @@ class Worker:
             options = replace(options, ping_interval=interval)
         timeout = getattr(config, "websocket_drain_timeout", None)
         self.options: Options = options
+        origins = getattr(config, "websocket_allowed_origins", None)
+        if not (origins is None or isinstance(origins, AllowedOrigins)):
+            origins = AllowedOrigins(origins)
+        self.origins: AllowedOrigins | None = origins
         self.permessage_deflate: bool = getattr(
             config, "websocket_permessage_deflate", True
         )

@@ -256,6 +256,24 @@ def test_what_is_loaded_is_an_application_too(
         uninstall()
 
 
+async def test_origins_are_a_keyword_too() -> None:
+    """Which is checked at once, and holds for every route."""
+    with pytest.raises(ValueError, match="no origin"):
+        await serve(echo, bind="127.0.0.1:0", allowed_origins="*")
+    with pytest.raises(TypeError, match="allowed_origins is a str or several, not int"):
+        await serve(echo, allowed_origins=7)  # type: ignore[arg-type]  # wrong
+    ours = partial(serve, echo, bind="127.0.0.1:0", allowed_origins="https://a.test")
+    async with anyio.create_task_group() as tg:
+        [url] = await tg.start(ours)
+        url = url.replace("http", "ws")
+        async with anyws.connect(url, origin="https://a.test"):
+            pass
+        with pytest.raises(anyws.HandshakeRejected, match="403"):
+            async with anyws.connect(url, origin="https://b.test"):
+                pass
+        tg.cancel_scope.cancel()
+
+
 async def test_a_handler_is_served_as_an_endpoint() -> None:
     """Without the decorator."""
 

@@ -16,6 +16,7 @@ server, case = servers.server, servers.case
 
 SETTINGS = """
 websocket_permessage_deflate = false
+websocket_allowed_origins = ["https://example.com", "same-origin"]
 
 [websocket_options]
 ping_interval = 0.15
@@ -101,6 +102,17 @@ def test_compression_can_be_turned_off(server: Server, case: str) -> None:
         assert "Sec-WebSocket-Extensions" not in client.response.headers
         client.send("x" * 1000)
         assert client.recv(timeout=5) == "x" * 1000
+
+
+def test_pages_of_other_origins_are_refused(server: Server, case: str) -> None:
+    """By 403, before the application; a client without the header is no page."""
+    origins = ("https://example.com", f"http://{servers.HOST}", "https://evil.test")
+    answers = []
+    for origin in origins:
+        with contextlib.closing(RawClient(server.port)) as client:
+            client.ask(f"/anyws/echo?case={case}", f"Origin: {origin}\r\n")
+            answers.append(client.answer().split()[1])
+    assert answers == [b"101", b"101", b"403"]
 
 
 def test_hypercorns_own_ping_interval_holds(tmp_path: Path, case: str) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -87,6 +88,7 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
         (["server_apps:nothing"], 2, "there is no 'nothing' in 'server_apps'"),
         ([str(tmp_path / "mine.py")], 2, "an application is wanted, not 1"),
         (["server_apps:app", "--max-connections", "0"], 2, "max_connections"),
+        (["server_apps:app", "--allowed-origin", "*"], 2, "'*' is no origin"),
         (["server_apps:app", "--keyfile", "x"], 2, "--certfile"),
         (["server_apps:app", "--certfile", "x"], 2, "--certfile x: No such file"),
         (["server_apps:app", "--unix", str(tmp_path)], 1, "cannot listen on"),
@@ -116,6 +118,8 @@ def test_a_file_is_served_until_a_signal(
         [
             *(sys.executable, "-m", "anyws", "serve", "mine.py:make"),
             *("--backend", backend, "--unix", path),
+            *("--allowed-origin", "https://a.test"),
+            *("--allowed-origin", "https://b.test"),
         ],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": _python_path()},
@@ -129,14 +133,19 @@ def test_a_file_is_served_until_a_signal(
         assert process.stderr.readline() == f"serving ws+unix://{path}\n"
 
         async def talk() -> int:
-            async with anyws.connect("ws://localhost/", unix_path=path) as ws:
+            client = partial(anyws.connect, "ws://localhost/", unix_path=path)
+            with pytest.raises(anyws.HandshakeRejected, match="403"):
+                async with client(origin="https://c.test"):
+                    pass
+            async with client(origin="https://b.test") as ws:
                 assert await ws.receive_text() == "hello"
                 process.send_signal(signalled)
                 return (await ws.wait_closed()).code
 
         assert anyio.run(talk) == 1012
         assert process.wait(10) == 0
-        assert process.stderr.read() == ""
+        [line] = process.stderr.read().splitlines()
+        assert "from the origin 'https://c.test'" in line
     finally:
         process.kill()
         process.communicate()

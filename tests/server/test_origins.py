@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
+import anyio
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi import WebSocket as FastAPIWebSocket
 
 import anyws
-from anyws.fastapi import guarded
+from anyws.fastapi import APIRouter, guarded
 from anyws.testing import connect
+
+from ..support.ends import Pipe
 
 HERE, EVIL = "https://example.com", "https://evil.test"
 called: list[str] = []
@@ -52,12 +56,23 @@ def dependency(allowed: Any) -> Any:
     return app
 
 
+def router(allowed: Any) -> Any:
+    """Return a FastAPI application with the rule for all routes of a router."""
+    each = APIRouter(dependencies=[Depends(guarded(allowed_origins=allowed))])
+    each.websocket("/ws")(handler)
+    app = FastAPI()
+    app.include_router(each)
+    return app
+
+
 def within(allowed: Any) -> Any:
     """Return the same under the middleware."""
     return anyws.WebSocketMiddleware(dependency(allowed))
 
 
-guards = pytest.mark.parametrize("guard", [endpoint, middleware, dependency, within])
+guards = pytest.mark.parametrize(
+    "guard", [endpoint, middleware, dependency, router, within]
+)
 Guard = Callable[[Any], Any]
 
 
@@ -176,3 +191,36 @@ async def test_a_server_has_the_rule() -> None:
         assert caught.value.status == 403
     with pytest.raises(ValueError, match="no origin"):
         anyws.serve(handler, allowed_origins=["*"])
+
+
+async def test_a_single_stream_has_the_rule(caplog: pytest.LogCaptureFixture) -> None:
+    """`anyws.accept_stream`: the client gets 403, and the block is not entered."""
+    statuses = list[int]()
+
+    async def client(stream: Any, origin: str) -> None:
+        try:
+            async with anyws.connect("ws://a/", stream=stream, origin=origin):
+                statuses.append(101)
+        except anyws.HandshakeRejected as exc:
+            statuses.append(exc.status)
+
+    refused = pytest.raises(anyws.HandshakeError, match="origin is not allowed")
+    outcomes: dict[str, AbstractContextManager[Any]]
+    outcomes = {HERE: nullcontext(), EVIL: refused}
+    for origin, outcome in outcomes.items():
+        near, far = Pipe.pair()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client, near, origin)
+            with outcome:
+                async with anyws.accept_stream(far, allowed_origins=HERE) as ws:
+                    await handler(ws)
+        with pytest.raises(anyio.ClosedResourceError):
+            await far.receive()
+    assert statuses == [101, 403]
+    assert called == ["handler"]
+    assert [line.partition(",")[0] for line in lines(caplog)] == [
+        f"refused a WebSocket from the origin '{EVIL}'"
+    ]
+    with pytest.raises(ValueError, match="no origin"):
+        async with anyws.accept_stream(Pipe.pair()[0], allowed_origins="*"):
+            pytest.fail("entered")
