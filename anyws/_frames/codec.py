@@ -456,14 +456,35 @@ class Codec:
         """
         if not self.open:
             return False
+        frame = self._shared_frame(message)
+        if frame is None:
+            return self.send(message.plain)
+        self._out.append(frame)
+        return True
+
+    def _shared_frame(self, message: SharedMessage) -> bytes | None:
+        """Return the frame that connections share; `None`: this one shares none."""
         compression = self._compression
         if self._masks or (self._compressed and compression is None):
-            return self.send(message.plain)
+            return None
+        if compression is None:
+            return frame_of(message, None)
         compressor = compressor_for(message, compression)
-        self._out.append(frame_of(message, compressor))
         if compressor is not None:
             self._outdated = True
-        return True
+        return frame_of(message, compressor)
+
+    def send_and_take(self, event: Event) -> bytes | None:
+        """Frame a message, and return all bytes to write, as `take` does.
+
+        Returns `None`, and frames nothing, once a closing frame was sent or received.
+        """
+        if SHARED in event and self.open and not self._out:
+            # Of a thousand connections each one writes this frame, which is there.
+            frame = self._shared_frame(event[SHARED])
+            if frame is not None:
+                return frame
+        return self.take() if self.send(event) else None
 
     def _renew_compressor(self) -> None:
         """Make our compressor anew: the peer's context holds what it has not seen."""

@@ -308,12 +308,14 @@ class FrameChannel:
             or self._unwritten
             or self._flushing
             or self.paused  # `flush` must write: it alone goes on to parse
-            or not codec.send(event)
         ):
             return False
-        data = codec.take()
+        data = codec.send_and_take(event)
+        if data is None:
+            return False
         written = outlet.send_nowait(data)
-        self._note(written)
+        if not (written and self._taken):
+            self._note(written)
         if written < len(data):
             self._unwritten = data[written:]
             self._of_message = True

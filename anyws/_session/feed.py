@@ -90,7 +90,7 @@ class Feed:
         if first is None:
             return
         source, message = first
-        if self._write(message):
+        if self.write(message):
             self._advance(source)
             if self._first() is None:
                 return
@@ -101,12 +101,14 @@ class Feed:
 
         The source must have nothing before it.
         """
-        return self._idle and self._write(message)
-
-    def _write(self, message: SharedMessage) -> bool:
         connection = self._connection
-        if connection.frames is None or not connection.frames.send_nowait(
-            message.event
+        outbound, frames = connection.outbound, connection.frames
+        if (  # `_idle` in place: this is what a message to a thousand members costs
+            outbound.held
+            or outbound.closed
+            or self._sender.busy
+            or frames is None
+            or not frames.send_nowait(message.event)
         ):
             return False
         connection.counters.messages_sent += 1

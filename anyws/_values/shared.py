@@ -25,6 +25,7 @@ class SharedMessage:
     Attributes:
         text: Whether it is a text message.
         data: The payload in bytes.
+        size: The size of the payload, in bytes.
         event: The `websocket.send` for a channel of our own.
         plain: The `websocket.send` for a server's channel.
         forms: The frames that were made of it, by what was negotiated.
@@ -34,7 +35,7 @@ class SharedMessage:
         UnicodeEncodeError: The text holds a lone surrogate, which is no text.
     """
 
-    __slots__ = ("data", "event", "forms", "plain", "text")
+    __slots__ = ("data", "event", "forms", "plain", "size", "text")
 
     def __init__(self, message: str | bytes) -> None:
         if not isinstance(message, str | bytes):
@@ -43,9 +44,5 @@ class SharedMessage:
         self.data: bytes = message.encode() if isinstance(message, str) else message
         self.plain: Event = {"type": SEND, "text" if self.text else "bytes": message}
         self.event: Event = {**self.plain, SHARED: self}
+        self.size: int = len(self.data)
         self.forms: dict[Hashable, bytes] = {}
-
-    @property
-    def size(self) -> int:
-        """The size of the payload, in bytes."""
-        return len(self.data)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, cast
 
 from hypercorn.asyncio import run as stock
@@ -19,6 +21,17 @@ class EngineTCPServer(EngineConnection, TCPServer):
     """One connection of the asyncio and uvloop workers."""
 
     _inlet: Inlet | None = None
+
+    @cached_property
+    def _transport(self) -> asyncio.WriteTransport:
+        """The event loop's transport."""
+        return self.writer.transport
+
+    @cached_property
+    def _fileno(self) -> int | None:
+        """The descriptor of the socket where it is plain TCP on POSIX, else `None`."""
+        plain = os.name == "posix" and self.tls is None
+        return self.plain_socket.fileno() if plain else None
 
     @property
     def plain_socket(self) -> Any:
@@ -105,11 +118,8 @@ class EngineTCPServer(EngineConnection, TCPServer):
         return waits
 
     def send_nowait(self, data: bytes) -> int:
-        """Write if the transport's buffer is empty; return how many bytes it took.
-
-        The transport keeps the bytes that the kernel refuses.
-        """
-        return write_nowait(self.writer.transport, data)
+        """Write if nothing waits to be written; return how many bytes were taken."""
+        return write_nowait(self._transport, data, self._fileno)
 
     async def send_eof(self) -> bool:
         """End the server's half of the connection; false under TLS or when closing."""

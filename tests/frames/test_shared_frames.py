@@ -64,6 +64,22 @@ def test_a_shared_message_is_one_object_for_all(message: str | bytes) -> None:
     assert received(client(), takes[0]) == [message]
 
 
+def test_a_frame_that_is_taken_at_once_is_behind_what_waits() -> None:
+    """Alone it is the shared object itself; after a closing frame there is none."""
+    shared = SharedMessage("hello")
+    codec, peer = server(), client()
+    assert codec.send_and_take(shared.event) is shared.forms[PLAIN]
+    ping = codec.ping(b"1")
+    data = codec.send_and_take(shared.event)
+    assert ping is not None
+    assert data == ping + shared.forms[PLAIN]
+    assert received(peer, data) == ["hello"]
+    codec.send({"type": "websocket.close", "code": 1000, "reason": ""})
+    assert codec.take()
+    assert codec.send_and_take(shared.event) is None
+    assert codec.send_and_take(own("hello")) is None
+
+
 def test_a_client_shares_no_frame() -> None:
     """Each frame of a client has a mask of its own."""
     shared = SharedMessage("hello")
