@@ -50,8 +50,8 @@ Invariants:
 
 Ids: a position is a topic, an epoch (one life of what counts the messages) and an id
 that grows within the epoch. Ids of the hub are its `order`, so they grow across topics:
-a hub can tell for a topic that it has forgotten altogether whether messages of it may
-have been missed (`Topics.forgotten`).
+a hub can tell for a topic that it has forgotten altogether whether messages of it were
+missed (`Forgotten`).
 
 Which file to change:
 
@@ -60,6 +60,7 @@ Which file to change:
     what users and browsers see of a message              event
     how much is kept, and what is forgotten               log
     where a member stands in one topic                    cursor
+    what is known of topics that are not there            forgotten
     an overflow rule, the order of messages, gaps         reading
     where a resumed member goes on                        topics
     when members are told, and for how long               dispatcher

@@ -175,7 +175,7 @@ class Life:
             self.published += 1
         topic = topics.find(name)
         if topic is None:
-            topics.forgotten = (topics.order,)
+            topics.forgotten.note(name, (topics.order,))
             return 0
         log = topic.log
         epoch, message_id, before = position or (topics.epoch, (topics.order,), None)
@@ -253,9 +253,7 @@ class Life:
 
     def _tell_gap(self, name: str | None) -> None:
         """Tell the members of a topic, or all members, that messages may be missing."""
-        if name is None:  # also in those that are not there, for members that resume
-            self.topics.order += 1
-            self.topics.forgotten = (self.topics.order,)
+        # A topic that is not there needs none: with a backend it begins with a hole.
         names = list(self.topics.by_name) if name is None else [name]
         for topic in filter(None, map(self.topics.by_name.get, names)):
             if not topic.name.startswith(OWN):

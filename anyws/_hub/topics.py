@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from .cursor import Cursor
+from .forgotten import Forgotten
 from .log import Bounds, Log
-from .position import Id, Position
+from .position import Position
 from .reading import Reading
 from .topic import Horizon, Reader, Topic
 from .topic_names import OWN, compiled, is_pattern
@@ -53,8 +54,7 @@ class Topics:
             `None`: it cannot.
         order: The number of the latest message of the hub.
         horizon: Up to where members may read.
-        forgotten: The id of the latest message that no topic holds any more, of those
-            that no log can tell of.
+        forgotten: Where the topics have ended that are not there.
     """
 
     def __init__(self, bounds: Bounds, epoch: str) -> None:
@@ -67,7 +67,7 @@ class Topics:
         self.ask: Callable[[Reading, Cursor, Position], None] | None = None
         self.order: int = 0
         self.horizon: Horizon = Horizon()
-        self.forgotten: Id = (0,)
+        self.forgotten: Forgotten = Forgotten()
 
     def find(self, name: str) -> Topic | None:
         """Return a topic that is to have a message; `None`: nobody wants it."""
@@ -90,7 +90,7 @@ class Topics:
         return topic
 
     def _add(self, name: str) -> Topic:
-        log = Log(self.bounds, self.forgotten)
+        log = Log(self.bounds, self.forgotten.take(name))
         if self.remote:  # what came before it was there has not been delivered
             log.begin_epoch((self.order,))
             log.note_hole()
@@ -209,7 +209,7 @@ class Topics:
             if self.remote:
                 self.changed()
             elif topic.epoch == self.epoch:
-                self.forgotten = max(self.forgotten, topic.log.floor)
+                self.forgotten.note(topic.name, topic.log.floor)
 
     def wanted(self) -> Wants:
         """Return the topics and the patterns that a backend is to deliver.

@@ -141,6 +141,7 @@ WINGS: Final = {
         "backend",
         "log",
         "topic",
+        "forgotten",
         "cursor",
         "reading",
         "topics",
