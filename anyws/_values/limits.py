@@ -1,4 +1,4 @@
-"""Limits that options set beyond buffers: heartbeats, and connections per client."""
+"""Two options beyond buffers: heartbeats, and a limit on connections per client."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Key: TypeAlias = Callable[[Scope], Hashable | None]
 _HOP: Final = re.compile(r"\[([^]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 # The key of the scope for the limits that count the connection.
 _COUNTED: Final = "anyws.counted"
-_PREFIX: Final = 64  # bits of an IPv6 address: what one customer is given
+_PREFIX: Final = 64  # bits of an IPv6 address that one customer usually gets
 
 
 class Heartbeat(NamedTuple):
-    """A text message that is sent now and then, and what answers it.
+    """A text message that is sent at intervals, and the answer to it.
 
     Attributes:
         interval: Seconds from an answer to the next heartbeat.
         timeout: Seconds that the peer may take to answer.
-        message: What is sent. The same message of the peer is answered.
-        answer: What answers it.
+        message: The text that is sent. If the peer sends it, it is answered, too.
+        answer: The text that answers it.
     """
 
     interval: float = 20.0
@@ -44,23 +44,25 @@ class Heartbeat(NamedTuple):
 class ConnectionLimit:
     """How many connections one client may have at a time, in this process.
 
-    Guards that share one object count together; a connection counts once, although it
-    may pass several of them.
+    All guards (endpoints, middlewares, servers) that share one object count together. A
+    connection that passes several of them counts once.
 
     Args:
-        limit: How many.
-        per: What makes connections those of one client. `"address"` (default): the IP
-            address; of IPv6 addresses the first 64 bits. `"user"`: the `display_name`
-            of `scope["user"]`, which Starlette's `AuthenticationMiddleware` sets; so
-            that middleware must stand outside. Or a function of the ASGI scope, whose
-            result can be hashed. A connection without a key (`None`: no address is
-            known, nobody has logged in) is not limited.
-        trusted_proxies: Addresses and networks whose `X-Forwarded-For` is believed.
-            Without any the address is that of the server's own peer.
+        limit: The number of connections.
+        per: The key that the connections of one client share. `"address"` (default):
+            the IP address, or the first 64 bits of an IPv6 address. `"user"`: the
+            `display_name` of `scope["user"]`, which Starlette's
+            `AuthenticationMiddleware` sets; that middleware must therefore be outside
+            this guard. Or a function that takes the ASGI scope, and returns a hashable
+            key. A connection whose key is `None` (no address is known, or nobody has
+            logged in) is not limited.
+        trusted_proxies: Addresses and networks of proxies whose `X-Forwarded-For` is
+            believed. Without any, the address is that of the server's own peer.
 
     Raises:
-        ValueError: The limit is below 1, or a proxy is no address and no network.
-        TypeError: `per` is neither of these.
+        ValueError: The limit is below 1, or a proxy is neither an address nor a
+            network.
+        TypeError: `per` is none of the above.
     """
 
     def __init__(
@@ -137,7 +139,7 @@ def _address_of(scope: Scope, trusted: list[IPv4Network | IPv6Network]) -> str |
     for hop in (client[0], *reversed(hops)):
         address = _parsed(hop)
         if address is None:
-            return str(hop)  # not an address: a name, or what nobody vouches for
+            return str(hop)  # not an address: a name, or invented by the client
         if not any(address in network for network in trusted):
             break
     if isinstance(address, IPv6Address):

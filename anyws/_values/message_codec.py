@@ -1,10 +1,10 @@
-"""The protocol of a codec, and what the errors of any codec become.
+"""The protocol of a codec, and the translation of its errors.
 
-A codec turns values into messages and messages into values. Libraries tell of an
-invalid message each in a way of its own; `decoded` makes one error of all of them, a
-`MessageDecodeError`, which says where in the message the fault is, as far as the
-library says so. The libraries are told apart by the names of their exceptions, so that
-none of them need be imported, or installed.
+A codec turns values into messages and messages into values. Each library reports an
+invalid message in its own way. `decoded` turns them all into one error, a
+`MessageDecodeError`, which says where in the message the fault is, if the library says
+so. The libraries are told apart by the names of their exceptions, so that none of them
+has to be imported or installed.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ class Codec(Protocol[InT_co, OutT_contra]):
     """
 
     def encode(self, value: OutT_contra, /) -> str | bytes:
-        """Make a message of a value: `str` is sent as text, `bytes` as binary.
+        """Encode a value as a message: `str` is sent as text, `bytes` as binary.
 
-        An exception leaves the call that sends, and nothing is sent.
+        If it raises, the exception leaves the call that sends, and nothing is sent.
         """
 
     def decode(self, message: str | bytes, /) -> InT_co:
-        """Make a value of a message, which is `str` for text, `bytes` for binary.
+        """Decode a message, which is `str` for text, `bytes` for binary, to a value.
 
         Raises:
-            ValueError: The message is invalid. The caller of anyws meets it as a
-                `MessageDecodeError`, with this exception as its cause. Any other
-                exception is a fault of the codec, and is raised as itself.
+            ValueError: The message is invalid. anyws raises a `MessageDecodeError` with
+                this exception as its cause. Any other exception is a fault of the
+                codec, and is raised as itself.
         """
 
 
 def check_codec(codec: object, name: str) -> None:
-    """Raise TypeError for what is no codec; a class is none, but its objects are."""
+    """Raise TypeError unless this is a codec: an object, not a class."""
     methods = (getattr(codec, verb, None) for verb in ("encode", "decode"))
     if isinstance(codec, type) or not all(map(callable, methods)):
         raise TypeError(
@@ -76,7 +76,7 @@ def decoded(codec: Codec[InT, Any], message: str | bytes) -> InT:
 
 
 def decode_error(exc: Exception, message: str | bytes = "") -> MessageDecodeError:
-    """Make the error of an invalid message from what a library has raised."""
+    """Make the error of an invalid message from the exception of a library."""
     if isinstance(exc, MessageDecodeError):
         return exc
     if isinstance(exc, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""What an observer is told of connections."""
+"""Observers, and the records that they get of connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Direction: TypeAlias = Literal["received", "sent"]
 
 
 class ObservedConnection:
-    """One connection, as its observer knows it: the same object in every call.
+    """A connection that is observed: its observer gets the same object in every call.
 
     Attributes:
         scope: The ASGI scope, at a server; `None` at a client.
@@ -46,7 +46,7 @@ class ObservedConnection:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSummary:
-    """What there is to say of a connection that is over.
+    """The summary of a connection that is over.
 
     Attributes:
         info: The close code and reason, who closed, and whether the closing handshake
@@ -64,45 +64,45 @@ class ConnectionSummary:
 
 
 class Observer(Protocol):
-    """What is told of connections; `Options.observer` names one.
+    """The protocol of an object that is called about connections.
 
-    The calls come from the tasks of the connection. They must not block, and what they
-    raise is logged, once: the connection is not observed any more. An observer may
-    serve many connections.
+    `Options.observer` sets it; one observer may serve many connections. The calls come
+    from the tasks of the connection, so they must not block. If one raises, the
+    exception is logged, and the observer gets no more calls for that connection.
     """
 
     def opened(self, connection: ObservedConnection, /) -> None:
-        """Hear that the opening handshake is complete."""
+        """Called when the opening handshake is complete."""
 
     def message(
         self, connection: ObservedConnection, direction: Direction, size: int, /
     ) -> None:
-        """Hear of one message, and the bytes of its payload.
+        """Called for one message, with the size of its payload in bytes.
 
         A message is received when it enters the receive buffer, and sent when the
-        server or the transport has taken it. One in parts is told of once, with the
-        bytes of its last part.
+        server or the transport has taken it. For a message in parts there is one call,
+        with the size of its last part.
         """
 
     def dropped(
         self, connection: ObservedConnection, direction: Direction, count: int, /
     ) -> None:
-        """Hear how many messages a rule of the options has dropped.
+        """Called with the number of messages that a rule of the options has dropped.
 
-        Told with the next message in this direction, or just before `closed`.
+        The call comes with the next message in this direction, or just before `closed`.
         """
 
     def closed(
         self, connection: ObservedConnection, summary: ConnectionSummary, /
     ) -> None:
-        """Hear that a connection that was opened is over, as the last thing of it."""
+        """Called last, when a connection that was opened is over."""
 
 
 _CALLS = ("opened", "message", "dropped", "closed")
 
 
 def check_observer(observer: object) -> None:
-    """Raise TypeError for what is no observer; a class is none, but its objects are."""
+    """Raise TypeError unless this is an observer: an object, not a class."""
     methods = (getattr(observer, name, None) for name in _CALLS)
     if isinstance(observer, type) or not all(map(callable, methods)):
         raise TypeError(

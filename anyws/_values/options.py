@@ -25,12 +25,13 @@ _RATE_RULES: Final = ("wait", "drop", "close")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Buffers, limits and time-outs of one connection in guarded mode.
+    """Buffers, limits and timeouts of one connection in guarded mode.
 
-    Options can be given to a server, a middleware, an endpoint and a `WebSocket`. Where
-    one stands inside another, the inner options override the outer ones field by field,
-    and only by the fields that were named: `Options(max_message_bytes=10)` says nothing
-    of the others. `copy`, `pickle` and `dataclasses.replace` keep which were named.
+    Options can be given to a server, a middleware, an endpoint and a `WebSocket`. If
+    several of these are nested, the inner options override the outer ones field by
+    field, and only the fields that were named: `Options(max_message_bytes=10)` leaves
+    all others as they are. `copy`, `pickle` and `dataclasses.replace` preserve which
+    fields were named.
 
     The bounds in bytes hold for the payload. Where they are 64 KiB or more, they also
     hold for the memory that messages take: 320 bytes each beside the payload, and up to
@@ -63,8 +64,8 @@ class Options:
             although the application does not read. Then reading stops.
         receive_overflow: What happens to a message that finds the receive buffer full.
             `"wait"` (default): the message waits, reading stops, and so the peer is
-            slowed down; until the application reads, the peer's leaving may go
-            unnoticed, except inside `cancel_on_disconnect()`. `"drop_oldest"`: the
+            slowed down; until the application reads, it may not notice that the peer
+            has left, except inside `cancel_on_disconnect()`. `"drop_oldest"`: the
             oldest unread message is dropped and counted. `"close"`: the connection is
             closed with 1008.
         send_buffer: How many sent messages are kept until the server or the transport
@@ -76,77 +77,81 @@ class Options:
         send_overflow: What happens to a message that finds the send buffer full.
             `"wait"` (default): `send*` waits for room, and `send_nowait` raises
             `anyio.WouldBlock`. `"drop_oldest"`: the oldest message in the buffer is
-            dropped and counted. `"drop_newest"`: this message is. `"close"`: the
-            connection is closed with 1013.
+            dropped and counted. `"drop_newest"`: this message is dropped and counted.
+            `"close"`: the connection is closed with 1013.
         max_message_bytes: Largest message accepted, in bytes of payload after
             decompression (default 16 MiB). A larger message is dropped, and the
-            connection closed with 1009. Where anyws reads the frames itself, so is a
-            message of more than 80,000 fragments. Other servers hold a message whole
-            before they hand it over, so their own limit is what bounds their memory.
+            connection is closed with 1009. Where anyws reads the frames itself, the
+            same happens to a message of more than 80,000 fragments. Other servers hold
+            a whole message before they hand it over, so only their own limit bounds
+            their memory.
         send_timeout: Seconds that the server may take to accept one message (default
             `None`: no limit). After that the connection counts as broken: 1006,
             initiator `"network"`.
         idle_timeout: Seconds that may pass without a message from the peer (default
             `None`: no limit). After that the connection is closed with 1001. Where
-            anyws reads the frames itself, bytes of a message that is under way begin
-            the time anew: those that come of one, and those of ours that had to wait
-            until the peer read on. Pings and pongs do not. Under other servers whole
-            messages of the peer alone count, so the time has to be longer than the
-            slowest message takes. Time in which a full receive buffer stops the reading
-            does not count. On Granian, a message that arrives at the very moment of the
-            time-out is lost.
-        close_timeout: Seconds for the end of a connection (default 5.0): for what is
-            still queued, the closing frame and the peer's answer together. If the peer
-            goes on sending messages instead of answering, they are read and discarded
-            until it pauses, for at most ten times as long: Hypercorn would leak a
-            connection that is left earlier. After a send has failed, messages of the
-            peer are received for at most this time.
+            anyws reads the frames itself, each part of a message that arrives restarts
+            the time, and so does each part of a sent message that had to wait until the
+            peer read on. Pings and pongs do not restart it. Under other servers, only
+            whole messages from the peer restart it, so the time has to be longer than
+            the slowest message takes. Time in which a full receive buffer stops the
+            reading does not count. On Granian, a message that arrives at the very
+            moment of the timeout is lost.
+        close_timeout: Seconds for the end of a connection (default 5.0): for the
+            messages that are still queued, the closing frame and the peer's answer
+            together. If the peer goes on sending messages instead of answering, they
+            are read and discarded until it pauses, for at most ten times as long:
+            Hypercorn would leak a connection that is left earlier. After a send has
+            failed, messages from the peer are received for at most this time.
         ping_interval: Seconds from a pong to the next ping (default 20.0); `None`: no
             pings. This option and the next hold where anyws writes the frames itself.
             ASGI has no pings: other servers send them by settings of their own.
         ping_timeout: Seconds that the peer may take to answer a ping (default 20.0);
-            `None`: no limit. After that the connection is closed with 1011. The time
-            begins anew with each progress: bytes come from the peer, or bytes that had
-            to wait are taken by it, 64 KiB at a time. So a long message, in either
+            `None`: no limit. After that the connection is closed with 1011. Any
+            progress restarts the time: bytes arrive from the peer, or the peer takes
+            bytes that had to wait, 64 KiB at a time. So a long message, in either
             direction, may be slow. Time in which a full receive buffer stops the
             reading does not count, unless a write waits for the peer meanwhile: a peer
             that sends and never reads is closed.
         rate_limit: How many messages the peer may send, and in how many seconds, as
-            `(20, 1.0)` (default `None`: no limit). So many may come at once; after that
-            room for more comes evenly. Pings, and what `cancel_on` takes, do not count.
+            `(20, 1.0)` (default `None`: no limit). This many may come at once; after
+            that, the allowance refills evenly. Pings, and messages that `cancel_on`
+            takes, do not count.
         rate_overflow: What happens to a message beyond the rate. `"wait"` (default): a
             receive waits until the message may come; meanwhile the receive buffer
             fills, and `receive_overflow` decides. `"drop"`: the message is dropped and
             counted. `"close"`: the connection is closed with 1008. A message received
             in parts is never dropped.
         max_lifetime: Seconds from the accept after which the connection is closed with
-            1001 (default `None`: no limit): after between nine tenths of them and all,
-            by chance, so that connections of one age do not end at one time.
-        heartbeat: A message that shows that the peer lives, for peers and servers that
-            answer no ping that could be seen (default `None`: none is sent). If nothing
-            comes within the time-out, the connection is closed with 1011. The answers
-            reach no receiver, and tell `statistics().latency`. See `Heartbeat`.
+            1001 (default `None`: no limit): at a random moment in the last tenth of
+            this time, so that connections of the same age do not all end at once.
+        heartbeat: A message whose answer shows that the peer is alive, for use where
+            pings cannot be seen: in pages, and under servers that hide them (default
+            `None`: none is sent). If nothing comes within the timeout, the connection
+            is closed with 1011. The answers reach no receiver. They set
+            `statistics().latency`. See `Heartbeat`.
         max_connections_per: How many connections a client may have at a time (default
             `None`: no limit). A client with more is refused with 429, or with 403 where
             the server has no denial responses; a connection that an outer application
             has accepted is neither refused nor counted. Holds where these options are
             given to a server (`anyws.serve`, `anyws.hypercorn`) or to a guard
             (`anyws.endpoint`, `anyws.WebSocketMiddleware`, `anyws.fastapi.guarded`).
-            A `WebSocket`, `anyws.accept_stream` and a client, which know of one
-            connection only, warn and do without. See `ConnectionLimit`.
-        observer: What is told of the connection, of its messages and of its end
-            (default `None`). It is the one that the options name when the connection is
-            accepted. See `Observer`.
+            A `WebSocket`, `anyws.accept_stream` and a client know only one connection;
+            they warn and ignore it. See `ConnectionLimit`.
+        observer: An object that is called when the connection opens, for its messages
+            and when it ends (default `None`). Only the value at the accept counts. See
+            `Observer`.
         compression: Whether and how messages are compressed, where anyws reads and
             writes the frames itself: by a `Deflate`, by `Deflate()` (`"deflate"`, the
-            default), or never (`None`). The value at the accept holds; to name another
-            one later is a RuntimeError. A server that is told not to compress never
-            does: `anyws.serve(compression=None)`, `ws_per_message_deflate` of uvicorn,
-            `websocket_permessage_deflate` of Hypercorn.
-        json: What `send_json`, `receive_json` and `iter_json` encode and decode with, a
-            `Codec` (default `None`: the module `json` of Python). What it encodes may
-            be `str` or `bytes`; the `mode` of the call decides how that is sent. Holds
-            in plain mode, too, if the `WebSocket` was given these options.
+            default), or never (`None`). The value at the accept holds; naming another
+            one later raises RuntimeError. If compression is switched off for the whole
+            server, no option switches it on: `anyws.serve(compression=None)`,
+            `ws_per_message_deflate` of uvicorn, `websocket_permessage_deflate` of
+            Hypercorn.
+        json: The `Codec` that `send_json`, `receive_json` and `iter_json` use (default
+            `None`: Python's module `json`). It may encode to `str` or `bytes`; the
+            `mode` of the call decides how the result is sent. It is used in plain mode,
+            too, if the `WebSocket` was given these options.
     """
 
     # Not an option, and the first field: see `_named_by`.
@@ -172,7 +177,7 @@ class Options:
     json: Codec[Any, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values that have no meaning."""
+        """Refuse invalid values."""
         for name in (
             "receive_buffer",
             "send_buffer",
@@ -231,7 +236,7 @@ def _is_seconds(value: object) -> bool:
 
 
 def _check_rate(rate: object) -> None:
-    """Raise for what is no number of messages in a number of seconds."""
+    """Raise unless this is a number of messages and a number of seconds."""
     if not isinstance(rate, tuple) or len(rate) != 2:
         raise TypeError(f"rate_limit is (messages, seconds), not {rate!r}")
     messages, seconds = rate
@@ -243,7 +248,7 @@ def _check_rate(rate: object) -> None:
 
 
 def _check_heartbeat(heartbeat: object) -> None:
-    """Raise for what is no heartbeat."""
+    """Raise unless this is a valid heartbeat."""
     if not isinstance(heartbeat, Heartbeat):
         kind = type(heartbeat).__name__
         raise TypeError(f"heartbeat must be an anyws.Heartbeat, not {kind}")
@@ -270,9 +275,9 @@ Options.__init__ = _init_and_record  # type: ignore[method-assign]
 def _named_by(given: dict[str, Any]) -> frozenset[str]:
     """Return the fields that were named.
 
-    `dataclasses.replace` passes the fields that its caller names, and behind them, in
-    their order, all others with the values that they have. So the fields before
-    `_named` are the caller's. Those behind it were named before, or are no defaults.
+    `dataclasses.replace` passes the fields that its caller names first, and then, in
+    their order, all others with their present values. So the fields before `_named` are
+    the caller's. The fields after it were named earlier, or differ from their defaults.
     """
     names = list(given)
     if "_named" not in given:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counters of one connection, as they stand now.
+    """The counters of one connection at one moment.
 
     Attributes:
         messages_received, bytes_received: Messages received from the peer, and their
