@@ -8,8 +8,7 @@ keeps although it may never send or receive a compressed message.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, TypeAlias
 
 from websockets.extensions import Extension
@@ -38,7 +37,7 @@ class DeflateExtension(PerMessageDeflate):
         local_no_context_takeover: Whether this end does.
         remote_max_window_bits: Bits of the window that the peer's compressor may use.
         local_max_window_bits: Bits of the window that this end's may use.
-        compress_settings: Further arguments of `zlib.compressobj`.
+        compress_settings: Further arguments of `zlib.compressobj`; not changed.
         threshold_bytes: Messages of fewer bytes are not compressed.
 
     Source: RFC 7692 section 7.
@@ -50,13 +49,12 @@ class DeflateExtension(PerMessageDeflate):
         local_no_context_takeover: bool,
         remote_max_window_bits: int,
         local_max_window_bits: int,
-        compress_settings: Mapping[str, Any],
+        compress_settings: dict[str, Any],
         threshold_bytes: int = 0,
     ) -> None:
-        settings = dict(compress_settings)
         # Without takeover the core makes no context at this point.
         super().__init__(
-            True, True, remote_max_window_bits, local_max_window_bits, settings
+            True, True, remote_max_window_bits, local_max_window_bits, compress_settings
         )
         self.remote_no_context_takeover = remote_no_context_takeover
         self.local_no_context_takeover = local_no_context_takeover
@@ -70,7 +68,7 @@ class DeflateExtension(PerMessageDeflate):
             agreed.local_no_context_takeover,
             agreed.remote_max_window_bits,
             agreed.local_max_window_bits,
-            {"level": settings.level, "memLevel": settings.memory_level},
+            _compress_settings(settings.level, settings.memory_level),
             settings.threshold_bytes,
         )
 
@@ -142,3 +140,9 @@ class Deflation:
             return None
         self._parts.append(self._compressor.flush(zlib.Z_SYNC_FLUSH)[:-4])
         return b"".join(self._parts)
+
+
+@lru_cache
+def _compress_settings(level: int, memory_level: int) -> dict[str, Any]:
+    """Return the arguments of `zlib.compressobj`, which many connections share."""
+    return {"level": level, "memLevel": memory_level}

@@ -253,8 +253,10 @@ class ServerConnection:
         """Begin with the frames; the session has the answer written before them."""
         terms = self._terms
         settings = self.session.options.compression if terms.compression else None
-        agreed, extensions = self._opening.agree(deflate_of(settings))
-        status, headers = self._opening.answer(event["subprotocol"])
+        opening = self._opening
+        del self._opening  # it would be memory of each idle connection
+        agreed, extensions = opening.agree(deflate_of(settings))
+        status, headers = opening.answer(event["subprotocol"])
         headers += [*agreed, *terms.headers(), *event["headers"]]
         self._answered = _Answer.ACCEPT
         self._channel.begin(self.session, extensions, head_of(status, headers))

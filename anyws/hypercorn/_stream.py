@@ -288,8 +288,10 @@ class EngineStream(WSStream):
     async def _accept(self, message: Any) -> None:
         allowed = self.worker.permessage_deflate
         settings = self.session.options.compression if allowed else None
-        agreed, extensions = self._opening.agree(deflate_of(settings))
-        status, headers = self._opening.answer(message["subprotocol"])
+        opening = self._opening
+        del self._opening  # it would be memory of each idle connection
+        agreed, extensions = opening.agree(deflate_of(settings))
+        status, headers = opening.answer(message["subprotocol"])
         headers += agreed + message["headers"]
         answer = b""
         if self._transport is None:  # HTTP/2: its own task writes, in another turn
