@@ -90,6 +90,26 @@ def test_each_file_is_shown_and_tested() -> None:
             assert any(name in tests for name in named), f"{path.name} has no test"
 
 
+def test_each_example_has_its_command() -> None:
+    """The gallery starts each once, has a picture of each page, and none is left."""
+    text = PAGES["examples.md"]
+    commands = re.findall(r"^\| `python ([^`]+)` \|", text, re.MULTILINE)
+    started = {
+        re.sub(r"-m anyws.hypercorn -k trio (\w+):app", r"\1.py", each)
+        for each in commands
+    }
+    examples = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert started == examples
+    assert len(commands) == len(examples)
+    shown = set(re.findall(r"\(images/(\w+\.png)\)", text))
+    pages = {path.stem for path in (ROOT / "examples").glob("*.html")}
+    assert {f"{page}.png" for page in pages} <= shown
+    pictures = {path.name for path in (DOCS / "images").iterdir()}
+    assert pictures == {
+        name for name in pictures if f"images/{name})" in "".join(PAGES.values())
+    }
+
+
 def test_each_page_has_its_place() -> None:
     """The index names each page once."""
     site = tomllib.loads((ROOT / "zensical.toml").read_text())
