@@ -34,10 +34,19 @@ async def token(ws: anyws.WebSocket) -> None:
         pass
 
 
+@anyws.endpoint(options=anyws.Options(heartbeat=anyws.Heartbeat(0.1, timeout=1)))
+async def beating(ws: anyws.WebSocket) -> None:
+    """Tell the page, whenever it asks, whether its answers have come."""
+    await ws.accept()
+    async for _ in ws:
+        await ws.send_json(ws.statistics().latency is not None)
+
+
 app = Starlette(
     routes=[
         Route("/", page),
         WebSocketRoute("/same", same),
         WebSocketRoute("/token", token),
+        WebSocketRoute("/beating", beating),
     ]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import pytest
 
 from ..support.chromium import Tab, browser, tab
 from ..support.real_servers import need, serving
+from ..support.snippets import SNIPPETS
 from ..support.wires import cuttable
 from .test_examples import WORKERS, chatting
 
@@ -86,13 +88,19 @@ def outcome(page: Tab, url: str, offers: str = "[]") -> str:
     return result
 
 
-def test_a_page_of_another_origin_is_refused(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str, Path]]:
+    """Give the port of a server with pages, the address of a browser, and the log."""
+    server, folder = need("engine-asyncio"), tmp_path_factory.mktemp("served")
+    with serving(server, "browser_app:app", folder) as (port, _):
+        with browser(folder / "profile") as devtools:
+            yield port, devtools, folder / f"{server}.log"
+
+
+def test_a_page_of_another_origin_is_refused(served: tuple[int, str, Path]) -> None:
     """A browser says which page it is; and a token goes by the subprotocols."""
-    server = need("engine-asyncio")
+    port, devtools, log_path = served
     with ExitStack() as stack:
-        running = serving(server, "browser_app:app", tmp_path)
-        port, _ = stack.enter_context(running)
-        devtools = stack.enter_context(browser(tmp_path / "profile"))
         # One server by two names: two origins.
         here = stack.enter_context(tab(devtools, f"http://127.0.0.1:{port}/"))
         other = stack.enter_context(tab(devtools, f"http://localhost:{port}/"))
@@ -101,6 +109,23 @@ def test_a_page_of_another_origin_is_refused(tmp_path: Path) -> None:
         assert outcome(other, same) == "refused"
         assert outcome(other, token, "['bearer', 's3cret']") == "open bearer"
         assert outcome(other, token, "['bearer', 'wrong']") == "refused"
-        log = (tmp_path / f"{server}.log").read_text(errors="replace")
+        log = log_path.read_text(errors="replace")
         assert f"from the origin 'http://localhost:{port}'" in log
         assert "s3cret" not in log
+
+
+def test_a_page_answers_heartbeats(served: tuple[int, str, Path]) -> None:
+    """By the function that the documentation shows; other listeners see none."""
+    port, devtools, _ = served
+    with tab(devtools, f"http://127.0.0.1:{port}/") as page:
+        page.wait_for("document.title + document.readyState", "pagecomplete")
+        page.run((SNIPPETS / "heartbeat.js").read_text())
+        page.run(
+            f"window.seen = new Set(); var ws = new WebSocket('ws://127.0.0.1:{port}/beating');"
+            "heed(ws); ws.onmessage = (event) => { seen.add(event.data) };"
+            "ws.onopen = () => setInterval(() => ws.send('?'), 50)"
+        )
+        page.wait_for("seen.has('true')", True)
+        assert set(page.run("[...seen].join()").split(",")) <= {"false", "true"}
+        page.run("heed(ws, 0)")
+        page.wait_for("ws.readyState === WebSocket.CLOSED", True)
