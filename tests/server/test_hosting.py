@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from ..support.real_servers import COMMANDS, need, serving
+from ..support.real_servers import COMMANDS, OTHERS_OF_UVICORN, need, serving
 from ..support.servers import HOST, eventually
 
 #: route and query -> whether a message comes, then the code and the reason
@@ -45,7 +45,10 @@ class Served:
         return self._log.read_text(errors="replace").count("Traceback")
 
 
-@pytest.fixture(scope="module", params=COMMANDS)
+SERVERS = [name for name in COMMANDS if name.partition("-")[2] not in OTHERS_OF_UVICORN]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:

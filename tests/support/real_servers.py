@@ -46,6 +46,9 @@ Notes = dict[str, list[Any]]
 
 GRACE: Final = "3"  # seconds that a server gives its connections; Hypercorn's default
 
+#: Classes of uvicorn's beside the one that it takes by itself.
+OTHERS_OF_UVICORN: Final = ("websockets", "wsproto")
+
 #: What starts each server, given a port and an application.
 COMMANDS: dict[str, Callable[[str], Sequence[str]]] = {
     **{
@@ -78,7 +81,7 @@ COMMANDS: dict[str, Callable[[str], Sequence[str]]] = {
             *("-m", "uvicorn", "--ws", name),
             *("--host", HOST, "--port", port),
         )
-        for name in ("websockets", "wsproto")
+        for name in OTHERS_OF_UVICORN
     },
     "uvicorn_anyws-asyncio": lambda port: (
         *("-m", "uvicorn", "--ws", "anyws.uvicorn:WebSocketProtocol"),
