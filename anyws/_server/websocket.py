@@ -358,8 +358,9 @@ class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
     def draining(self) -> Draining:
         """Whether the server is about to stop: true once its `Drain` says so.
 
-        `await ws.draining` waits until then. It needs the guarded mode, and is never
-        true where no drain knows of the connection.
+        `await ws.draining` waits until then. It needs the guarded mode. The servers
+        `anyws.serve`, `anyws.hypercorn` and `anyws.uvicorn` say so too, when they stop;
+        under others it is never true where no drain knows of the connection.
 
         Raises:
             RuntimeError: This is plain mode.

@@ -146,6 +146,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._stopping = True
         session = None if self._connection is None else self._connection.opened_session
         if session is not None:
+            session.tell_of_drain(CloseCode.SERVICE_RESTART, "")
             by = current_time() + session.options.close_timeout
             session.close_by_rule(CloseCode.SERVICE_RESTART, "", by=by)
         elif self._connection is None:

@@ -579,6 +579,25 @@ async def test_a_shutdown_closes_with_1012() -> None:
     assert statuses == [503]
 
 
+async def test_a_shutdown_is_told_to_who_waits_for_it() -> None:
+    """`ws.draining` becomes true, and the handler need not be cancelled."""
+    note = Noted()
+
+    @anyws.endpoint
+    async def app(ws: anyws.WebSocket) -> None:
+        await ws.accept()
+        assert not ws.draining
+        await ws.draining
+        note(bool(ws.draining))
+
+    async with serving(app) as server:
+        async with anyws.connect(url_of(server)) as ws:
+            server.should_exit = True
+            assert await closed(ws) == anyws.CloseInfo(1012, "", "peer", True)
+            await note.told.wait()
+    assert note.values == [True]
+
+
 @pytest.mark.parametrize("shielded", [False, True])
 async def test_the_graceful_time_is_uvicorns(shielded: bool) -> None:
     """A handler that does not end is cancelled after `timeout_graceful_shutdown`."""
