@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import fastapi
 from fastapi import Depends
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from .._server.admission import FOREIGN, TOO_MANY, allows_origin, check_unanswered
 from .._server.handlers import has_handler
@@ -73,9 +74,16 @@ class Guarding:
         return hash(self._key)
 
     async def __call__(
-        self, websocket: fastapi.WebSocket
-    ) -> AsyncIterator[WebSocket[Any]]:
-        """Guard the connection while the handler runs."""
+        self, connection: HTTPConnection
+    ) -> AsyncIterator[WebSocket[Any] | None]:
+        """Guard the connection while the handler runs; leave an HTTP request alone.
+
+        The dependencies of a router are those of its HTTP routes as well.
+        """
+        if not isinstance(connection, fastapi.WebSocket):
+            yield None
+            return
+        websocket = connection
         ws: WebSocket[Any] = WebSocket(
             websocket.scope, websocket.receive, websocket.send, options=self._options
         )
@@ -129,6 +137,9 @@ def guarded(
                 anyws.WebSocket, Depends(guarded(options=anyws.Options(send_buffer=8)))
             ],
         ): ...
+
+    Or for all routes of a router or an application, of which those of HTTP are left
+    alone: `APIRouter(dependencies=[Depends(guarded(allowed_origins="same-origin"))])`.
 
     Args:
         options: The settings of each connection. They override those that they name of

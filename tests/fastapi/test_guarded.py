@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import (
+    APIRouter,
     Cookie,
     Depends,
     FastAPI,
@@ -19,6 +20,7 @@ from fastapi import (
 )
 from fastapi import WebSocket as FastAPIWebSocket
 from fastapi.responses import JSONResponse
+from starlette.testclient import TestClient
 
 import anyws
 from anyws.fastapi import Guarded, guarded
@@ -145,6 +147,30 @@ async def says_which(ws: Guarded) -> None:
     """Say the class."""
     await ws.accept()
     await ws.send_text(type(ws).__name__)
+
+
+def test_it_may_stand_on_a_router_of_both_kinds() -> None:
+    """It guards the WebSockets, and leaves the HTTP routes alone."""
+    routes = APIRouter(dependencies=[Depends(guarded(options=SMALL))])
+
+    @routes.get("/page")
+    async def page() -> str:
+        return "page"
+
+    @routes.websocket("/ws")
+    async def handler(ws: FastAPIWebSocket) -> None:
+        await ws.accept()
+        await ws.receive_text()
+
+    app = FastAPI()
+    app.include_router(routes)
+    with TestClient(app) as client:
+        assert client.get("/page").json() == "page"
+        with client.websocket_connect("/ws") as ws:
+            ws.send_text("too long")
+            with pytest.raises(anyws.WebSocketDisconnect) as caught:
+                ws.receive_text()
+            assert caught.value.code == 1009
 
 
 async def test_it_can_be_overridden() -> None:
