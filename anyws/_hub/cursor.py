@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 
 from .log import Entry
+from .position import Id
 from .topic import Topic
 
 
@@ -58,6 +60,32 @@ class Cursor:
         """How many messages the member has not taken."""
         replayed = 0 if self.replay is None else len(self.replay)
         return self.topic.log.end - self.next + self.keeping + replayed
+
+    def fill(
+        self,
+        replay: Sequence[Entry],
+        since: Id | None,
+        wants: Callable[[Entry], bool],
+    ) -> None:
+        """Put what the backend has before what is here; see `Reading.fill`."""
+        log, kept = self.topic.log, self.kept or {}
+        if since is not None:  # in another process, which was ahead of this one
+            for key in [key for key, entry in kept.items() if entry.id <= since]:
+                self.keeping -= kept.pop(key).message is not None
+            while log.first <= self.next < log.end and log[self.next].id <= since:
+                self.next += 1
+        following = next(iter(kept.values()), None)
+        if following is None and log.first <= self.next < log.end:
+            following = log[self.next]
+        before = [
+            entry
+            for entry in replay
+            if entry.message is None or following is None or entry.id < following.id
+        ]
+        if before and following is not None and before[-1].id == following.before:
+            self.gap = False  # what a rule has dropped meanwhile is among them
+        wanted = deque(e for e in before if e.message is None or wants(e))
+        self.replay = wanted or None
 
     def gap_before(self) -> Entry:
         """Return the gap that is told before the next message, or at the end."""

@@ -38,6 +38,10 @@ _SWEPT_AT_ONCE: Final = 100
 # How many messages of a topic a member is replayed by a backend at most.
 _REPLAYED: Final = 1000
 
+# How many times as many messages as a queue holds may be on their way back to the hub
+# that has published them, and each still be kept from those whom it excludes.
+_DELIVERED_LATE: Final = 10
+
 _LOGGER: Final = logging.getLogger("anyws.hub")
 
 NOBODY: Final[frozenset[Reading]] = frozenset()
@@ -92,6 +96,7 @@ class Life:
             )
         self._presence = presence
         self._excluded: dict[str, frozenset[Reading]] = {}  # by the tokens under way
+        self._most_excluded = _DELIVERED_LATE * max_queued
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -139,9 +144,19 @@ class Life:
         token = self._token()
         self._relay.put(Publication(name, message, key, token))
         self.published += 1
-        if excluded:
-            self._excluded[token] = excluded
-        return len(self.topics.readers_of(name).keys() - excluded)
+        wanting = self.topics.readers_of(name).keys()
+        if not excluded.isdisjoint(wanting):
+            self._exclude(token, excluded)
+        return len(wanting - excluded)
+
+    def _exclude(self, token: str, excluded: frozenset[Reading]) -> None:
+        """Remember until its delivery whom a message excludes.
+
+        It may never be delivered: the members may leave the topic before.
+        """
+        self._excluded[token] = excluded
+        if len(self._excluded) > self._most_excluded:
+            del self._excluded[next(iter(self._excluded))]
 
     def _token(self) -> str:
         self._tokens += 1
@@ -196,7 +211,11 @@ class Life:
             at=current_time(),
             size=size,
         )
+        for reading in excluded:
+            reading.make_way(topic)
         self._put(topic, entry)
+        for reading in excluded:
+            reading.pass_over(topic)
         topic.published += 1
         readings = topic.readings
         return len(readings) - (len(excluded & readings.keys()) if excluded else 0)

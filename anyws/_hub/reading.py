@@ -16,7 +16,8 @@ read stays in the log, where it stands for all members. If the member falls more
                   on at the end of the log
 
 A member with a filter keeps messages in such a list under every rule: only those count
-that its filter lets pass.
+that its filter lets pass. So does a member that is behind when a message excludes it,
+until it has read all.
 
 Rules are applied when the member looks: by the hub's task after each message, and
 before each message that is taken. What is dropped does not depend on when that is. The
@@ -28,7 +29,7 @@ The messages of several topics come in the order in which they were published.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush, heapreplace
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -142,7 +143,7 @@ class Reading:
         cursor.replay = deque()
         cursor.topic.behind.add(self)  # so that its log keeps what comes meanwhile
 
-    def fill(self, cursor: Cursor, replay: Iterable[Entry], since: Id | None) -> None:
+    def fill(self, cursor: Cursor, replay: Sequence[Entry], since: Id | None) -> None:
         """Put what the backend has before what the log has.
 
         Args:
@@ -151,19 +152,7 @@ class Reading:
             since: The id of the latest message that the member has had, if `replay`
                 goes on behind it.
         """
-        log = cursor.topic.log
-        if since is not None:  # in another process, which was ahead of this one
-            while log.first <= cursor.next < log.end and log[cursor.next].id <= since:
-                cursor.next += 1
-        first = log[cursor.next].id if log.first <= cursor.next < log.end else None
-        cursor.replay = deque(
-            entry
-            for entry in replay
-            if entry.message is None
-            or ((first is None or entry.id < first) and self._wants(entry))
-        )
-        if not cursor.replay:
-            cursor.replay = None
+        cursor.fill(replay, since, self._wants)
         cursor.seen = -1
         self._push(cursor)
 
@@ -219,6 +208,26 @@ class Reading:
                 self._skip_unwanted(cursor)
         if not cursor.pending and (cursor.next < log.end or cursor.kept):
             self._push(cursor)
+
+    def make_way(self, topic: Topic) -> None:
+        """Look at a log before a message is appended that the member does not get.
+
+        If the member is behind, it keeps what it wants in a list of its own from now
+        on, out of which this message pushes nothing.
+        """
+        cursor = self.cursors.get(topic.name)
+        if cursor is None or (cursor.next == topic.log.end and not cursor.kept):
+            return
+        self._keep(cursor)
+        if cursor.kept:
+            topic.keepers[self] = None
+            self._push(cursor)
+
+    def pass_over(self, topic: Topic) -> None:
+        """Move on behind the message for which `make_way` was called."""
+        cursor = self.cursors.get(topic.name)
+        if cursor is not None and cursor.next == topic.log.end - 1:
+            cursor.next = cursor.seen = topic.log.end
 
     def _fall_behind(self, cursor: Cursor) -> None:
         """Apply the rule to a member that is too far behind in one topic."""
@@ -299,7 +308,7 @@ class Reading:
             if entry is None:
                 cursor.pending = False
                 heappop(heap)
-                cursor.topic.caught_up(self)
+                self._caught_up(cursor.topic)
             elif entry.order != order:  # others have overtaken what was skipped
                 heapreplace(heap, (entry.order, serial, cursor))
             elif order > cursor.topic.horizon.order:
@@ -336,7 +345,12 @@ class Reading:
         if not cursor.kept and cursor.next == topic.log.end:
             cursor.pending = False
             heappop(self._heap)
-            topic.caught_up(self)
+            self._caught_up(topic)
+
+    def _caught_up(self, topic: Topic) -> None:
+        if not self._keeps:
+            topic.keepers.pop(self, None)
+        topic.caught_up(self)
 
     def take(self) -> Entry | None:
         """Take the next message or gap; `None`: all is read."""

@@ -16,7 +16,6 @@ class Item:
     order: int
     message: str | None  # `None`: a gap
     key: str | None = None
-    wanted: bool = True
 
 
 @dataclass(eq=False)
@@ -36,9 +35,7 @@ class ModelTopic:
     last: int = 0
 
     def head(self) -> Item | None:
-        """Return what comes next; skip what the member does not want."""
-        while self.items and not self.items[0].wanted:
-            del self.items[0]
+        """Return what comes next."""
         if not self.items:
             self.keeping = False
             return Item(self.last, None) if self.gap else None
@@ -88,12 +85,15 @@ class ModelMember:
             if not self.wants(topic):
                 del self.topics[topic]
 
-    def put(self, topic: str, item: Item) -> None:
-        """Apply the rule to one more message."""
+    def put(self, topic: str, item: Item, *, wanted: bool) -> None:
+        """Apply the rule to one more message, which the member may not want."""
         state = self.topics.setdefault(topic, ModelTopic())
         state.head()
         state.last = item.order
-        if state.keeping:
+        if not wanted:  # it counts nowhere; but what is waiting is kept from now on
+            if state.items and not state.keeping:
+                self._begin_keeping(state)
+        elif state.keeping:
             self._keep(state, item)
         elif len(state.items) < self.buffer:
             state.items.append(item)
@@ -101,18 +101,20 @@ class ModelMember:
             self.closed = True
         elif self.overflow == "drop_oldest":
             state.items.append(item)
-            if state.items.pop(0).wanted:
-                self.dropped += 1
-                state.gap = True
+            state.items.pop(0)
+            self.dropped += 1
+            state.gap = True
         else:
-            state.keeping = True
-            items, state.items = state.items, []
-            for earlier in (*items, item):
-                self._keep(state, earlier)
+            self._begin_keeping(state)
+            self._keep(state, item)
+
+    def _begin_keeping(self, state: ModelTopic) -> None:
+        state.keeping = True
+        items, state.items = state.items, []
+        for item in items:
+            self._keep(state, item)
 
     def _keep(self, state: ModelTopic, item: Item) -> None:
-        if not item.wanted:
-            return
         merges = self.overflow == "coalesce"
         same = [i for i in state.items if merges and item.key and i.key == item.key]
         for older in same:
@@ -122,8 +124,11 @@ class ModelMember:
         if len(messages) < self.buffer:
             state.items.append(item)
             return
+        if self.overflow == "close":
+            self.closed = True
+            return
         self.dropped += 1
-        if merges:
+        if self.overflow != "drop_newest":
             state.items.pop(0)
             state.items.append(item)
             state.gap = True
@@ -163,5 +168,5 @@ class Model:
         for member in self.members:
             if member.wants(topic):
                 wanted = member is not exclude
-                member.put(topic, Item(order, message, key, wanted))
+                member.put(topic, Item(order, message, key), wanted=wanted)
         return sum(m.wants(topic) and m is not exclude for m in self.members)

@@ -87,6 +87,22 @@ async def test_an_excluded_member_stays_excluded() -> None:
             assert not one._life._excluded
 
 
+async def test_whom_a_message_excludes_is_forgotten_in_the_end() -> None:
+    """Also if it is never delivered here: nobody reads its topic, or all have left."""
+    bus = Bus()
+    async with Hub(backend=BusBackend(bus), max_queued=2) as one:
+        excluded = one._life._excluded
+        with one.subscribe("a") as mine:
+            one.publish("elsewhere", "x", exclude=mine)
+            assert not excluded
+        bus.backends[0].silent = True
+        with one.subscribe("a") as mine:
+            for number in range(50):
+                one.publish("a", str(number), exclude=mine)
+                await anyio.wait_all_tasks_blocked()
+        assert len(excluded) == 20
+
+
 async def test_a_full_queue_refuses() -> None:
     """The message is not published; later ones are."""
     bus = Bus()

@@ -79,6 +79,40 @@ async def test_a_member_resumes_in_a_process_that_has_seen_nothing(
             assert await taken(events, 1) == ["newer"]
 
 
+@pytest.mark.parametrize("rule", ["drop_oldest", "drop_newest", "coalesce"])
+@pytest.mark.parametrize("from_start", [True, False])
+async def test_what_a_rule_keeps_meanwhile_does_not_come_twice(
+    rule: Any, from_start: bool
+) -> None:
+    """Although the backend has it too, and more of it than the buffer holds."""
+    bus = Bus(keeps=True)
+    async with hubs(bus) as (one, other):
+        seen = await places(one, 3)
+        bus.backends[1].delivered = list(bus.kept or ())
+        bus.held = anyio.Event()
+        only = other.subscribe(
+            "a",
+            since=Position.OLDEST if from_start else seen[0],
+            buffer=2,
+            overflow=rule,
+            filter=lambda event: True,
+        )
+        with only as events:
+            while "a" not in bus.backends[1].topics:
+                await checkpoint()
+            for number in range(3, 7):
+                bus.send(Publication("a", str(number), token=f"x-{number}"))
+                await anyio.wait_all_tasks_blocked()
+            bus.held.set()
+            await anyio.wait_all_tasks_blocked()
+            got = await taken(events, 7 - (not from_start) - (rule == "drop_newest"))
+            expected: list[str | None] = [*map(str, range(not from_start, 7))]
+            if rule == "drop_newest":
+                expected[-2:] = [GAP]
+            assert got == expected
+            assert events.statistics().lag == 0
+
+
 async def test_what_is_not_kept_any_more_is_a_gap() -> None:
     """All that is kept follows, and a resumed member goes on behind the gap."""
     bus = Bus(keeps=True)

@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 
 import anyws
 from anyws import Event, Hub, HubError, Position
+from anyws._hub.reading import RULES, Overflow
 from anyws._hub.subscription import Subscription
 
 
@@ -428,6 +429,29 @@ async def test_an_excluded_member_does_not_get_the_message(hub: Hub) -> None:
         assert hub.publish("a", "2") == 2
         assert await taken(one, 1) == ["2"]
         assert await taken(other, 2) == ["1", "2"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+async def test_what_excludes_a_member_pushes_nothing_out(
+    hub: Hub, rule: Overflow
+) -> None:
+    """However many such messages come: what the member wants still waits for it."""
+    with hub.subscribe("a", buffer=2, overflow=rule) as events:
+        for turns in (0, 1):
+            for number in range(2):
+                for _ in range(5):
+                    hub.publish("a", "own", exclude=events)
+                    for _ in range(turns):
+                        await anyio.wait_all_tasks_blocked()
+                hub.publish("a", str(number))
+            for _ in range(5):
+                hub.publish("a", "own", exclude=events)
+            assert events.statistics().lag == 2
+            assert await taken(events, 2) == ["0", "1"]
+        assert events.statistics().dropped == 0
+        # Once the member is up to date, the log need not wait for its look.
+        topic = hub._life.topics.by_name["a"]
+        assert bool(topic.keepers) == (rule in ("drop_newest", "coalesce"))
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["turns", "burst"])
