@@ -41,7 +41,7 @@ class Feed:
     def __init__(self, connection: Connection, sender: Sender) -> None:
         self._connection = connection
         self._sender = sender
-        self._sources: list[Source] = []
+        self._sources: tuple[Source, ...] = ()
 
     @classmethod
     def of(cls, connection: Connection, sender: Sender) -> Feed:
@@ -59,12 +59,11 @@ class Feed:
             RuntimeError: No message is allowed yet: `accept()` comes first.
         """
         self._sender.check_open()
-        self._sources.append(source)
+        self._sources += (source,)
 
     def remove(self, source: Source) -> None:
         """Take nothing more from a source."""
-        if source in self._sources:
-            self._sources.remove(source)
+        self._sources = tuple(each for each in self._sources if each is not source)
 
     @property
     def ended(self) -> bool:
@@ -144,7 +143,7 @@ class Feed:
 
     def _first(self) -> tuple[Source, SharedMessage] | None:
         """Return the first source that has a message, and that message."""
-        for source in tuple(self._sources):  # one that fails removes itself
+        for source in self._sources:  # one that fails removes itself
             message = source.peek()
             if message is not None:
                 return source, message
@@ -154,5 +153,5 @@ class Feed:
         """Take a message from a source, which then stands last: each has its turn."""
         source.advance()
         if len(self._sources) > 1:
-            self._sources.remove(source)
-            self._sources.append(source)
+            self.remove(source)
+            self._sources += (source,)

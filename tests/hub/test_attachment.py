@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Annotated, Any
 
 import anyio
@@ -436,3 +438,36 @@ def test_fastapi_has_the_hub_as_lifespan_and_dependency() -> None:
                 while client.post("/news?text=extra").json() == 0:
                     pass
                 assert peer.receive_text() == "extra"
+
+
+async def test_a_member_takes_less_than_a_kibibyte(hub: Hub) -> None:
+    """Beside its connection, in one topic, with and without having had messages."""
+    count = 50
+    channels = [EagerChannel() for _ in range(count)]
+    ours = (
+        tracemalloc.Filter(True, "*/anyws/_hub/*"),
+        tracemalloc.Filter(True, "*/anyws/_session/feed.py"),
+    )
+
+    def held() -> float:
+        gc.collect()
+        traces = tracemalloc.take_snapshot().filter_traces(ours).traces
+        return sum(trace.size for trace in traces) / count
+
+    with ExitStack() as members:
+        async with AsyncExitStack() as blocks:
+            sockets = []
+            for channel in channels:
+                ws = await blocks.enter_async_context(channel.websocket())
+                await ws.accept()
+                sockets.append(ws)
+            members.callback(tracemalloc.stop)
+            tracemalloc.start()
+            for ws in sockets:
+                members.enter_context(hub.attach(ws, "a"))
+            joined = held()
+            for _ in range(5):
+                hub.publish("a", "x" * 100)
+                await turns()
+            assert all(len(channel.messages) == 5 for channel in channels)
+            assert max(joined, held()) < 1024
