@@ -37,7 +37,8 @@ What holds:
 
     for a change of                                see
     keys, channels, the form of messages, scripts  _wire.py
-    URLs, TLS, deadlines of commands               _link.py
+    URLs, TLS, deadlines of commands, refusals     _link.py
+    how sentinels are asked for the primary        _sentinels.py
     what is a duplicate, what a gap                _follower.py
     which commands subscribe                       _subscriptions.py
     how often silent topics are looked at          _backend.py

@@ -17,7 +17,8 @@ from .._hub.topic_names import OWN, checked_topic
 from .._session.wakeup import SharedWakeup
 from .._values.errors import HubError
 from ._follower import Entry, Follower
-from ._link import Link, Server
+from ._link import Link, Requirements, Server, Source
+from ._sentinels import SCHEME, Sentinels
 from ._subscriptions import Subscriptions
 from ._wire import (
     FETCH,
@@ -82,7 +83,10 @@ class RedisBackend:
 
     Args:
         url: `redis://[user[:password]@]host[:port][/database]`, the same with `rediss`
-            for TLS, or `unix://[user:password@]/path[?db=number]`.
+            for TLS, or `unix://[user:password@]/path[?db=number]`. With sentinels:
+            `redis+sentinel://[user[:password]@]host[:port][,host[:port]]/name[/database]`
+            has the sentinels' hosts, and the user, the password and the database of the
+            primary, which is asked for before each connection.
         durable: Whether messages are kept in streams.
         keep: With `durable`, how many messages of each topic Redis keeps at least
             (default 1000), if there are so many.
@@ -121,8 +125,12 @@ class RedisBackend:
             raise ValueError(f"prefix must be a name, not {prefix!r}")
         if set(prefix) & set("{}*?[]\\^"):
             raise ValueError(f"prefix must hold no brackets or wildcards: {prefix!r}")
-        self._server = Server(
-            url, username=username, password=password, ssl_context=ssl_context
+        self._server = _source(
+            url,
+            Requirements(keeps=durable),
+            username=username,
+            password=password,
+            ssl_context=ssl_context,
         )
         self.durable: bool = durable
         self._keep = keep
@@ -412,6 +420,30 @@ class RedisBackend:
                 return
             await sleep(_PATIENCE_SECONDS)
         raise HubError(f"messages of {topic!r} have not come from Redis yet")
+
+
+def _source(
+    url: str,
+    requirements: Requirements,
+    *,
+    username: str | None,
+    password: str | None,
+    ssl_context: ssl.SSLContext | None,
+) -> Source:
+    """Return what makes connections to the server that a URL names."""
+    if not isinstance(url, str):
+        raise TypeError(f"url must be a str, not {type(url).__name__}")
+    if not url.startswith(f"{SCHEME}://"):
+        return Server(
+            url,
+            requirements,
+            username=username,
+            password=password,
+            ssl_context=ssl_context,
+        )
+    if ssl_context is not None:
+        raise ValueError("ssl_context needs a URL that begins with rediss://")
+    return Sentinels(url, requirements, username=username, password=password)
 
 
 def _entries(entries: Sequence[Any]) -> list[Entry]:

@@ -8,22 +8,87 @@ Each connection runs in a task, and whatever ends it ends nothing else.
 from __future__ import annotations
 
 import ssl
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 from urllib.parse import parse_qs, urlsplit
 
+from anyio import Lock
 from anyio.abc import TaskGroup, TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from coredis.connection import BaseConnection
-from coredis.exceptions import ResponseError
+from coredis.exceptions import ConnectionError as RedisConnectionError
+from coredis.exceptions import ReadOnlyError, ResponseError
 from coredis.pool import ConnectionPool
 
 from .._values.errors import HubError
 
 # Seconds for a connection to be made, and for a command to be answered.
-_CONNECT_SECONDS: Final = 5.0
-_ANSWER_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 5.0
 
 _SCHEMES: Final = ("redis", "rediss", "unix")
+
+
+class Source(Protocol):
+    """Makes connections, each to be run once.
+
+    Attributes:
+        location: Where they lead, for error messages.
+    """
+
+    location: Any
+
+    async def connection(self, tasks: TaskGroup) -> BaseConnection:
+        """Return a connection that has still to be run.
+
+        Args:
+            tasks: Where a connection may run that is needed to find out.
+        Raises:
+            HubError: It is not known where to connect to.
+        """
+
+
+class Requirements:
+    """What a server is checked for when it is connected to, before all else.
+
+    Args:
+        keeps: Whether it is to keep streams, and scripts use those of several topics.
+    """
+
+    def __init__(self, *, keeps: bool) -> None:
+        self._keeps = keeps
+
+    async def check(self, connection: BaseConnection) -> None:
+        """Refuse a sentinel, and where streams are kept, a node of a cluster.
+
+        Raises:
+            RedisConnectionError: The server is refused.
+        """
+        mode = (await _told_by(connection))[b"mode"]
+        if mode == b"sentinel":
+            raise RedisConnectionError(
+                "this is a sentinel: the URL begins with redis+sentinel://"
+            )
+        if mode == b"cluster" and self._keeps:
+            raise RedisConnectionError(
+                "durable=True needs one Redis server, and this is a node of a cluster"
+            )
+
+    async def check_primary(self, connection: BaseConnection) -> None:
+        """Refuse also a replica: sentinels may tell of a primary that was one.
+
+        Raises:
+            RedisConnectionError: The server is refused.
+        """
+        await self.check(connection)
+        role = (await _told_by(connection))[b"role"]
+        if role != b"master":
+            raise RedisConnectionError(f"it is no primary, but a {role.decode()}")
+
+
+async def _told_by(connection: BaseConnection) -> dict[bytes, bytes]:
+    """Return what a server tells of itself."""
+    told = await connection.create_request(b"HELLO", decode=False)
+    return cast("dict[bytes, bytes]", told)
 
 
 class Server:
@@ -32,6 +97,7 @@ class Server:
     Args:
         url: `redis://[user[:password]@]host[:port][/database]`, the same with `rediss`
             for TLS, or `unix://[user:password@]/path[?db=number]`.
+        requirements: What the server is checked for.
         username, password: Used instead of those of the URL.
         ssl_context: For TLS; `None`: certificates and names are verified.
     Raises:
@@ -41,18 +107,17 @@ class Server:
     def __init__(
         self,
         url: str,
+        requirements: Requirements,
         *,
         username: str | None,
         password: str | None,
         ssl_context: ssl.SSLContext | None,
     ) -> None:
-        if not isinstance(url, str):
-            raise TypeError(f"url must be a str, not {type(url).__name__}")
         parts = urlsplit(url)
         if parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
             raise ValueError(
-                "url must be redis://host, rediss://host or unix:///path, "
-                f"not {_without_password(url)!r}"
+                "url must be redis://host, rediss://host, unix:///path or "
+                f"redis+sentinel://host,host/name, not {_without_password(url)!r}"
             )
         if ssl_context is not None and parts.scheme != "rediss":
             raise ValueError("ssl_context needs a URL that begins with rediss://")
@@ -66,35 +131,37 @@ class Server:
         self._class: type[BaseConnection] = pool.connection_class
         self._options: dict[str, Any] = {
             **pool.connection_kwargs,
-            "connect_timeout": _CONNECT_SECONDS,
-            "stream_timeout": _ANSWER_SECONDS,
+            "connect_timeout": CONNECT_SECONDS,
+            "stream_timeout": ANSWER_SECONDS,
         }
         # One for each connection: the limiter of the pool belongs to its event loop.
         self._options.pop("processing_budget", None)
         for name, value in (("username", username), ("password", password)):
             if value is not None:
                 self._options[name] = value
+        self._requirements = requirements
         self.location: Any = pool.location
 
-    def connection(self) -> BaseConnection:
+    async def connection(self, tasks: TaskGroup) -> BaseConnection:
         """Return a connection that has still to be run."""
-        return self._class(self.location, **self._options)
+        connection = self._class(self.location, **self._options)
+        connection.register_connect_callback(self._requirements.check)
+        return connection
 
 
 class Link:
     """A connection to Redis, made anew after it has ended.
 
-    One task at a time may call `connected`.
-
     Args:
-        server: The server.
+        server: Makes connections to the server.
         tasks: Where the connection runs.
     """
 
-    def __init__(self, server: Server, tasks: TaskGroup) -> None:
+    def __init__(self, server: Source, tasks: TaskGroup) -> None:
         self._server = server
         self._tasks = tasks
         self._connection: BaseConnection | None = None
+        self._connecting = Lock(fast_acquire=True)
 
     async def connected(self) -> BaseConnection:
         """Return the connection; make it, if there is none.
@@ -102,16 +169,20 @@ class Link:
         Raises:
             HubError: It cannot be made.
         """
-        if self._connection is None or not self._connection.usable:
-            self.drop("it has ended")
-            connection = self._server.connection()
-            error: Exception | None = await self._tasks.start(_run, connection)
-            if error is not None:
-                raise HubError(
-                    f"no connection to Redis at {self._server.location}: {error}"
-                ) from error
-            self._connection = connection
-        return self._connection
+        async with self._connecting:  # several tasks use one connection
+            if self._connection is None or not self._connection.usable:
+                self._connection = await self._connect()
+            return self._connection
+
+    async def _connect(self) -> BaseConnection:
+        self.drop("it has ended")
+        connection = await self._server.connection(self._tasks)
+        error: Exception | None = await self._tasks.start(_run, connection)
+        if error is not None:
+            raise HubError(
+                f"no connection to Redis at {self._server.location}: {error}"
+            ) from error
+        return connection
 
     async def ask(self, command: bytes, *arguments: str | bytes | int) -> Any:
         """Send a command on the connection that there is, and return the answer.
@@ -127,6 +198,8 @@ class Link:
         except Exception as exc:
             if not isinstance(exc, ResponseError):
                 self.drop("the answer did not come")
+            elif isinstance(exc, ReadOnlyError):  # it is no primary any more
+                self.drop("it is a replica")
             raise HubError(f"Redis at {self._server.location}: {exc}") from exc
 
     def drop(self, why: str) -> None:

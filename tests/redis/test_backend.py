@@ -57,6 +57,17 @@ def test_it_is_a_backend() -> None:
         (ValueError, "prefix", {"prefix": ""}),
         (ValueError, "wildcards", {"prefix": "a*"}),
         (ValueError, "rediss", {"ssl_context": ssl.create_default_context()}),
+        (ValueError, "host/name", {"url": "redis+sentinel://user:secret@host"}),
+        (ValueError, "name/number", {"url": "redis+sentinel://host/main/x"}),
+        (ValueError, "no host", {"url": "redis+sentinel://host,:1/main"}),
+        (
+            ValueError,
+            "rediss",
+            {
+                "url": "redis+sentinel://host/main",
+                "ssl_context": ssl.create_default_context(),
+            },
+        ),
     ],
 )
 def test_bad_arguments_are_refused(

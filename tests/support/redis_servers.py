@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,13 +26,21 @@ class RedisServer:
     Args:
         folder: Its directory. (The path of a socket holds at most 107 bytes.)
         aof: Whether it writes each command to disk before it answers.
+        options: More options.
+        config: What stands in its configuration file, if it needs one.
 
     Attributes:
         url: Where it is.
     """
 
-    def __init__(self, folder: Path, *, aof: bool = False, options: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, aof: bool = False, options: str = "", config: str = ""
+    ) -> None:
         self._folder = folder
+        self._config: list[str] = []
+        if config:
+            self._config.append(str(folder / "redis.conf"))
+            (folder / "redis.conf").write_text(config)
         self._socket = folder / "redis.sock"
         self._options = ["--appendonly", "yes", "--appendfsync", "always"] * aof
         self._options += options.split()
@@ -50,21 +58,19 @@ class RedisServer:
             self._port = free.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self._port}"
 
+    @property
+    def port(self) -> int:
+        """The TCP port, after `listen_on_tcp`."""
+        return self._port
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         log = (self._folder / "redis.log").open("ab")
         self._process = subprocess.Popen(
             [
-                "redis-server",
-                *(
-                    "--port",
-                    str(self._port),
-                    "--unixsocket",
-                    str(self._socket),
-                    "--save",
-                    "",
-                ),
-                *("--dir", str(self._folder), *self._options),
+                *("redis-server", *self._config),
+                *("--port", str(self._port), "--unixsocket", str(self._socket)),
+                *("--save", "", "--dir", str(self._folder), *self._options),
             ],
             stdout=log,
             stderr=log,
@@ -110,6 +116,41 @@ class RedisServer:
         """End it, if it runs."""
         if self._process is not None:
             self.kill()
+
+
+SENTINEL = """
+sentinel monitor main 127.0.0.1 {} 1
+sentinel down-after-milliseconds main 300
+sentinel failover-timeout main 3000
+"""
+
+
+@contextmanager
+def watched_pair() -> Iterator[tuple[RedisServer, RedisServer, RedisServer]]:
+    """Run a primary, its replica, and a sentinel that knows the two as `main`."""
+    with ExitStack() as stack:
+
+        def server(options: str, config: str = "") -> RedisServer:
+            folder = Path(tempfile.mkdtemp(prefix="redis"))
+            stack.callback(shutil.rmtree, folder)
+            made = RedisServer(folder, options=options, config=config)
+            made.listen_on_tcp()
+            stack.callback(made.close)
+            made.start()
+            return made
+
+        def wait_for(answer: bytes, server: RedisServer, *words: str | int) -> None:
+            until = time.monotonic() + PATIENCE
+            while answer not in server.command(*words):
+                assert time.monotonic() < until, words
+                time.sleep(0.02)
+
+        primary = server("--repl-diskless-sync-delay 0")
+        replica = server(f"--replicaof 127.0.0.1 {primary.port}")
+        wait_for(b":1", primary, "WAIT", 1, 1000)
+        sentinel = server("--sentinel", SENTINEL.format(primary.port))
+        wait_for(b"slaves=1", sentinel, "INFO", "sentinel")
+        yield primary, replica, sentinel
 
 
 @contextmanager

@@ -210,6 +210,7 @@ PACKAGES: Final = {
     "redis": (
         "_wire",
         "_link",
+        "_sentinels",
         "_subscriptions",
         "_follower",
         "_backend",
