@@ -68,7 +68,7 @@ def _server_of(arguments: Namespace) -> Server:
 
     Raises:
         LookupError: There is no such module or application.
-        TypeError, ValueError: An argument has no meaning.
+        TypeError, ValueError: An argument is invalid.
         OSError: A certificate cannot be read.
     """
     named: dict[str, Any] = {

@@ -22,7 +22,7 @@ A connection comes into being in three steps, each with one owner:
 
 1. `Dialling` owns the byte stream until it is connected: TCP or a unix socket, a tunnel
    through a proxy, TLS. Its attribute `step` names the step under way, for the message
-   of an error, or of the time-out of `open_timeout`. `Destination` (destination.py)
+   of an error, or of the timeout of `open_timeout`. `Destination` (destination.py)
    says what is dialled where that is not the URL's address. For an application in this
    process `InProcessServer` (in_process.py) is dialled instead: it serves the other end
    of a stream in memory, in a task of the block.
@@ -41,7 +41,7 @@ What holds:
 * Every stream that was opened has an owner who closes it, also when the task is
   cancelled between two steps. A stream that the user gave is closed as well.
 * `open_timeout` is one deadline for all steps and redirects of a try. The wing has
-  these other timers; all time-outs of an open connection are the session's:
+  these other timers; all timeouts of an open connection are the session's:
 
       the delays between two tries                               retry.py
       2 seconds for the body of a rejection                      connect.py

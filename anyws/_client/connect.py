@@ -158,7 +158,8 @@ class Connector(AsyncContextManagerMixin):
 
         Raises:
             HandshakeRejected: The server answered with another status.
-            ProtocolError: The server's answer is not one to an opening handshake.
+            ProtocolError: The server's answer is not a valid answer to an opening
+                handshake.
             HandshakeError: The server was not reached, TLS failed, or time ran out.
 
         Cancellation:
@@ -262,7 +263,7 @@ class Connector(AsyncContextManagerMixin):
 
 
 def _check_types(**arguments: object) -> None:
-    """Raise TypeError for an argument whose type is not the one in `_TYPES`."""
+    """Raise TypeError for an argument that does not have its type in `_TYPES`."""
     for name, value in arguments.items():
         kind, spoken = _TYPES[name]
         if not isinstance(value, kind):
@@ -305,10 +306,10 @@ def connect(
             async for message in ws: ...
 
     `async for` connects again whenever a connection is over, for whatever reason;
-    `break` ends the loop. Each connection has an `async with` block of its own, outside
-    which nothing runs; the block swallows the connection's own `ConnectionClosed`. A
-    connection that the loop's body does not enter is closed at the loop's next turn, or
-    after a `break` only when it is garbage-collected.
+    `break` ends the loop. Each connection needs an `async with` block of its own in the
+    loop; the block swallows the connection's own `ConnectionClosed`, and no task runs
+    outside of it. If the loop's body does not enter a connection, it is closed at the
+    loop's next turn; after a `break`, it is closed only when it is garbage-collected.
 
         async for ws in anyws.connect("wss://example.org/feed", retry=anyws.Retry()):
             async with ws:
@@ -319,32 +320,33 @@ def connect(
             unless `headers` has an `Authorization` of its own.
         subprotocols: Offered to the server, in the order of preference.
         headers: More headers for the request: a mapping, pairs, or a function, async or
-            not, that is called before each try and returns either. An exception that
-            the function raises is raised by the block or the loop, without a retry.
-        origin: The `Origin` header. Browsers send it, programs need not.
-        host, port: The address to dial, or to ask a proxy for, where it is not the
-            URL's. The `Host` header and the name that TLS checks stay those of the URL.
-        ssl_context: For `wss://`. By default the system's certificates are trusted;
-            for an `https` proxy they always are.
-        server_hostname: The name that TLS asks for, and that the certificate has to
-            have, where it is not the URL's host.
+            not, that is called before each try and returns either. If the function
+            raises an exception, the block or the loop raises it, without a retry.
+        origin: The `Origin` header. Browsers send it; programs need not.
+        host, port: The address to connect to, directly or through a proxy, if it is not
+            the URL's. The `Host` header and the name that TLS checks stay those of the
+            URL.
+        ssl_context: For `wss://`. By default, and always for an `https` proxy, the
+            system's certificates are trusted.
+        server_hostname: The name that TLS asks for, and that the certificate must have,
+            if it is not the URL's host.
         proxy: A proxy's URL (`http`, `https`, `socks5`, `socks5h`, `socks4`, `socks4a`;
             SOCKS needs the extra `socks`). `True` (default): the proxy that the
             environment names, but never for a loopback address. `None` or `False`: no
             proxy.
         compression: `"deflate"` (default) or an `anyws.Deflate` offers
-            permessage-deflate, `None` does not; or name `Options.compression`.
+            permessage-deflate; `None` does not. `Options.compression` does the same.
         unix_path: The path of a unix socket to connect to instead of the URL's host.
         stream: A connected byte stream to use instead. TLS is not added to it, and it
             is closed at the end, also when the handshake fails.
         app: An application in this process to connect to instead: a handler
             `async def handler(ws)`, an `@anyws.endpoint`, or any ASGI application. It
             runs in a task of the block, over a stream in memory, and its lifespan is
-            not run. What it raises is raised when the block is left, unless the block
-            raises an error of its own that is more than the end of the connection. An
-            application that has not ended `Options.close_timeout` seconds after the
-            connection is cancelled.
-        options: Buffers, limits and time-outs of the connection.
+            not run. If it raises an exception, leaving the block raises that exception,
+            unless the block raises an error of its own that is not about the end of the
+            connection. The application is cancelled if it has not ended
+            `Options.close_timeout` seconds after the connection.
+        options: Buffers, limits and timeouts of the connection.
         open_timeout: Seconds for one try, from the look-up of the name to the answer,
             all redirects included (default 10.0); `None`: no limit. The body of a
             rejection has 2 seconds of its own; `HandshakeRejected` holds the part that
@@ -353,19 +355,20 @@ def connect(
             and a loop uses `Retry()`.
 
     Redirects are followed, at most 10, and never from `wss` to `ws`; `Authorization`
-    and `Cookie` headers do not go to another origin. Where `host`, `port`,
-    `server_hostname`, `unix_path` or `app` is named, a redirect to another origin is a
-    rejection.
+    and `Cookie` headers are not sent to another origin. If `host`, `port`,
+    `server_hostname`, `unix_path` or `app` is given, a redirect to another origin
+    counts as a rejection.
 
     Raises:
-        ValueError, TypeError: An argument has no meaning; says which and why.
+        ValueError, TypeError: An argument is invalid; the message says which and why.
         HandshakeRejected: On entry: the server answered with another status than 101.
-        ProtocolError: On entry: the server's answer is not one to an opening handshake.
+        ProtocolError: On entry: the server's answer is not a valid answer to an opening
+            handshake.
         HandshakeError: On entry: the server was not reached, TLS failed, or
             `open_timeout` has passed.
 
     Cancellation:
-        Safe: everything that was open by then is closed. Inside the block, see
+        Safe: everything that was opened before is closed. Inside the block, see
         `ClientWebSocket`.
     Source: RFC 6455 section 4.1; RFC 7692; RFC 8305 (two address families at once).
     """

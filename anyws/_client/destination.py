@@ -52,7 +52,7 @@ class Destination:
 
         Raises:
             TypeError: An argument is of another type.
-            ValueError: An argument has no meaning; says which and why.
+            ValueError: An argument is invalid; the message says which and why.
         """
         for name, (kind, spoken) in _TYPES.items():
             value = getattr(self, name)

@@ -101,7 +101,8 @@ class ClientHandshake:
 
         Raises:
             HandshakeRejected: The server has answered with another status than 101.
-            ProtocolError: The server's answer is not one to an opening handshake.
+            ProtocolError: The server's answer is not a valid answer to an opening
+                handshake.
             HandshakeError: The server has hung up.
         """
         if data:

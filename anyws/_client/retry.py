@@ -28,10 +28,10 @@ class Retry:
     and `min(max_delay, initial_delay * factor ** n)`. So the clients of a server that
     was away do not all come back at once.
 
-    There is no other try where it could not succeed: after a certificate that is not
-    trusted; after an answer that is not one to an opening handshake; after a status, of
-    the server or a proxy, other than 408, 425, 429, 500, 502-504 and 520-529; and after
-    an exception that a function given as `headers` raises.
+    The client does not try again if another try could not succeed: after a certificate
+    that is not trusted; after an invalid answer to the opening handshake; after a
+    status, from the server or a proxy, other than 408, 425, 429, 500, 502-504 and
+    520-529; and after an exception from a function given as `headers`.
 
     Attributes:
         initial_delay: Seconds, the longest delay after a healthy connection (default
@@ -40,13 +40,13 @@ class Retry:
             header, of the server or a proxy, may ask for more, up to an hour.
         factor: The factor by which the delay grows (default 2).
         healthy_after: Seconds that a connection has to last to be healthy (default 10).
-            After a healthy one the delays begin anew, unless the server has closed it
-            with 1013. A shorter one counts as a try that has failed.
+            After a healthy connection the delays begin anew, unless the server closed
+            it with 1013. A shorter connection counts as a failed try.
         give_up_after: Seconds without a healthy connection after which the client gives
             up (default `None`: never). They count from the beginning of the first try,
             and then from the end of the last healthy connection. The last try begins
             when they are over, or earlier if a `Retry-After` asks for more time than is
-            left. What is raised is the error of the last try, a `HandshakeError`; or
+            left. Giving up raises the error of the last try, a `HandshakeError`; or
             `ConnectionClosed`, if the last try opened a connection that did not last.
     """
 
@@ -57,7 +57,7 @@ class Retry:
     give_up_after: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values that have no meaning."""
+        """Refuse invalid values."""
         for name in ("initial_delay", "max_delay", "healthy_after", "give_up_after"):
             value = getattr(self, name)
             if value is None and name == "give_up_after":

@@ -152,7 +152,7 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
         return now - self._opened_at
 
     async def _discard(self) -> None:
-        """Close the connection, if no block was entered, which would have closed it."""
+        """Close the connection, unless a block was entered: the block closes it."""
         if self._session is None:
             await self._channel.aclose()
 
@@ -226,5 +226,5 @@ class ClientWebSocket(Messaging, AsyncContextManagerMixin):
 
     @property
     def close_info(self) -> CloseInfo | None:
-        """How the connection ended, set at once; `None` while it is open."""
+        """How the connection ended, once that is known; `None` while it is open."""
         return None if self._session is None else self._session.info

@@ -118,6 +118,6 @@ def _agreement(
 def _with_bits(
     params: Sequence[ExtensionParameter], name: str, bits: int, others: int
 ) -> list[ExtensionParameter]:
-    """Return parameters with another number of bits in the place of one."""
+    """Return parameters with another number of bits in place of one."""
     wanted = (name, str(bits))
     return [(name, str(others)) if param == wanted else param for param in params]

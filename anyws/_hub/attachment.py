@@ -16,10 +16,10 @@ from .roster import Roster
 class Attachment(TopicMember):
     """A connection that gets the messages of topics; `Hub.attach` makes it.
 
-    Use it in a `with` block, which never waits: from its entry on no message is missed,
-    and on any exit the topics are left. When the connection ends, the topics are left
-    too. No task is started: messages are written when they are published and the
-    connection has room, else when it has room again.
+    Use it in a `with` block, which never waits. No message is missed after the block is
+    entered. Leaving the block in any way leaves the topics, and so does the end of the
+    connection. No task is started: a message is written when it is published, or later,
+    when the connection has room for it.
     """
 
     __slots__ = ("_encode", "_error", "_feed", "_session")
@@ -67,8 +67,9 @@ class Attachment(TopicMember):
         """Leave the topics.
 
         Raises:
-            Exception: What the filter or `encode` has raised, unless an exception that
-                is not about the end of this connection leaves the block.
+            Exception: The exception that the filter or `encode` has raised, unless
+                another exception leaves the block that is not about the end of this
+                connection.
         """
         self._leave()
         if self._error is not None and (exc is None or self._session.explains(exc)):
@@ -151,12 +152,12 @@ class Attachment(TopicMember):
         """Join more topics or patterns.
 
         Args:
-            topics: Topics and patterns; one that was joined before does not matter.
-            since: Where they go on; see `Hub.subscribe`.
+            topics: Topics and patterns; those that were joined before are ignored.
+            since: Where they begin; see `Hub.subscribe`.
         Raises:
             RuntimeError: The call is outside of the `with` block.
             ConnectionClosed: The connection has ended.
-            TypeError, ValueError: A name or a position has no meaning; nothing has
+            TypeError, ValueError: A name or a position is invalid; nothing has
                 changed.
         """
         feed = self._feed

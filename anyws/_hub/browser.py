@@ -21,8 +21,8 @@ class BrowserClient:
 
         app.add_route("/anyws.js", anyws.browser_client)
 
-    The script opens a lost connection again, resumes by positions, and tells the page
-    of gaps; its first lines say how it is used. It is read from the package, once.
+    The script reopens a lost connection, resumes by position, and tells the page about
+    gaps. Its first lines explain how to use it. It is read from the package once.
     """
 
     @cached_property

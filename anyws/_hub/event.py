@@ -1,4 +1,4 @@
-"""What a member of a topic gets: messages, and gaps."""
+"""The events that a member of a topic gets: messages, and gaps."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Event:
 
     Attributes:
         topic: The topic; never a pattern.
-        message: The message: `str` for text, `bytes` for binary. `None` tells a gap:
-            messages between the event before and the next one were missed, because an
-            overflow rule has dropped them, or because they are no longer kept.
+        message: The message: `str` for text, `bytes` for binary. `None` stands for a
+            gap: messages between the previous event and the next one were missed,
+            because an overflow rule dropped them, or because they are no longer kept.
         position: The place of the event in the topic; `since=` takes it.
     """
 
@@ -28,7 +28,7 @@ class Event:
 
     @property
     def gap(self) -> bool:
-        """Whether messages were missed, and this event tells it."""
+        """Whether this event is a gap: messages were missed."""
         return self.message is None
 
     def as_json(self) -> str:

@@ -1,4 +1,4 @@
-"""The hub: topics, and who gets their messages.
+"""The hub: topics, and the members that get their messages.
 
 The wing's `__init__` has the picture.
 """
@@ -36,15 +36,16 @@ from .topic_names import OWN, checked_topic
 
 @dataclass(frozen=True, slots=True)
 class HubStatistics:
-    """Counters of a hub, or of one of its topics, as they stand now.
+    """The current counters of a hub, or of one of its topics.
 
     Attributes:
         topics: Topics that have members, or messages.
-        members: Subscriptions and attachments; of a topic, those that want it.
-        published: Messages published; with a backend, those published by this hub, or
-            of a topic those that the backend has delivered.
+        members: Subscriptions and attachments; for a topic, those that want it.
+        published: Messages published. With a backend, a hub counts the messages that it
+            has published itself, and a topic those that the backend has delivered.
         sent, dropped, coalesced: Messages that members have taken, that overflow rules
-            have dropped, and that newer ones have replaced, in topics that are there.
+            have dropped, and that newer ones have replaced. A hub adds up its present
+            topics.
     """
 
     topics: int
@@ -59,9 +60,9 @@ class Hub(AsyncContextManagerMixin):
     """Topics, and members that get the messages published in them.
 
     A hub runs inside `async with hub:`; `hub.lifespan` is that block as the lifespan of
-    a FastAPI or Starlette application. A hub may be made before, as a global, and
-    entered again after it has ended. Members come and go; a member that does not read
-    costs the others nothing.
+    a FastAPI or Starlette application. A hub can be created earlier, for instance as a
+    global, and can be entered again after it has ended. Members come and go, and a
+    member that does not read does not affect the others.
 
         hub = anyws.Hub()
 
@@ -72,39 +73,40 @@ class Hub(AsyncContextManagerMixin):
                 async for text in ws.iter_text():
                     hub.publish("lobby", text)
 
-    A topic is a `str`; topics need no declaration. In a pattern `*` stands for one or
-    more characters that are no dot: `room.*` matches `room.1`, and not `room.1.typing`.
+    A topic is a `str`, and needs no declaration. In a pattern, `*` stands for one or
+    more characters other than a dot: `room.*` matches `room.1`, but not
+    `room.1.typing`.
 
-    All calls are made in the event loop that runs the hub; other threads have
-    `publish_from_thread`.
+    Call all methods in the event loop that runs the hub, except `publish_from_thread`,
+    which is for other threads.
 
     Args:
-        history: How many messages of each topic are kept for members that come later,
-            or come again (default 0).
+        history: How many messages of each topic are kept for members that join later,
+            or rejoin (default 0).
         history_bytes: How many bytes of payload the history of a topic holds together
             (default 1 MiB).
         history_seconds: Seconds after which a message leaves the history (default 300).
-        buffer_bytes: How many bytes of payload the messages of one topic hold together
-            that members have not taken yet (default 16 MiB). Above that, the oldest are
-            dropped, and told as a gap; a single larger message passes.
-        backend: What connects this hub with those of other processes; see
+        buffer_bytes: How many bytes of payload the messages of one topic that members
+            have not taken yet hold together (default 16 MiB). Above that, the oldest
+            are dropped, and a gap takes their place; a single larger message passes.
+        backend: The backend that connects this hub with those of other processes; see
             `anyws.Backend`. Without one (default) the hub serves one process.
         max_queued: How many publications may wait for the backend (default 1000); one
             more raises `HubError`.
-        presence_seconds: With a backend, seconds after which those leave who were
-            present by a process that was killed (default 20.0). Each hub is heard four
-            times in that time.
+        presence_seconds: With a backend, seconds after which the presences of a process
+            that was killed count as gone (default 20.0). Each hub sends four heartbeats
+            in that time.
         heartbeat: Seconds between two heartbeats for browsers (default 20.0), which go
             to connections that are attached with `encode=Event.as_json`; `None`: none.
         drain: The drain of the server: when it begins, all subscriptions end. The
             drain itself closes the connections.
 
     Attributes:
-        presence: Who is there, in each topic.
+        presence: The `Presence` of this hub: the keys that are present in each topic.
 
     Raises:
-        ValueError: A number has no meaning.
-        TypeError: `drain` is no `Drain`, or `backend` no `Backend`.
+        ValueError: A number is invalid.
+        TypeError: `drain` is not a `Drain`, or `backend` is not a `Backend`.
     """
 
     def __init__(
@@ -194,12 +196,13 @@ class Hub(AsyncContextManagerMixin):
         """Run the hub as the lifespan of an application: `FastAPI(lifespan=...)`.
 
         Args:
-            app: The application, which is not looked at.
+            app: The application; it is ignored.
         Raises:
             RuntimeError: The hub is running already.
         Cancellation:
-            Entering is no checkpoint. Leaving tells the members of all messages first,
-            and with a backend publishes what is queued, for at most a second.
+            Entering is not a checkpoint. Leaving first gives all messages to the
+            members, and with a backend publishes the queued messages, for at most a
+            second.
         Source: ASGI "lifespan".
         """
         async with self:
@@ -221,26 +224,29 @@ class Hub(AsyncContextManagerMixin):
     ) -> int:
         """Publish a message; it never waits, however many members there are.
 
-        The members are told by the hub's own task, which lets the event loop turn
-        between them. The first message of a topic that only patterns match costs a step
-        for each member of these patterns.
+        The hub's own task gives the message to the members, and lets other tasks run in
+        between. The first message of a topic that only patterns match costs a step for
+        each member of these patterns.
 
         Args:
-            topic: The topic; no pattern.
-            message: `str` is a text message, bytes are a binary one. A `bytearray` or a
-                `memoryview` is copied.
-            exclude: A member, or the connection of members, that does not get it.
-            key: Under the rule `"coalesce"` the message replaces an older one of the
-                topic with the same key that a member has not taken.
+            topic: The topic, not a pattern.
+            message: `str` for a text message, bytes for a binary one. A `bytearray` or
+                a `memoryview` is copied.
+            exclude: A member that does not get the message, or a connection whose
+                members do not get it.
+            key: For members with the rule `"coalesce"`: the message replaces an older
+                one of the topic with the same key, if the member has not taken that
+                yet.
         Returns:
-            How many members want the message. Whether each gets it is for its overflow
-            rule and its filter to say.
+            The number of members that want the message. The overflow rule and the
+            filter of each member decide whether it gets it.
         Raises:
             HubError: The hub is not running, or too many messages wait for the backend:
                 the message is not published.
             TypeError: An argument has a wrong type.
-            ValueError: The topic is a pattern, empty or too long, or no text.
-            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
+            ValueError: The topic is a pattern, empty, too long, or not valid text.
+            UnicodeEncodeError: The text contains a lone surrogate, which UTF-8 cannot
+                encode.
         """
         self._roster.check_open()
         topic = checked_topic(topic)
@@ -253,10 +259,10 @@ class Hub(AsyncContextManagerMixin):
     def publish_from_thread(
         self, topic: str, message: str | Binary, *, key: str | None = None
     ) -> int:
-        """Publish a message from a thread that runs no event loop of the hub's.
+        """Publish a message from a thread other than the one that runs the hub.
 
-        Waits until the event loop has published the message, and returns and raises
-        what `publish` does.
+        Waits until the event loop has published the message. Returns and raises the
+        same as `publish`.
 
         Raises:
             HubError: The hub is not running.
@@ -296,25 +302,26 @@ class Hub(AsyncContextManagerMixin):
 
         Args:
             topics: Topics and patterns; more can be joined in the block.
-            since: Where a topic goes on. A position replays what came behind it, once
-                and in order, or tells a gap if some of it is no longer kept; then all
-                that is kept follows. `Position.OLDEST` replays the whole history.
-                Several topics take a mapping from each topic, or pattern, to its
-                position. `None` (default): only what is published from now on. From a
-                backend that keeps messages, at most the newest 1000 of a topic come.
+            since: Where a topic begins. A position replays the messages after it, once
+                and in order. If some of them are no longer kept, a gap comes first, and
+                then all that are kept. `Position.OLDEST` replays the whole history. For
+                several topics, use a mapping from each topic or pattern to its
+                position. `None` (default): only messages that are published from now
+                on. A backend that keeps messages replays at most the newest 1000 of a
+                topic.
             filter: Called with each event that is a message; the member gets those for
-                which it returns true. It must not wait. What it raises leaves the
-                iteration.
+                which it returns true. It must not wait. If it raises, the iteration
+                raises that exception.
             buffer: How many messages of one topic the member may be behind (default
                 256), of those that the filter lets pass.
             overflow: What happens to a member that is further behind. `"drop_oldest"`
-                (default), `"drop_newest"`: these messages are dropped, and told as a
-                gap in their place. `"coalesce"`: a message replaces an older one with
-                the same key, and stands in its own place; if there are too many all the
-                same, the oldest are dropped, and told as a gap. `"close"`: the
-                iteration raises `HubError`.
+                (default), `"drop_newest"`: these messages are dropped, and a gap takes
+                their place. `"coalesce"`: a message replaces an older one with the same
+                key, and keeps its own place; if there are still too many, the oldest
+                are dropped, and a gap takes their place. `"close"`: the iteration
+                raises `HubError`.
         Raises:
-            TypeError, ValueError: An argument has no meaning.
+            TypeError, ValueError: An argument is invalid.
         """
         wishes = Wishes(topics, since, filter, buffer, overflow)
         return Subscription(self._roster, wishes)
@@ -331,32 +338,32 @@ class Hub(AsyncContextManagerMixin):
     ) -> Attachment:
         """Send the messages of topics to a connection, inside a `with` block.
 
-        The connection goes on being used as before: a handler receives, and sends. No
-        task is started. Messages of the hub wait in the topic until the connection has
-        room for them, at most half of its `send_buffer` at a time; so a peer that does
-        not read costs the others nothing, and the rule of this member decides, not
+        The handler goes on receiving and sending as before. No task is started.
+        Messages of the hub wait in the topic until the connection has room for them.
+        They take at most half of its `send_buffer` at a time. So a peer that does not
+        read does not affect the others, and the rule of this member applies, not
         `send_overflow`.
 
         Args:
             websocket: A connection in guarded mode, of either end, after `accept()`;
                 FastAPI's and Starlette's class too, under `WebSocketMiddleware`.
             topics: Topics and patterns; more can be joined in the block.
-            since: Where a topic goes on; see `subscribe`.
+            since: Where a topic begins; see `subscribe`.
             filter: Called with each event that is a message; the member gets those for
                 which it returns true. It must not wait.
             buffer: How many messages of one topic the member may be behind (default
                 256), of those that the filter lets pass.
             overflow: As for `subscribe`; but `"close"` closes the connection with 1013.
-            encode: Makes the message for the peer of an event; `None` sends nothing. It
-                is called once for a message, whatever the number of members that give
-                the same function, and for gaps; it must not wait. Without it the peer
-                gets the messages as they are, and is not told of gaps and positions.
-                `Event.as_json` tells it all.
+            encode: A function that turns an event into the message for the peer; if it
+                returns `None`, nothing is sent. It is called for gaps, and once for
+                each message, even if several members use the same function. It must not
+                wait. Without it, the peer gets the messages unchanged, and learns
+                nothing about gaps and positions. `Event.as_json` includes all of this.
         Returns:
             A context manager. If the filter or `encode` raises an exception, the
             connection is closed with 1011, and the exception leaves the block.
         Raises:
-            TypeError, ValueError: An argument has no meaning.
+            TypeError, ValueError: An argument is invalid.
             RuntimeError: The connection is not in guarded mode.
         """
         wishes = Wishes(topics, since, filter, buffer, overflow)
@@ -372,7 +379,7 @@ class Hub(AsyncContextManagerMixin):
         """Return how many members get the messages of a topic.
 
         Raises:
-            TypeError, ValueError: The topic is no topic.
+            TypeError, ValueError: The topic is not a valid topic.
         """
         return len(self._life.topics.readers_of(checked_topic(topic)))
 
@@ -384,10 +391,10 @@ class Hub(AsyncContextManagerMixin):
     def statistics(self, topic: str | None = None) -> HubStatistics:
         """Return the counters of the hub, or of one topic, as they stand now.
 
-        The counters of a topic begin anew when it has had neither members nor messages.
+        The counters of a topic start again after a time without members and messages.
 
         Raises:
-            TypeError, ValueError: The topic is no topic.
+            TypeError, ValueError: The topic is not a valid topic.
         """
         there = self._life.topics.by_name
         if topic is None:

@@ -156,7 +156,7 @@ class Membership:
 
         Raises:
             RuntimeError: The member has not been entered, or has left.
-            TypeError, ValueError: A name or a position has no meaning; nothing has
+            TypeError, ValueError: A name or a position is invalid; nothing has
                 changed.
         """
         wanted = checked_names(names)
@@ -184,7 +184,7 @@ class Membership:
         return frozenset(named | self.reading.patterns)
 
     def statistics(self) -> MemberStatistics:
-        """Return the counters as they stand now."""
+        """Return the current counters."""
         reading = self.reading
         return MemberStatistics(
             reading.sent, reading.dropped, reading.coalesced, reading.lag
@@ -213,7 +213,7 @@ class TopicMember:
         return self._membership.topics
 
     def statistics(self) -> MemberStatistics:
-        """Return the counters as they stand now."""
+        """Return the current counters."""
         return self._membership.statistics()
 
     # For the hub

@@ -1,4 +1,4 @@
-"""Positions: where in a topic a member stands, as text that can be kept and sent."""
+"""Positions: a member's place in a topic, as text that can be kept and sent."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _OLDEST: Final = "oldest"
 class Position(str):
     """The place of one message in its topic, as opaque text.
 
-    Keep it, send it, and give it back as `since=`: the subscription goes on behind that
-    message. It is a `str` that holds the topic, the epoch (one life of the hub that
-    counts the messages) and the id of the message. Compare positions for equality only.
+    Keep it, send it, and pass it as `since=`: the subscription then continues after
+    that message. It is a `str` that contains the topic, the epoch (the name of one life
+    of the hub that counts the messages) and the id of the message. Compare positions
+    for equality only.
 
     Attributes:
-        OLDEST: Before all messages that are still kept: as `since=` it replays the
-            whole history, and tells no gap.
+        OLDEST: The position before all messages that are still kept: as `since=` it
+            replays the whole history, without a gap.
     """
 
     __slots__ = ()
@@ -37,14 +38,14 @@ class Position(str):
 
     @classmethod
     def from_json(cls, text: str | None, *topics: str) -> dict[str, Position]:
-        """Return where topics go on, as `anyws.js` says it: the value for `since=`.
+        """Return the value for `since=` from the query parameter that `anyws.js` sends.
 
         Args:
             text: The query parameter `since` of a connection; `None` if there is none.
-            topics: The topics. One of which the browser has seen nothing begins with
-                its history (`OLDEST`).
+            topics: The topics. A topic that the browser has not seen begins with its
+                history (`OLDEST`).
         Raises:
-            ValueError: The text is no JSON object of positions.
+            ValueError: The text is not a JSON object of positions.
         """
         try:
             given = json.loads(text or "{}")

@@ -40,9 +40,9 @@ class PresenceChange:
 
     Attributes:
         topic: The topic.
-        kind: `"join"`: the key is there now, and was not before. `"leave"`: it was, and
-            is not now. `"update"`: it is there with other metadata.
-        key: Who it is.
+        kind: `"join"`: the key is now present, and was not before. `"leave"`: it is no
+            longer present. `"update"`: its metadata have changed.
+        key: The key, which names a person for instance.
         metas: The metadata under the key now, oldest first; empty after a leave.
     """
 
@@ -80,19 +80,20 @@ class Presence:
 
     @contextmanager
     def track(self, topic: str, key: str, meta: Any = None) -> Iterator[Tracked]:
-        """Be there while the block runs; it never waits.
+        """Make a key present while the block runs; it never waits.
 
         Args:
             topic: The topic.
-            key: Who is there. The same key in several blocks is one presence.
-            meta: What is to be known of this one: any object. Do not change it; the
-                block's `update` replaces it. With a backend it goes to other processes
-                as JSON.
+            key: The key of the presence, such as a user's name. The same key in several
+                blocks is one presence.
+            meta: Any object with information about this presence. Do not change it;
+                replace it with the handle's `update`. With a backend, it is sent to
+                other processes as JSON.
         Returns:
             A context manager that gives a handle, by which `meta` can be replaced.
         Raises:
-            TypeError, ValueError: The topic is no topic, the key no `str`, or `meta`
-                cannot be told to other processes.
+            TypeError, ValueError: The topic is not a valid topic, the key is not a
+                `str`, or `meta` cannot be sent to other processes.
             HubError: The hub is not running.
         """
         topic = checked_topic(topic)
@@ -113,17 +114,17 @@ class Presence:
         return {key: tuple(metas.values()) for key, metas in there.items()}
 
     def metas(self, topic: str, key: str) -> Metas:
-        """Return the metadata under one key, oldest first; empty: it is not there."""
+        """Return the metadata under one key, oldest first; empty if there is none."""
         return tuple(self._there.get(topic, {}).get(key, {}).values())
 
     def watch(self, topic: str) -> PresenceWatch:
         """Return the changes of a topic as an async iterator, to be used in `with`.
 
-        The changes are those after `list` was called, if that is done in the block,
-        before the first step, and nothing was awaited between.
+        To miss no change between `list` and the first step, call `list` inside the
+        block, and await nothing between the two.
 
         Raises:
-            TypeError, ValueError: The topic is no topic.
+            TypeError, ValueError: The topic is not a valid topic.
         """
         topic = checked_topic(topic)
         return PresenceWatch(self, topic, self._subscribe(_own_topic(topic)))
@@ -187,7 +188,7 @@ class Tracked:
     """One entry of metadata; `Presence.track` makes it.
 
     Attributes:
-        topic, key: Where, and who.
+        topic, key: The topic, and the key that is present there.
     """
 
     __slots__ = ("_presence", "key", "topic")
@@ -202,7 +203,7 @@ class Tracked:
 
         Raises:
             RuntimeError: The block is over.
-            TypeError, ValueError: `meta` cannot be told to other processes.
+            TypeError, ValueError: `meta` cannot be sent to other processes.
         """
         there = self._presence._there.get(self.topic, {}).get(self.key, {})
         if self not in there:

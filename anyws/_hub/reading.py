@@ -9,7 +9,7 @@ A member that is up to date costs an index for each topic. A message that it has
 read stays in the log, where it stands for all members. If the member falls more than
 `buffer` messages behind the end of a log, its overflow rule decides:
 
-    drop_oldest   the cursor moves on; a gap is told in the place of what was skipped
+    drop_oldest   the cursor moves on; a gap is told in place of what was skipped
     close         the member is closed
     drop_newest,  the member keeps messages in a list of its own from now on (`kept`),
     coalesce      at most `buffer` of them; when it has read them all, its cursor goes

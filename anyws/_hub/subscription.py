@@ -19,11 +19,11 @@ from .roster import Roster
 class Subscription(TopicMember):
     """The events of topics, as an async iterator; `Hub.subscribe` makes it.
 
-    Use it in a `with` block, which never waits: from its entry on no message is missed,
-    and on any exit the topics are left. One task iterates at a time.
+    Use it in a `with` block, which never waits. No message is missed after the block is
+    entered, and leaving it in any way leaves the topics. One task iterates at a time.
 
-    The iteration ends when the hub ends, or begins to drain; what was published before
-    comes first.
+    The iteration ends when the hub ends or begins to drain, after all messages that
+    were published before.
     """
 
     __slots__ = ("_iterating", "_over", "_used", "_wakeup")
@@ -79,7 +79,7 @@ class Subscription(TopicMember):
             HubError: The subscription was too slow, and its rule is `"close"`.
             RuntimeError: The call is outside of the `with` block.
             BusyResourceError: Another task is iterating.
-            Exception: Whatever the filter has raised.
+            Exception: The exception that the filter has raised.
         Cancellation:
             Safe: a cancelled call loses no event; the next call returns it.
         """
@@ -116,11 +116,11 @@ class Subscription(TopicMember):
         """Join more topics or patterns.
 
         Args:
-            topics: Topics and patterns; one that was joined before does not matter.
-            since: Where they go on; see `Hub.subscribe`.
+            topics: Topics and patterns; those that were joined before are ignored.
+            since: Where they begin; see `Hub.subscribe`.
         Raises:
             RuntimeError: The call is outside of the `with` block.
-            TypeError, ValueError: A name or a position has no meaning; nothing has
+            TypeError, ValueError: A name or a position is invalid; nothing has
                 changed.
         """
         self._membership.join(topics, since)

@@ -54,14 +54,14 @@ class FrameVerbs(ConnectionEnd, TypedAttributeProvider):
     async def ping(self, data: bytes = b"") -> float:
         """Send a ping and wait for its pong.
 
-        On a server it needs `anyws.hypercorn`, `anyws.uvicorn` or `anyws.serve`; the
-        guarded mode it does not need. Behind the read-ahead of a full receive buffer
-        nothing is read, not even the pong; this method waits for as long. A middleware
-        does not see pings.
+        On a server it needs `anyws.hypercorn`, `anyws.uvicorn` or `anyws.serve`, but
+        not the guarded mode. If the receive buffer and the read-ahead behind it are
+        full, nothing is read, not even the pong; this method waits until reading goes
+        on. A middleware does not see pings.
 
         Args:
-            data: The ping's payload, at most 125 bytes. In place of an empty one a
-                random one is sent, so that pings under way can be told apart.
+            data: The ping's payload, at most 125 bytes. If it is empty, a random
+                payload is sent, so that pings under way can be told apart.
         Returns:
             The round-trip time, in seconds.
         Raises:
@@ -69,8 +69,8 @@ class FrameVerbs(ConnectionEnd, TypedAttributeProvider):
             ValueError: The payload is over 125 bytes.
             TypeError: The payload is not bytes.
             RuntimeError: A ping with this payload is under way; `accept()` has not been
-                called; the client's block was not entered; or the server is another
-                one, and keeps its pings to itself.
+                called; the client's block was not entered; or the server is none of
+                these.
         Cancellation:
             Safe: a ping that is not written yet is not sent, and the pong of one that
             is written is ignored.
@@ -99,11 +99,11 @@ class FrameVerbs(ConnectionEnd, TypedAttributeProvider):
     def peer_address(self) -> Address:
         """The address of the other end of the transport, known from the start.
 
-        Host and port of a TCP connection; the path of a unix socket, if it has one;
-        `None` where the transport has no address. It is that of the next hop: of the
-        proxy, where there is one. The `client` of a server's WebSocket is what the
-        scope says, in which a server or a middleware may have put what a proxy's
-        headers tell. On a server it needs `anyws.hypercorn`, `anyws.uvicorn` or
+        This is the host and port of a TCP connection, or the path of a unix socket, if
+        it has one. It is `None` if the transport has no address. If there is a proxy,
+        it is the address of the proxy. `WebSocket.client`, in contrast, is read from
+        the scope, where a server or a middleware may have stored an address from a
+        proxy's headers. On a server it needs `anyws.hypercorn`, `anyws.uvicorn` or
         `anyws.serve`, and raises RuntimeError under others.
         """
         channel = self._frames()
@@ -113,15 +113,15 @@ class FrameVerbs(ConnectionEnd, TypedAttributeProvider):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """What AnyIO's `extra()` finds: the attributes of the transport.
+        """The attributes of the transport, for AnyIO's `extra()`.
 
             certificate = ws.extra(TLSAttribute.peer_certificate, None)
             version = ws.extra(TLSAttribute.tls_version, None)
 
         They are those of `anyio.abc.SocketAttribute` and, under TLS, of
-        `anyio.streams.tls.TLSAttribute`, at both ends. There are none on a server other
-        than `anyws.hypercorn`, `anyws.uvicorn` and `anyws.serve`. In the scope of these
-        three the ASGI extension `tls` says the same of the client.
+        `anyio.streams.tls.TLSAttribute`, at both ends. Servers other than
+        `anyws.hypercorn`, `anyws.uvicorn` and `anyws.serve` have none. In the scope of
+        these three, the ASGI extension `tls` has the same data about the client.
         """
         channel = self._frames()
         return {} if channel is None else channel.extra_attributes
@@ -141,8 +141,8 @@ class FrameVerbs(ConnectionEnd, TypedAttributeProvider):
         the message cannot be taken back: the connection is closed with 1011, unless no
         part has been sent yet.
 
-        On a server it needs `anyws.hypercorn`, `anyws.uvicorn` or `anyws.serve`; the
-        guarded mode it does not need. ASGI has no event for a part, so it cannot pass a
+        On a server it needs `anyws.hypercorn`, `anyws.uvicorn` or `anyws.serve`, but
+        not the guarded mode. ASGI has no event for a part, so a part cannot pass a
         middleware that wraps `send`; Starlette's and FastAPI's own wrapper does not
         count.
 
@@ -153,8 +153,9 @@ class FrameVerbs(ConnectionEnd, TypedAttributeProvider):
             ConnectionClosed: On entry or leaving: the connection has ended, and the
                 message was not sent whole.
             ValueError: The kind is neither of the two.
-            RuntimeError: The client's block was not entered; the server is another one;
-                a middleware wraps `send`; or, on entry, `accept()` has not been called.
+            RuntimeError: The client's block was not entered; the server is none of
+                these; a middleware wraps `send`; or, on entry, `accept()` has not been
+                called.
         Cancellation:
             All or nothing while entering waits for other senders; then as above.
         Source: RFC 6455 section 5.4.
@@ -172,22 +173,21 @@ class FrameVerbs(ConnectionEnd, TypedAttributeProvider):
                 async for part in message:
                     await file.write(part)
 
-        Entering waits for the message to begin. Each frame of the peer is one part; all
-        that arrived before the block was entered is one part, too. The message has no
-        limit of size; a part's limit is `max_message_bytes`. When the block is left
-        before the end of the message, the rest is dropped as it arrives. Until then no
-        other task can receive.
+        Entering waits for the message to begin. Each frame of the peer is one part; the
+        frames that arrived before the block was entered are one part together. The size
+        of the message is not limited; a part is limited to `max_message_bytes`. If the
+        block is left before the end of the message, the rest is dropped as it arrives.
+        Until then, no other task can receive.
 
-        On a server it needs `anyws.hypercorn`, `anyws.uvicorn` or `anyws.serve`; the
-        guarded mode it does not need. A part cannot pass a middleware that wraps
-        `receive`.
+        On a server it needs `anyws.hypercorn`, `anyws.uvicorn` or `anyws.serve`, but
+        not the guarded mode. A part cannot pass a middleware that wraps `receive`.
 
         Raises:
             ConnectionClosed: On entry or in the loop: the connection has ended.
             WebSocketDisconnected: On entry: `accept()` has not been called.
             BusyResourceError: On entry: another task is receiving.
-            RuntimeError: The client's block was not entered; the server is another one;
-                or a middleware wraps `receive`.
+            RuntimeError: The client's block was not entered; the server is none of
+                these; or a middleware wraps `receive`.
         Cancellation:
             Safe: cancelled on entry, no message is lost; cancelled in the block, the
             rest of the message is dropped.

@@ -18,13 +18,13 @@ MessageT = TypeVar("MessageT")
 
 
 class InterruptScope(Generic[MessageT]):
-    """Cancels its block when a message comes that a predicate takes.
+    """Cancels its block when a message arrives for which a predicate returns true.
 
-    Made by `cancel_on`, and entered by `with`. It may be entered once.
+    `cancel_on` creates it. It is entered with `with`, once.
 
     Attributes:
-        interrupted: Whether the predicate has taken a message. That may be so although
-            the block has run to its end.
+        interrupted: Whether the predicate has taken a message. This can be true
+            although the block has run to its end.
         message: The message; `None` if none was taken.
     """
 

@@ -32,8 +32,8 @@ class Messenger(Protocol):
 class MessageStream(ObjectStream[str | bytes]):
     """The messages of a connection: `str` for text, `bytes` for binary ones.
 
-    The end of the connection is told by AnyIO's own exceptions, caused by the
-    `ConnectionClosed` that carries the close code.
+    When the connection has ended, calls raise AnyIO's own exceptions. Their cause is
+    the `ConnectionClosed` that carries the close code.
     """
 
     def __init__(self, messenger: Messenger, session: Session) -> None:
@@ -42,7 +42,7 @@ class MessageStream(ObjectStream[str | bytes]):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """What AnyIO's `extra()` finds: the attributes of the transport, if known."""
+        """The attributes of the transport, if known, for AnyIO's `extra()`."""
         return self._messenger.extra_attributes
 
     async def receive(self) -> str | bytes:
@@ -52,10 +52,10 @@ class MessageStream(ObjectStream[str | bytes]):
             `str` for a text message, `bytes` for a binary one.
         Raises:
             EndOfStream: The peer has closed the connection, or has left in a way that
-                the server does not tell.
+                the server does not report.
             BrokenResourceError: The connection is known to have broken, or a rule of
                 `Options` has closed it.
-            ClosedResourceError: The connection was closed from this side.
+            ClosedResourceError: This end has closed the connection.
             WebSocketDisconnected: `accept()` has not been called.
             BusyResourceError: Another task is receiving.
         Cancellation:
@@ -73,10 +73,11 @@ class MessageStream(ObjectStream[str | bytes]):
             item: `str` is sent as a text message, bytes as a binary one.
         Raises:
             BrokenResourceError: The connection has ended, but not from this side.
-            ClosedResourceError: The connection was closed from this side.
+            ClosedResourceError: This end has closed the connection.
             RuntimeError: `accept()` has not been called.
             TypeError: The message is neither `str` nor bytes.
-            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
+            UnicodeEncodeError: The text contains a lone surrogate, which UTF-8 cannot
+                encode.
         Cancellation:
             All or nothing: a cancelled call has not sent the message.
         """
@@ -88,21 +89,21 @@ class MessageStream(ObjectStream[str | bytes]):
     async def send_eof(self) -> None:
         """Close the connection with 1000: WebSocket has no half-close.
 
-        Silent when the connection was closed before, by either side.
+        Does nothing if the connection was closed before, by either side.
 
         Cancellation:
-            Safe: the closing frame is sent all the same.
+            Safe: the closing frame is still sent.
         """
         await self._messenger.aclose()
 
     async def aclose(self) -> None:
         """Close the connection with 1000.
 
-        Silent when the connection was closed before, by either side. Does not wait for
-        the peer's answer.
+        Does nothing if the connection was closed before, by either side. Does not wait
+        for the peer's answer.
 
         Cancellation:
-            Safe: the closing frame is sent all the same.
+            Safe: the closing frame is still sent.
         """
         await self._messenger.aclose()
 

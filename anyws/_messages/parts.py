@@ -47,7 +47,8 @@ class SendStream:
         Raises:
             ConnectionClosed: The connection has ended.
             TypeError: The part is of the other kind.
-            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
+            UnicodeEncodeError: The text contains a lone surrogate, which UTF-8 cannot
+                encode.
             RuntimeError: The `send_stream` block has been left.
         Cancellation:
             All or nothing: a cancelled call has not sent the part.

@@ -31,7 +31,7 @@ class ReceivingVerbs(ConnectionEnd):
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
             Safe in guarded mode: a cancelled call loses no message, and the next call
-            returns it. In plain mode, whatever the server's own `receive` does.
+            returns it. In plain mode, it depends on the server's own `receive`.
         Source: RFC 6455 section 5.6; ASGI "websocket.receive".
         """
         return payload_of(await self._next())
@@ -48,7 +48,7 @@ class ReceivingVerbs(ConnectionEnd):
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
             Safe in guarded mode: a cancelled call loses no message, and the next call
-            returns it. In plain mode, whatever the server's own `receive` does.
+            returns it. In plain mode, it depends on the server's own `receive`.
         Source: RFC 6455 section 5.6; ASGI "websocket.receive".
         """
         return text_of(await self._next())
@@ -65,7 +65,7 @@ class ReceivingVerbs(ConnectionEnd):
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
             Safe in guarded mode: a cancelled call loses no message, and the next call
-            returns it. In plain mode, whatever the server's own `receive` does.
+            returns it. In plain mode, it depends on the server's own `receive`.
         Source: RFC 6455 section 5.6; ASGI "websocket.receive".
         """
         return bytes_of(await self._next())
@@ -76,7 +76,8 @@ class ReceivingVerbs(ConnectionEnd):
         Args:
             mode: `"text"` or `"binary"`: the kind of message that is expected.
         Returns:
-            Whatever `json.loads`, or the codec `Options.json`, makes of the payload.
+            The value that `json.loads`, or the codec `Options.json`, decodes from the
+            payload.
         Raises:
             MessageDecodeError: The payload is not JSON, not UTF-8, or nested too deep,
                 or the codec does not take it. The message is consumed; the connection
@@ -90,7 +91,7 @@ class ReceivingVerbs(ConnectionEnd):
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
             Safe in guarded mode: a cancelled call loses no message, and the next call
-            returns it. In plain mode, whatever the server's own `receive` does.
+            returns it. In plain mode, it depends on the server's own `receive`.
         Source: RFC 8259; ASGI "websocket.receive".
         """
         check_mode(mode)
@@ -115,8 +116,8 @@ class ReceivingVerbs(ConnectionEnd):
             WebSocketDisconnected: `accept()` has not been called.
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            Safe in guarded mode: a cancelled step loses no message; iterate anew, and
-            it comes first. In plain mode, whatever the server's own `receive` does.
+            Safe in guarded mode: a cancelled step loses no message; a new iteration
+            begins with it. In plain mode, it depends on the server's own `receive`.
         """
         return _until_the_end(self.receive_text)
 
@@ -130,8 +131,8 @@ class ReceivingVerbs(ConnectionEnd):
             WebSocketDisconnected: `accept()` has not been called.
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            Safe in guarded mode: a cancelled step loses no message; iterate anew, and
-            it comes first. In plain mode, whatever the server's own `receive` does.
+            Safe in guarded mode: a cancelled step loses no message; a new iteration
+            begins with it. In plain mode, it depends on the server's own `receive`.
         """
         return _until_the_end(self.receive_bytes)
 
@@ -147,8 +148,8 @@ class ReceivingVerbs(ConnectionEnd):
             WebSocketDisconnected: `accept()` has not been called.
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            Safe in guarded mode: a cancelled step loses no message; iterate anew, and
-            it comes first. In plain mode, whatever the server's own `receive` does.
+            Safe in guarded mode: a cancelled step loses no message; a new iteration
+            begins with it. In plain mode, it depends on the server's own `receive`.
         """
         return _until_the_end(self.receive_json)
 
@@ -162,15 +163,15 @@ class ReceivingVerbs(ConnectionEnd):
         Returns:
             `str` for a text message, `bytes` for a binary one.
         Raises:
-            StopAsyncIteration: The connection has ended in order, or in a way that the
-                server does not tell.
+            StopAsyncIteration: The connection has ended properly, or in a way that the
+                server does not report.
             ConnectionClosed: The connection is known to have broken, or a rule of
                 `Options` closed it; carries its code and reason (guarded mode only).
             WebSocketDisconnected: `accept()` has not been called.
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
             Safe in guarded mode: a cancelled call loses no message, and the next call
-            returns it. In plain mode, whatever the server's own `receive` does.
+            returns it. In plain mode, it depends on the server's own `receive`.
         Source: RFC 6455 section 5.6; ASGI "websocket.receive".
         """
         try:

@@ -25,20 +25,21 @@ class SendingVerbs(FrameVerbs):
 
         Args:
             message: The payload. A `bytearray` or a `memoryview` is copied.
-            compress: `False` has the message sent as it is where compression was
+            compress: `False` sends the message uncompressed, even if compression was
                 negotiated. It needs `anyws.hypercorn`, `anyws.uvicorn` or
                 `anyws.serve`; a middleware that wraps `send` must pass the event on.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
-            RuntimeError: `accept()` has not been called; or, in plain mode, the
-                connection was closed from this side; or the server does not let a
-                message go uncompressed.
+            RuntimeError: `accept()` has not been called; or, in plain mode, this end
+                has closed the connection; or the server cannot send a message
+                uncompressed.
             TypeError: The message is neither `str` nor bytes.
-            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
+            UnicodeEncodeError: The text contains a lone surrogate, which UTF-8 cannot
+                encode.
         Cancellation:
             All or nothing in guarded mode: a cancelled call has not sent the message.
-            In plain mode, whatever the server's own `send` does: on some servers a send
-            that is cut short breaks the connection.
+            In plain mode, it depends on the server's own `send`: on some servers, a
+            cancelled send breaks the connection.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         event = _send_event(message)
@@ -53,20 +54,21 @@ class SendingVerbs(FrameVerbs):
 
         Args:
             data: The payload.
-            compress: `False` has the message sent as it is where compression was
+            compress: `False` sends the message uncompressed, even if compression was
                 negotiated. It needs `anyws.hypercorn`, `anyws.uvicorn` or
                 `anyws.serve`; a middleware that wraps `send` must pass the event on.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
-            RuntimeError: `accept()` has not been called; or, in plain mode, the
-                connection was closed from this side; or the server does not let a
-                message go uncompressed.
-            TypeError: The data is no `str`.
-            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
+            RuntimeError: `accept()` has not been called; or, in plain mode, this end
+                has closed the connection; or the server cannot send a message
+                uncompressed.
+            TypeError: The data is not a `str`.
+            UnicodeEncodeError: The text contains a lone surrogate, which UTF-8 cannot
+                encode.
         Cancellation:
             All or nothing in guarded mode: a cancelled call has not sent the message.
-            In plain mode, whatever the server's own `send` does: on some servers a send
-            that is cut short breaks the connection.
+            In plain mode, it depends on the server's own `send`: on some servers, a
+            cancelled send breaks the connection.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         event = {"type": SEND, "text": data}
@@ -81,19 +83,19 @@ class SendingVerbs(FrameVerbs):
 
         Args:
             data: The payload. A `bytearray` or a `memoryview` is copied.
-            compress: `False` has the message sent as it is where compression was
+            compress: `False` sends the message uncompressed, even if compression was
                 negotiated. It needs `anyws.hypercorn`, `anyws.uvicorn` or
                 `anyws.serve`; a middleware that wraps `send` must pass the event on.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
-            RuntimeError: `accept()` has not been called; or, in plain mode, the
-                connection was closed from this side; or the server does not let a
-                message go uncompressed.
+            RuntimeError: `accept()` has not been called; or, in plain mode, this end
+                has closed the connection; or the server cannot send a message
+                uncompressed.
             TypeError: The data is neither `bytes`, `bytearray` nor `memoryview`.
         Cancellation:
             All or nothing in guarded mode: a cancelled call has not sent the message.
-            In plain mode, whatever the server's own `send` does: on some servers a send
-            that is cut short breaks the connection.
+            In plain mode, it depends on the server's own `send`: on some servers, a
+            cancelled send breaks the connection.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         event = {"type": SEND, "bytes": data}
@@ -109,23 +111,24 @@ class SendingVerbs(FrameVerbs):
         when the server's own `send` does.
 
         Args:
-            data: Whatever `json.dumps`, or the codec, takes.
+            data: Any value that `json.dumps`, or the codec, can encode.
             mode: `"text"` or `"binary"`: the kind of message.
-            compress: `False` has the message sent as it is where compression was
+            compress: `False` sends the message uncompressed, even if compression was
                 negotiated. It needs `anyws.hypercorn`, `anyws.uvicorn` or
                 `anyws.serve`; a middleware that wraps `send` must pass the event on.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
-            RuntimeError: `accept()` has not been called; or, in plain mode, the
-                connection was closed from this side; or the server does not let a
-                message go uncompressed; or the mode is neither.
-            TypeError, ValueError, RecursionError: `json.dumps` does not take the data;
-                or whatever the codec raises. Nothing was sent.
-            UnicodeEncodeError: The JSON holds a lone surrogate, which is no text.
+            RuntimeError: `accept()` has not been called; or, in plain mode, this end
+                has closed the connection; or the server cannot send a message
+                uncompressed; or the mode is neither.
+            TypeError, ValueError, RecursionError: `json.dumps` cannot encode the data.
+                A codec may raise other exceptions. Nothing was sent.
+            UnicodeEncodeError: The JSON contains a lone surrogate, which UTF-8 cannot
+                encode.
         Cancellation:
             All or nothing in guarded mode: a cancelled call has not sent the message.
-            In plain mode, whatever the server's own `send` does: on some servers a send
-            that is cut short breaks the connection.
+            In plain mode, it depends on the server's own `send`: on some servers, a
+            cancelled send breaks the connection.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         check_mode(mode)
@@ -144,17 +147,17 @@ class SendingVerbs(FrameVerbs):
     def send_nowait(self, message: str | Binary, *, compress: bool = True) -> None:
         """Queue a message now: never a checkpoint. Needs the guarded mode.
 
-        Where a middleware wraps `send`, the message is kept, and a task of the session
-        calls the middleware, in the order of all messages of the connection. What the
-        middleware raises then ends the connection as an exception of the block does,
-        with 1011 or the code of a `WebSocketException`; the exception leaves the block
-        when that ends, unless another one does. Leaving the block waits for the
-        middleware, at most `close_timeout`, and cancels it after that, or once nothing
-        can be written any more.
+        If a middleware wraps `send`, the message is queued, and a task of the session
+        calls the middleware, in the order of all messages of the connection. If the
+        middleware raises an exception, the connection ends as if the block had raised
+        it, with 1011 or the code of a `WebSocketException`. The exception leaves the
+        block when the block ends, unless another one does. Leaving the block waits for
+        the middleware, at most `close_timeout`, and then cancels it. It is cancelled
+        earlier if nothing can be written any more.
 
         Args:
             message: `str` is sent as a text message, bytes as a binary one.
-            compress: `False` has the message sent as it is where compression was
+            compress: `False` sends the message uncompressed, even if compression was
                 negotiated. It needs `anyws.hypercorn`, `anyws.uvicorn` or
                 `anyws.serve`; a middleware that wraps `send` must pass the event on.
         Raises:
@@ -162,9 +165,10 @@ class SendingVerbs(FrameVerbs):
                 `send_overflow` is `"wait"`. Another rule is applied instead.
             ConnectionClosed: The connection has ended; carries its code and reason.
             RuntimeError: `accept()` has not been called, or this is plain mode; or the
-                server does not let a message go uncompressed.
+                server cannot send a message uncompressed.
             TypeError: The message is neither `str` nor bytes.
-            UnicodeEncodeError: The text holds a lone surrogate, which is no text.
+            UnicodeEncodeError: The text contains a lone surrogate, which UTF-8 cannot
+                encode.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         way = self._entrance or self._guarded("send_nowait")

@@ -1,4 +1,4 @@
-"""A connection as messages of declared types, by a codec."""
+"""The messages of a connection as values of declared types, encoded by a codec."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class TypedMessages(Generic[InT, OutT]):
     """The messages of a connection as values of two types; made by `typed`.
 
     It is a view: the connection keeps its own methods, and several views of one
-    connection may be used by turns.
+    connection may be used in turn.
 
     Attributes:
-        codec: What turns values into messages, and messages into values.
+        codec: The codec that turns values into messages, and messages into values.
     """
 
     def __init__(
@@ -70,25 +70,25 @@ class TypedMessages(Generic[InT, OutT]):
     async def receive(self) -> InT:
         """Receive the next message, decoded.
 
-        An invalid message is treated as `on_invalid` of `typed` says: it is raised, or
-        it closes the connection, or it is answered and the next one is waited for. The
-        answer waits for room as every `send` does.
+        `on_invalid` of `typed` decides what an invalid message does: it raises an
+        error; or it closes the connection; or it is answered, and this call waits for
+        the next message. Sending the answer waits for room as every `send` does.
 
         Raises:
-            MessageDecodeError: The message is invalid: it is no JSON, or the codec does
-                not take it. It is consumed; the connection stays usable.
-            MessageValidationError: The same, and says where: the message is not of the
-                type.
+            MessageDecodeError: The message is invalid: it is not JSON, or the codec
+                refuses it. It is consumed; the connection stays usable.
+            MessageValidationError: The message is not of the type; the error says
+                where. It is a `MessageDecodeError`.
             ConnectionClosed: The connection has ended; carries its code and reason. If
                 an invalid message ended it, the cause is its `MessageDecodeError`.
                 Messages that arrived before the end are returned first.
-            TypeError, ValueError: The codec does not take the answer, which is dropped.
+            TypeError, ValueError: The codec cannot encode the answer, which is dropped.
             WebSocketDisconnected: `accept()` has not been called.
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
             Safe in guarded mode: a cancelled call loses no message, and the next call
-            returns it. An answer that was not sent is sent by the next call. In plain
-            mode, whatever the server's own `receive` and `send` do.
+            returns it. The next call sends an answer that this call could not send. In
+            plain mode, it depends on the server's own `receive` and `send`.
         Source: ASGI "websocket.receive".
         """
         while True:
@@ -137,13 +137,13 @@ class TypedMessages(Generic[InT, OutT]):
             compress: As for `send_message`.
         Raises:
             ConnectionClosed: The connection has ended; carries its code and reason.
-            RuntimeError: `accept()` has not been called; or, in plain mode, the
-                connection was closed from this side; or the server does not let a
-                message go uncompressed.
+            RuntimeError: `accept()` has not been called; or, in plain mode, this end
+                has closed the connection; or the server cannot send a message
+                uncompressed.
             TypeError, ValueError: The codec does not take the value. Nothing was sent.
         Cancellation:
             All or nothing in guarded mode: a cancelled call has not sent the message.
-            In plain mode, whatever the server's own `send` does.
+            In plain mode, it depends on the server's own `send`.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
         message = self.codec.encode(value)
@@ -160,7 +160,7 @@ class TypedMessages(Generic[InT, OutT]):
                 `send_overflow` is `"wait"`. Another rule is applied instead.
             ConnectionClosed: The connection has ended; carries its code and reason.
             RuntimeError: `accept()` has not been called, or this is plain mode; or the
-                server does not let a message go uncompressed.
+                server cannot send a message uncompressed.
             TypeError, ValueError: The codec does not take the value. Nothing was sent.
         Source: RFC 6455 section 5.6; ASGI "websocket.send".
         """
@@ -169,9 +169,9 @@ class TypedMessages(Generic[InT, OutT]):
     def cancel_on(self, predicate: Callable[[InT], bool]) -> InterruptScope[InT]:
         """Cancel the block when a message comes that the predicate takes, decoded.
 
-        As `cancel_on` of the connection, which describes it. A message that is invalid
-        is not taken: a receive meets it. What is not taken is decoded a second time
-        when it is received.
+        It works like `cancel_on` of the connection, with decoded messages. An invalid
+        message is never taken; a receive gets it. A message that is not taken is
+        decoded a second time when it is received.
 
         Raises:
             RuntimeError: This is plain mode.
@@ -190,17 +190,17 @@ class TypedMessages(Generic[InT, OutT]):
         """Receive the next message of the iteration, decoded.
 
         Raises:
-            StopAsyncIteration: The connection has ended in order, or in a way that the
-                server does not tell.
+            StopAsyncIteration: The connection has ended properly, or in a way that the
+                server does not report.
             ConnectionClosed: The connection is known to have broken, or a rule closed
-                it, as an invalid message may (`on_invalid`).
+                it; an invalid message may do that, too (`on_invalid`).
             MessageDecodeError: The message is invalid, as for `receive`. The iteration
                 can go on.
             WebSocketDisconnected: `accept()` has not been called.
             BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
             Safe in guarded mode: a cancelled call loses no message, and the next call
-            returns it. In plain mode, whatever the server's own `receive` does.
+            returns it. In plain mode, it depends on the server's own `receive`.
         Source: ASGI "websocket.receive".
         """
         try:

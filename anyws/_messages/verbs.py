@@ -30,20 +30,20 @@ _NOT_GIVEN: Final = object()  # `None` is a type of messages
 class Messaging(ReceivingVerbs, SendingVerbs):
     """The methods that `WebSocket` and `ClientWebSocket` have in common.
 
-    *Guarded mode* is inside `async with websocket:`, where the connection has a
-    session. *Plain mode* is the server's class outside of that. Methods that need a
-    session raise a `RuntimeError` in plain mode, which names `async with`.
+    A connection is in *guarded mode* inside `async with websocket:`, where it has a
+    session. Outside of that block, the server's class is in *plain mode*. Methods that
+    need a session raise a `RuntimeError` in plain mode; its message names `async with`.
     """
 
     async def aclose(self) -> None:
         """Close the connection with 1000; the same as `close()`.
 
-        Silent when the connection was closed before, by either side. Does not wait for
-        the peer's answer; leaving the `async with` block does.
+        Does nothing if the connection was closed before, by either side. Does not wait
+        for the peer's answer; leaving the `async with` block does.
 
         Cancellation:
-            Safe in guarded mode: once the call has begun, the closing frame is sent all
-            the same. In plain mode a cancelled call may be tried again.
+            Safe in guarded mode: once the call has begun, the closing frame is still
+            sent. In plain mode, a cancelled call can be tried again.
         """
         await self.close()
 
@@ -75,31 +75,32 @@ class Messaging(ReceivingVerbs, SendingVerbs):
         codec: Codec[Any, Any] | None = None,
         on_invalid: OnInvalid[Any] = "raise",
     ) -> TypedMessages[Any, Any]:
-        """Return the messages as values of types: JSON, validated as it is decoded.
+        """Return a view of the messages as typed values: JSON, validated when decoded.
 
             messages = ws.typed(Question | Stop, Answer)
             async for question in messages:
                 await messages.send(answer_to(question))
 
-        Types of msgspec, dataclasses, TypedDicts and types of Python need the extra
-        `msgspec`; without it they are left to pydantic, if that is installed. Types in
-        which something of pydantic's stands (models, `Field`, discriminated unions)
-        need pydantic. What both libraries make of a type is kept for further calls.
+        msgspec's types, dataclasses, TypedDicts and Python's built-in types need the
+        extra `msgspec`; without it, pydantic handles them, if it is installed. Types
+        that contain pydantic's (models, `Field`, discriminated unions) need pydantic.
+        Encoders and decoders are kept for later calls with the same type.
 
         Args:
-            received: The type of what the peer sends.
-            sent: The type of what is sent; the same one if it is left out. It is the
-                type checker that holds values against it.
-            codec: Another codec in the place of both types.
-            on_invalid: What is done with an invalid message. `"raise"` (default): a
-                receive raises. A close code, 1007, 1008 or another: the connection is
-                closed with it, the reason says what is wrong, and a receive raises
-                `ConnectionClosed`. A function that makes a value of the error: the
-                value is sent, and the next message waited for.
+            received: The type of the messages that the peer sends.
+            sent: The type of the messages that are sent (default: the same type). Only
+                the type checker checks them.
+            codec: A codec to use instead of both types.
+            on_invalid: What happens when an invalid message arrives. `"raise"`
+                (default): a receive raises an error. A close code, for instance 1007 or
+                1008: the connection is closed with it, the close reason says what is
+                wrong, and a receive raises `ConnectionClosed`. A function that takes
+                the error and returns a value: the value is sent, and the receive waits
+                for the next message.
         Raises:
             ModuleNotFoundError: The library for a type is not installed.
-            TypeError: A type is none of messages; or there are no types and no codec,
-                or both; or `on_invalid` is none of these.
+            TypeError: A type cannot be the type of a message; or there are no types and
+                no codec, or both; or `on_invalid` is none of these.
             ValueError: No closing frame may carry the code.
         """
         if (codec is None) == (received is _NOT_GIVEN):
@@ -112,8 +113,9 @@ class Messaging(ReceivingVerbs, SendingVerbs):
     async def wait_closed(self) -> CloseInfo:
         """Wait until the connection has ended and its closing handshake is over.
 
-        Needs the guarded mode. Messages can be received meanwhile. With
-        `receive_overflow="wait"` they must be, as the end may be behind them.
+        Needs the guarded mode. Another task can receive messages meanwhile. With
+        `receive_overflow="wait"` one has to, because the end may arrive after unread
+        messages.
 
         Raises:
             RuntimeError: This is plain mode.
@@ -123,11 +125,11 @@ class Messaging(ReceivingVerbs, SendingVerbs):
         return await self._guarded("wait_closed").wait_closed()
 
     def cancel_on_disconnect(self) -> AbstractContextManager[None]:
-        """Cancel the block when the connection ends, unless by your own `close()`.
+        """Cancel the block when the connection ends, except by your own `close()`.
 
-        Needs the guarded mode. Inside the block, the peer's leaving is noticed even if
-        no task receives: a message that the receive buffer has no room for is dropped
-        and counted.
+        Needs the guarded mode. Inside the block, the connection notices that the peer
+        has left even if no task receives: if the receive buffer is full, further
+        messages are dropped and counted.
 
         Raises:
             RuntimeError: This is plain mode.
@@ -141,7 +143,7 @@ class Messaging(ReceivingVerbs, SendingVerbs):
     def cancel_on(
         self, predicate: Callable[[str | bytes], bool]
     ) -> InterruptScope[str | bytes]:
-        """Cancel the block when a message comes that the predicate takes.
+        """Cancel the block when a message comes for which the predicate returns true.
 
             with ws.cancel_on(lambda message: message == "stop") as scope:
                 async for token in answer:
@@ -149,27 +151,29 @@ class Messaging(ReceivingVerbs, SendingVerbs):
             if scope.interrupted:
                 ...  # scope.message is the one that was taken
 
-        Needs the guarded mode. The predicate is asked for each whole message as it
-        arrives, and on entry for those that wait to be received. The first one that it
-        takes cancels the block, is `scope.message`, and reaches no receiver. It is
-        asked before `receive_buffer` and the overflow rule, but not for a message over
-        `max_message_bytes`. The other messages stay in order; a task may receive them
-        inside. Where blocks are nested, or stand in several tasks, the one that was
-        entered last is asked first.
+        Needs the guarded mode. The predicate is called with each whole message as it
+        arrives, and on entry with the messages that wait to be received. The first
+        message for which it returns true is *taken*: it cancels the block, becomes
+        `scope.message`, and reaches no receiver. The call comes before `receive_buffer`
+        and the overflow rule apply; there is none for a message over
+        `max_message_bytes`. The other messages stay in order, and a task may receive
+        them inside the block. If several such blocks are active, nested or in several
+        tasks, the predicate of the block that was entered last is called first.
 
         With `receive_overflow="wait"` a full receive buffer stops the reading, and then
         no predicate sees a message: receive inside the block, or choose `"drop_oldest"`
-        or `"close"`. Where anyws reads the frames itself, that is so only behind the
+        or `"close"`. Where anyws reads the frames itself, reading stops only after a
         read-ahead of 256 messages and 1 MiB (`Options.receive_buffer`). The end of the
-        connection is not looked at: `cancel_on_disconnect()` is for that.
+        connection does not cancel the block; use `cancel_on_disconnect()` for that.
 
         Args:
-            predicate: Called with `str` for a text message, `bytes` for a binary one,
-                in whatever task has read it. It must not block. An exception of it
-                cancels the block and is raised by leaving it; the message stays.
+            predicate: A function that is called with `str` for a text message and
+                `bytes` for a binary one, in the task that has read the message. It must
+                not block. If it raises, the block is cancelled, the exception is raised
+                when the block is left, and the message can still be received.
         Raises:
             RuntimeError: This is plain mode.
-            TypeError: The predicate is no function, or an async one.
+            TypeError: The predicate is not a function, or is an async one.
         Cancellation:
             Not a checkpoint.
         """
@@ -177,7 +181,7 @@ class Messaging(ReceivingVerbs, SendingVerbs):
         return InterruptScope(session, predicate, lambda message: message)
 
     def statistics(self) -> Statistics:
-        """Return the counters as they stand now; in plain mode a RuntimeError."""
+        """Return the current counters; raise RuntimeError in plain mode."""
         return self._guarded("statistics").statistics()
 
     @property

@@ -81,7 +81,7 @@ class Listeners:
         """Listen on the addresses, or take the listeners that were given.
 
         Raises:
-            OSError: An address cannot be bound; names the address.
+            OSError: An address cannot be bound; the message names it.
         """
         secure = ssl_context is not None
         if given is not None:

@@ -31,7 +31,7 @@ class ServedConnection:
         return f"<connection of {self.address} to {self.path!r}>"
 
     def statistics(self) -> Statistics:
-        """Return the counters as they stand now."""
+        """Return the current counters."""
         return self._connection.session.statistics()
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
@@ -45,7 +45,7 @@ class ServedConnection:
 
         Raises:
             ValueError: No closing frame may carry the code.
-            TypeError: The code is no int.
+            TypeError: The code is not an int.
         Source: RFC 6455 section 7.
         """
         session = self._connection.session

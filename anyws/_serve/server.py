@@ -58,10 +58,10 @@ _TYPES: Final[dict[str, tuple[UnionType | type, str]]] = {
 class Server(AsyncContextManagerMixin):
     """A WebSocket server; `serve` makes one.
 
-    `async with` runs it, and leaving the block drains it: no connection is accepted any
-    more, the open ones are closed with `drain_code`, and handlers have `drain_timeout`
-    seconds to end before they are cancelled. A block that is cancelled is left in the
-    same way. The server runs once.
+    `async with` runs it. Leaving the block drains it, even if the block is cancelled:
+    no more connections are accepted, the open ones are closed with `drain_code`, and
+    handlers have `drain_timeout` seconds to end before they are cancelled. A server can
+    run only once.
     """
 
     def __init__(
@@ -199,11 +199,11 @@ class Server(AsyncContextManagerMixin):
         """Serve until the server is drained or the call is cancelled.
 
         Args:
-            task_status: Told the server, once it accepts connections; for
+            task_status: Gets the server once it accepts connections; for
                 `TaskGroup.start` and trio's `Nursery.start`.
 
         Raises:
-            OSError: An address cannot be bound; names the address.
+            OSError: An address cannot be bound; the message names it.
             RuntimeError: The application's startup failed, or the server has run.
 
         Cancellation:
@@ -216,8 +216,9 @@ class Server(AsyncContextManagerMixin):
     async def drain(self) -> None:
         """Stop accepting, close every connection, and wait until the server is over.
 
-        The peers see `drain_code`. Handlers have `drain_timeout` seconds; then they are
-        cancelled. Do not await this in a handler, which would wait for itself.
+        The peers see `drain_code`. Handlers have `drain_timeout` seconds to end; then
+        they are cancelled. Do not await this in a handler, because it would wait for
+        itself.
 
         Cancellation:
             Safe: only the wait ends. The drain goes on.
@@ -339,40 +340,42 @@ def serve(
     `await tasks.start(anyws.serve(handler).run)` in a task group.
 
     Plain HTTP requests are answered with 426. A request has to arrive within
-    `open_timeout`, in at most 64 KiB. At most 1000 connections may be without a whole
-    request; one more ends the oldest of them.
+    `open_timeout`, and may have at most 64 KiB. At most 1000 connections may have an
+    incomplete request; one more ends the oldest of them.
 
     Args:
         app: A handler `async def handler(ws)`; an `@anyws.endpoint`; or any ASGI
             application, whose WebSocket routes and lifespan are used.
-        host: The name or the address to listen on, with all addresses of the name;
-            `None`: on every interface.
-        port: The TCP port; 0: any that is free.
+        host: The address to listen on, or a name, with all its addresses; `None`:
+            listen on every interface.
+        port: The TCP port; 0: any free port.
         unix_path: The path of a unix socket to listen on instead.
         listeners: AnyIO's listeners of byte streams to listen on instead. The server
             closes them.
-        ssl_context: Serve `wss`, with the certificates in it.
-        options: The settings of each WebSocket. Applications override what they name.
+        ssl_context: Serve `wss` with the certificates of this context.
+        options: The settings of each WebSocket. Applications override the settings that
+            they name.
         compression: `"deflate"` (default) or an `anyws.Deflate`: agree on
             permessage-deflate with clients that offer it, unless `options` or the
-            application name `Options.compression`. `None`: never.
-        max_connections: WebSockets at a time; more are refused with 503. `None`: no
-            limit but the system's.
+            application set `Options.compression`. `None`: never.
+        max_connections: The largest number of open WebSockets; more are refused with
+            503. `None`: only the system limits them.
         open_timeout: Seconds for TLS and for the request, together; `None`: no limit.
         drain_timeout: Seconds that handlers have to end, when the server ends.
         drain_code: The close code of connections that the server ends (1012).
-        allowed_origins: The pages that may connect, by the header `Origin` that every
-            browser sends: origins as `"https://example.com"`, with a port if it is not
-            the usual one; `"https://*.example.com"` for all hosts below; and
-            `"same-origin"` for pages of the host that the request names in `Host`,
-            which a proxy has to pass on. Another page is refused with 403 and a line in
-            the log, before the application sees it; a client that sends no `Origin` is
-            no browser, and may connect. `None` (default): all pages may.
+        allowed_origins: The origins of pages that may connect. Browsers send the origin
+            in the header `Origin`. Each is an origin such as `"https://example.com"`,
+            with the port if it is not the default one; or `"https://*.example.com"`,
+            for all subdomains; or `"same-origin"`, for pages of the host that the
+            request names in `Host`, which a proxy has to pass on. Pages of other
+            origins are refused with 403, before the application sees them, and the log
+            gets a line. A client that sends no `Origin` is not a browser, and may
+            connect. `None` (default): pages of all origins may connect.
 
     Raises:
-        TypeError: `app` is no application; says what it is and what to write. Or an
-            argument is of another type.
-        ValueError: An argument has no meaning; says which and why.
+        TypeError: `app` is not an application; the message says what it is, and what to
+            write instead. Or an argument is of another type.
+        ValueError: An argument is invalid; the message says which and why.
         OSError: On entry: an address cannot be bound; names the address.
         RuntimeError: On entry: the application's startup failed.
 

@@ -1,4 +1,4 @@
-"""The server's end of one WebSocket, on a byte stream that somebody else accepted."""
+"""The server's end of one WebSocket, on a byte stream that the caller has accepted."""
 
 from __future__ import annotations
 
@@ -43,28 +43,29 @@ async def accept_stream(
             await ws.accept()
             async for message in ws: ...
 
-    Entering reads and checks the request, and raises `HandshakeError` for a client that
-    sends none; catch it where one client must not end the others. The block accepts, or
-    is left without that to reject with 403; leaving it closes the connection by what
-    leaves the block, and then the stream.
+    Entering the block reads and checks the request, and raises `HandshakeError` if the
+    client does not send a valid one. Catch that error if one client must not end the
+    others. The block calls `accept()`; if it is left without that, the client is
+    rejected with 403. Leaving the block closes the connection, with a code for the
+    return or the exception, and then the stream.
 
     Args:
-        stream: A connected byte stream, which the client's request comes from.
-        options: Buffers, limits and time-outs of the connection.
+        stream: A connected byte stream, on which the client sends its request.
+        options: Buffers, limits and timeouts of the connection.
         compression: `"deflate"` (default) or an `anyws.Deflate`: agree on
             permessage-deflate with a client that offers it, unless `options` or the
-            application name `Options.compression`. `None`: never.
+            application set `Options.compression`. `None`: never.
         open_timeout: Seconds for the request (default 10.0); `None`: no limit.
-        allowed_origins: The pages that may connect, as `anyws.serve` takes them;
+        allowed_origins: The origins of pages that may connect, as for `anyws.serve`;
             `None` (default): all.
 
     Raises:
-        ProtocolError: On entry: the request is not one for a WebSocket. It was answered
+        ProtocolError: On entry: the client did not ask for a WebSocket. It was answered
             with 400 or 426, and the stream is closed.
-        HandshakeError: On entry: the client has gone, or `open_timeout` is over; or the
-            page's origin is not allowed, which was answered with 403, and the log got
-            a line. The stream is closed.
-        TypeError, ValueError: An argument has no meaning; says which and why.
+        HandshakeError: On entry: the client has gone; or `open_timeout` is over; or the
+            page's origin is not allowed, which was answered with 403 and logged. The
+            stream is closed.
+        TypeError, ValueError: An argument is invalid; the message says which and why.
 
     Cancellation:
         On entry the stream is closed. In the block the connection is closed with 1012,

@@ -56,7 +56,8 @@ class Terms:
     """What all connections of a server have in common.
 
     Attributes:
-        options: The settings of each WebSocket. Applications override what they name.
+        options: The settings of each WebSocket. Applications override the settings that
+            they name.
         cap: The operator's limit of `max_message_bytes`; `None`: there is none.
         compression: Whether compression may be agreed on, as the options say.
         headers: Returns the headers that the server adds to each answer.

@@ -1,8 +1,9 @@
 """The end of a server's connections, from the call of `Drain.aclose` to the last one.
 
 A guard tells its drain of each connection (`hosting`), so the drain can close them all.
-A connection is over when its guard has left `hosting`; one that only joined a session
-hosted further out, by a guard without this drain, is over when its session is.
+A connection is over when its guard has left `hosting`. If the guard only joined a
+session, whose host further out does not have this drain, the connection is over when
+the session is.
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ _CANCELLED_GRACE: Final = 2.0
 class Drain:
     """Ends the connections of a server that is about to stop.
 
-    A drain knows the connections of every guard that was given this drain:
-    `WebSocketMiddleware(app, drain=drain)`, `endpoint(drain=drain)`. From the call of
-    `aclose()` on, opening handshakes are refused with 503, or with 403 where the server
-    has no denial responses. Open connections are closed with `code`; connections that
-    are not accepted yet are rejected; a denial response that has begun may end.
-    Handlers meet `ConnectionClosed`, or the cancellation of `cancel_on_disconnect()`.
-    They have `timeout` seconds to end; then they are cancelled, and the cancellation
-    ends at the guard: the server sees no error.
+    A drain knows the connections of all guards that it was given to:
+    `WebSocketMiddleware(app, drain=drain)`, `endpoint(drain=drain)`. Once `aclose()` is
+    called, opening handshakes are refused with 503, or with 403 if the server has no
+    denial responses. Open connections are closed with `code`; connections that are not
+    accepted yet are rejected; a denial response that has begun may end. Handlers get
+    `ConnectionClosed`, or the cancellation of `cancel_on_disconnect()`. They have
+    `timeout` seconds to end. After that they are cancelled, and the cancellation ends
+    at the guard, so the server sees no error.
 
     A *soft* drain first tells the handlers: `ws.draining` becomes true, for one
     connection after another, evenly over `spread` seconds, so that the peers do not all
-    connect again at once. From then on a handler has `turn` seconds to end what it is
-    about, and to return, which closes the connection with `code`. A connection that is
-    still open after that is closed as above. All together a soft drain takes at most
-    `spread`, `turn` and `timeout` seconds, and 2 more.
+    connect again at once. From then on a handler has `turn` seconds to finish its work
+    and return, which closes the connection with `code`. A connection that is still open
+    after that is closed as above. In total, a soft drain takes at most `spread + turn +
+    timeout + 2` seconds.
 
     A drain serves one event loop, once: it does not open again. Call `aclose()` while
     the server is still running. The lifespan's shutdown is too late: on uvicorn and
@@ -73,10 +74,10 @@ class Drain:
         reason: The close reason, cut at a character to 123 bytes of UTF-8.
         timeout: Seconds that handlers have to end before they are cancelled (default
             3.0). Peers have the same seconds to answer the closing frame.
-        soft: Whether handlers are told, and have time, before the closes (default:
-            not).
-        turn: Seconds that a handler has from being told to the close (default 10.0), if
-            the drain is soft.
+        soft: Whether handlers are told before their connections are closed, and have
+            time to finish (default false).
+        turn: Seconds between telling a handler and closing its connection (default
+            10.0), if the drain is soft.
         spread: Seconds over which the handlers are told (default 10.0), if it is soft.
 
     Attributes:
@@ -84,9 +85,9 @@ class Drain:
         draining: Whether the drain has begun.
 
     Raises:
-        ValueError: No closing frame may carry the code, or the timeout is not a finite
-            number of seconds above 0, or one of the others not one from 0 on.
-        TypeError: The code is no int.
+        ValueError: No closing frame may carry the code; or `timeout` is not a finite
+            number above 0; or `turn` or `spread` is not a finite number of at least 0.
+        TypeError: The code is not an int.
     """
 
     def __init__(
@@ -134,15 +135,15 @@ class Drain:
         """Begin the drain, and wait until every connection is over.
 
         Waits at most `timeout` seconds, and 2 more for cancelled handlers that clean
-        up; if the drain is soft, `spread` and `turn` seconds before that. A handler
-        that shields itself for longer is left behind, and `connections` still counts
-        it. Several tasks may call this; all wait for the same end. Do not call it from
-        a handler of the drain: the handler would wait for itself.
+        up. A soft drain waits `spread` and `turn` seconds before that. The drain does
+        not wait for a handler that shields itself for longer; `connections` still
+        counts it. Several tasks may call this; all wait for the same end. Do not call
+        it from a handler of the drain, because the handler would wait for itself.
 
         Cancellation:
             Safe: only the wait ends. The drain goes on: the connections are closed, and
-            the handlers are cancelled when their time is over. A soft drain hurries:
-            if the call that began it is cancelled, it closes the connections at once.
+            the handlers are cancelled when their time is over. If the call that began a
+            soft drain is cancelled, the drain closes the connections at once.
         Source: RFC 6455 section 7.1.5, IANA close code 1012.
         """
         if self._softened is not None:
@@ -233,8 +234,8 @@ class Drain:
 
         If the drain begins, the session is closed; when the drain's time is over, the
         block is cancelled, and the cancellation ends here. If the drain has begun
-        already, the session is closed at once; by a soft one, told at once, and closed
-        at its end.
+        already, the session is closed at once. A soft drain tells the session at once,
+        and closes it at the end of the drain.
         """
         if session in self._hosted:  # by an outer guard with the same drain
             return nullcontext()

@@ -199,10 +199,11 @@ def endpoint(
     """Make an ASGI application of `async def handler(websocket)`.
 
     The handler runs as if inside `async with websocket`. It calls `accept()`; if it
-    returns before that, the client is rejected with 403. A client that went away is not
-    an error: the `ConnectionClosed` of the handler's own connection stops here. So does
-    that of a send after the handler's own `close()`, unlogged: which side has closed
-    first is a matter of chance, and a handler need not ask. Used bare or with options:
+    returns before that, the client is rejected with 403. A client that goes away is not
+    an error: the `ConnectionClosed` of the handler's own connection stops here, without
+    a log line. So does the one of a send after the handler's own `close()`, because a
+    handler cannot know which end closed first. The decorator can be used with or
+    without arguments:
 
         @anyws.endpoint
         async def echo(ws): ...
@@ -210,26 +211,27 @@ def endpoint(
         @anyws.endpoint(options=anyws.Options(idle_timeout=60), drain=drain)
         async def echo(ws): ...
 
-    The result runs under a server as it is, in Starlette's `WebSocketRoute` and under
-    `Mount`. It is an object, since Starlette would call a function with one argument,
-    as a handler.
+    The result runs directly under a server, in Starlette's `WebSocketRoute` and under
+    `Mount`. It is an object, because Starlette would take a function for a handler of
+    one argument.
 
     Args:
         handler: An async function of one argument, the `WebSocket`.
         options: The settings of each connection.
         drain: Closes the connections when the server stops.
-        allowed_origins: The pages that may connect, by the header `Origin` that every
-            browser sends: origins as `"https://example.com"`, with a port if it is not
-            the usual one; `"https://*.example.com"` for all hosts below; and
-            `"same-origin"` for pages of the host that the request names in `Host`,
-            which a proxy has to pass on. Another page is refused with 403 and a line in
-            the log, before the application sees it; a client that sends no `Origin` is
-            no browser, and may connect. `None` (default): all pages may.
+        allowed_origins: The origins of pages that may connect. Browsers send the origin
+            in the header `Origin`. Each is an origin such as `"https://example.com"`,
+            with the port if it is not the default one; or `"https://*.example.com"`,
+            for all subdomains; or `"same-origin"`, for pages of the host that the
+            request names in `Host`, which a proxy has to pass on. Pages of other
+            origins are refused with 403, before the application sees them, and the log
+            gets a line. A client that sends no `Origin` is not a browser, and may
+            connect. `None` (default): pages of all origins may connect.
 
     Raises:
-        TypeError: `handler` is no async function of one argument, or `options`, `drain`
-            or `allowed_origins` is of another type.
-        ValueError: One of `allowed_origins` is no origin.
+        TypeError: `handler` is not an async function of one argument, or `options`,
+            `drain` or `allowed_origins` is of another type.
+        ValueError: One of `allowed_origins` is not an origin.
     """
     if handler is None:
         return lambda function: Endpoint(function, options, drain, allowed_origins)

@@ -1,4 +1,4 @@
-"""The guard round an ASGI application that exists already."""
+"""The guard around an existing ASGI application."""
 
 from __future__ import annotations
 
@@ -16,38 +16,40 @@ from .inspection import Inspection
 class WebSocketMiddleware(Guard):
     """Guard every WebSocket of any ASGI application, whatever class it uses.
 
-    The application's `receive` and `send` become a session's: sends tell the truth,
-    buffers are bounded, endings are the same on every server, and nothing invalid
-    reaches the server. `async with anyws.WebSocket(...)` inside joins that session.
+    The application gets the `receive` and `send` of a session: a send to a client that
+    has gone raises, buffers are bounded, close codes are the same on every server, and
+    nothing invalid reaches the server. `async with anyws.WebSocket(...)` inside the
+    application joins that session.
 
-    A client that went away is not an error: an exception that only says so stops here.
-    Every other exception goes on to the server.
+    A client that goes away is not an error: an exception that only reports that stops
+    here. Every other exception goes on to the server.
 
     Litestar and Quart (on trio Quart-Trio), which have WebSocket classes of their own,
     are guarded as well: `app = WebSocketMiddleware(Litestar([...]))`.
 
-    A handler on FastAPI's own router, or a function or method of Starlette's, that is
-    annotated `anyws.WebSocket` would get another class in silence. So the application
-    then fails its startup, by words that name the route and the mend; where no lifespan
-    runs, every WebSocket fails with them.
+    If a handler on FastAPI's own router, or a function or method on a Starlette route,
+    is annotated `anyws.WebSocket`, it would silently get another class. The startup of
+    such an application fails, with an error that names the route and the remedy. If no
+    lifespan runs, every WebSocket fails with that error.
 
     Args:
         app: An ASGI application. Scopes other than WebSockets are passed to it as they
             are.
-        options: The settings of each connection. Options inside, of an endpoint or a
-            `WebSocket`, override those that they name.
+        options: The settings of each connection. The options of an endpoint or a
+            `WebSocket` inside override the settings that they name.
         drain: Closes the connections when the server stops.
-        allowed_origins: The pages that may connect, by the header `Origin` that every
-            browser sends: origins as `"https://example.com"`, with a port if it is not
-            the usual one; `"https://*.example.com"` for all hosts below; and
-            `"same-origin"` for pages of the host that the request names in `Host`,
-            which a proxy has to pass on. Another page is refused with 403 and a line in
-            the log, before the application sees it; a client that sends no `Origin` is
-            no browser, and may connect. `None` (default): all pages may.
+        allowed_origins: The origins of pages that may connect. Browsers send the origin
+            in the header `Origin`. Each is an origin such as `"https://example.com"`,
+            with the port if it is not the default one; or `"https://*.example.com"`,
+            for all subdomains; or `"same-origin"`, for pages of the host that the
+            request names in `Host`, which a proxy has to pass on. Pages of other
+            origins are refused with 403, before the application sees them, and the log
+            gets a line. A client that sends no `Origin` is not a browser, and may
+            connect. `None` (default): pages of all origins may connect.
 
     Raises:
         TypeError: `options`, `drain` or `allowed_origins` is of another type.
-        ValueError: One of `allowed_origins` is no origin.
+        ValueError: One of `allowed_origins` is not an origin.
     """
 
     def __init__(

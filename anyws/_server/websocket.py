@@ -55,27 +55,29 @@ MessageT = TypeVar("MessageT")
 class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
     """One WebSocket connection of an ASGI application; a drop-in for Starlette's.
 
-    Plain, it starts no task and behaves as Starlette's class; but `close()` raises
-    nothing when the peer is gone, a message of the wrong kind is one typed error on
-    every server, and an invalid event is refused or repaired before it reaches the
-    server.
+    In plain mode it starts no task and behaves like Starlette's class, with three
+    exceptions: `close()` raises nothing if the peer has gone, a message of the wrong
+    kind raises the same typed error on every server, and an invalid event is refused or
+    repaired before it reaches the server.
 
-    Guarded, inside `async with websocket:`, more holds: a cancelled receive loses no
-    message, a cancelled send has sent the message whole or not at all, a send after the
-    end raises, and buffers are bounded. Leaving the block closes the connection: with
-    1000 after a return, 1011 after an exception, 1012 after a cancellation. The block
-    does not accept the connection; call `accept()` in it. It suppresses no exception
-    and cannot be entered twice. Under `WebSocketMiddleware` it joins the session that
-    is already there; the options that are named here override those of that session. A
-    block that joins closes with 1000 after a return, and leaves an exception to what
-    stands outside: an exception handler of the application may close with a code of its
-    own, and if nothing has, the middleware closes as said above.
+    In guarded mode, inside `async with websocket:`, it promises more: a cancelled
+    receive loses no message, a cancelled send sends the whole message or nothing, a
+    send after the end raises, and buffers are bounded. A *session*, which the block
+    starts, keeps these promises. Leaving the block closes the connection: with 1000
+    after a return, 1011 after an exception, 1012 after a cancellation. The block does
+    not accept the connection; call `accept()` in it. It suppresses no exception and
+    cannot be entered twice. Under `WebSocketMiddleware` the block joins the session of
+    the middleware, and the options that are named here override those of that session.
+    A block that joins closes with 1000 after a return, but leaves an exception to the
+    code outside: an exception handler of the application may close with a code of its
+    own, and if none does, the middleware closes with the codes above.
 
-    In a FastAPI application that is so without the middleware, too: an exception leaves
-    the block with the connection open, the handlers may send and close, and after them
-    the connection is closed: with 1000 if the exception was handled, else by the
-    exception. Before `accept()` nothing is sent. The first block on a connection hosts
-    it; further ones, and the `WebSocket` of FastAPI's that it was made from, share it.
+    In a FastAPI application, exception handlers run first even without the middleware:
+    an exception leaves the block while the connection stays open, and the handlers may
+    send and close. After them the connection is closed: with 1000 if the exception was
+    handled, and otherwise with the code for the exception. Before `accept()` nothing is
+    sent. The first block on a connection hosts the session. Later blocks share it, and
+    so does the FastAPI `WebSocket` that the object was made from.
 
     Leaving the block waits for the closing handshake, at most `close_timeout`. If the
     server is stuck in a send that cannot be cancelled (stock Hypercorn on trio with a
@@ -88,7 +90,7 @@ class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
         options: The settings of the guarded mode.
 
     Raises:
-        TypeError: `options` is no `Options`.
+        TypeError: `options` is not an `Options`.
     """
 
     def __init__(
@@ -143,7 +145,7 @@ class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
         return block
 
     def _made_from(self, origin: Origin) -> Session:
-        """Make the session of a connection that has none, and put it into the scope."""
+        """Create the session of a connection without one; store it in the scope."""
         session = Session(
             origin.receive,
             origin.send,
@@ -178,7 +180,7 @@ class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
 
     @property
     def application_state(self) -> WebSocketState:
-        """As in Starlette; guarded, a failed send does not change it."""
+        """As in Starlette; in guarded mode, a failed send does not change it."""
         if self._session is None:
             return self._plain_application_state
         return self._session.application_state
@@ -208,12 +210,13 @@ class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
             `websocket.disconnect`; each changes `client_state`.
         Raises:
             RuntimeError: The server sent an event that is not allowed in this state.
-            WebSocketDisconnected: The disconnect has been received already; guarded, it
-                is `ConnectionClosed`.
-            BusyResourceError: Guarded: another task is receiving.
+            WebSocketDisconnected: The disconnect has been received already; in guarded
+                mode this is a `ConnectionClosed`.
+            BusyResourceError: Another task is receiving (guarded mode only).
         Cancellation:
-            Safe: guarded, a cancelled call loses no event. Plain, the server's
-                `receive` is cancelled; Granian's loses the event that it was to return.
+            Safe in guarded mode: a cancelled call loses no event. In plain mode, the
+                server's `receive` is cancelled; Granian's then loses the event that it
+                was about to return.
         Source: ASGI "websocket.connect", ".receive", ".disconnect".
         """
         if self._session is not None:
@@ -230,15 +233,16 @@ class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
         Args:
             message: `websocket.accept`, `.send`, `.close` or `.http.response.*`.
         Raises:
-            ConnectionClosed: The connection has ended. In plain mode a send learns of
-                that only from the server.
-            WebSocketDisconnected: Plain: the application has closed the connection.
+            ConnectionClosed: The connection has ended. In plain mode, only the server
+                can report that to a send.
+            WebSocketDisconnected: The application has closed the connection (plain mode
+                only).
             RuntimeError: The event is not allowed in this state.
             TypeError, ValueError: The event is invalid; nothing was sent, and no state
                 has changed.
         Cancellation:
-            Guarded, all or nothing. Plain, the server's `send` is cancelled; on some
-            servers that breaks the connection.
+            All or nothing in guarded mode. In plain mode, the server's `send` is
+            cancelled; on some servers that breaks the connection.
         Source: ASGI "websocket.accept", ".send", ".close", ".http.response.*".
         """
         if type(message) is not dict or "type" not in message:
@@ -262,17 +266,17 @@ class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
                 raise
 
     def _ended_behind(self, exc: Exception) -> bool:
-        """Whether an exception says less of the end than the session knows.
+        """Whether an exception says less about the end than the session knows.
 
-        A `WebSocket` of Starlette's own lies between, another object's or a
-        middleware's, and has raised it.
+        That is so if Starlette's own `WebSocket` has raised it, in another object or a
+        middleware between this object and the session.
         """
         session = self._session
         told = isinstance(exc, ConnectionClosed)
         return not (told or session is None or session.info is None)
 
     def _tell_end(self, exc: Exception) -> None:
-        """Raise the session's own error for the end, if it says more."""
+        """Raise the session's own error for the end, if that says more."""
         if self._session is not None and self._ended_behind(exc):
             raise self._session.error() from exc
 
@@ -288,10 +292,10 @@ class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
         Raises:
             ValueError: No closing frame may carry the code. Before `accept()` there is
                 no frame, and any code passes.
-            TypeError: The code is no int.
+            TypeError: The code is not an int.
         Cancellation:
-            Guarded: once the close has begun, the closing frame is sent all the same.
-            Plain: a cancelled close may be tried again.
+            In guarded mode, once the close has begun, the closing frame is still sent.
+            In plain mode, a cancelled close can be tried again.
         Source: RFC 6455 section 7; ASGI "websocket.close".
         """
         await self.send({"type": CLOSE, "code": code, "reason": reason or ""})
@@ -356,11 +360,11 @@ class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
 
     @property
     def draining(self) -> Draining:
-        """Whether the server is about to stop: true once its `Drain` says so.
+        """Whether the server is about to stop, as its `Drain` has told the connection.
 
-        `await ws.draining` waits until then. It needs the guarded mode. The servers
-        `anyws.serve`, `anyws.hypercorn` and `anyws.uvicorn` say so too, when they stop;
-        under others it is never true where no drain knows of the connection.
+        `await ws.draining` waits until it is true. It needs the guarded mode. The
+        servers `anyws.serve`, `anyws.hypercorn` and `anyws.uvicorn` tell the connection
+        when they stop. Under others it never becomes true if no drain knows it.
 
         Raises:
             RuntimeError: This is plain mode.
@@ -369,7 +373,7 @@ class WebSocket(Messaging, PlainMode[StateT], AsyncContextManagerMixin):
 
     @property
     def close_info(self) -> CloseInfo | None:
-        """How the connection ended, set at once; `None` while it is open."""
+        """How the connection ended, once that is known; `None` while it is open."""
         return self._plain_info if self._session is None else self._session.info
 
 

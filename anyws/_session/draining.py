@@ -1,4 +1,4 @@
-"""What a handler can know of a server that is about to stop."""
+"""A flag that tells a handler that its server is about to stop."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Draining:
         while not ws.draining:
             await turn(ws)
 
-    `await ws.draining` waits until it is true, which may be never: wait for it in a
-    task that ends with the handler.
+    `await ws.draining` waits until it is true. That may never happen, so wait for it in
+    a task that ends with the handler.
 
     Cancellation:
         Safe: waiting changes nothing.

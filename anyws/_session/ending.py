@@ -313,7 +313,7 @@ class Ending:
     def _explains_leaf(self, exc: BaseException) -> bool:
         if isinstance(exc, ConnectionClosed):
             return any(map(self._is_ours, _told_by(exc)))
-        # Starlette's own class raises its own errors in the place of ours.
+        # Starlette's own class raises its own errors in place of ours.
         gone = isinstance(exc, WebSocketDisconnect | WebSocketDisconnected)
         return gone and self.alarmed
 

@@ -331,7 +331,7 @@ class Passage:
         ending = connection.ending
         if is_cancellation(exc, cancelled) or isinstance(exc, GeneratorExit):
             return False
-        # Starlette's own class raises its own errors in the place of ours.
+        # Starlette's own class raises its own errors in place of ours.
         gone = isinstance(exc, WebSocketDisconnect | WebSocketDisconnected)
         if not (ending.explains(exc) or (gone and ending.info is not None)):
             self._drop_all()

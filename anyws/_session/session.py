@@ -537,7 +537,7 @@ class Session(AsyncContextManagerMixin):
         return timers.latency if latency is None and timers is not None else latency
 
     def statistics(self) -> Statistics:
-        """Return the counters as they stand now."""
+        """Return the current counters."""
         connection, passage = self.connection, self._passage
         return Statistics(
             messages_received=connection.counters.messages_received,

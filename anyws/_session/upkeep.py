@@ -1,4 +1,4 @@
-"""What the connections of a server share, in the place of tasks of their own.
+"""What the connections of a server share, in place of tasks of their own.
 
 The *timekeeper* keeps their deadlines. The *flusher* writes, at the end of a turn of
 the scheduler, what the turn has queued, by one write for each connection. Each is one

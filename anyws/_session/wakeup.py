@@ -43,7 +43,7 @@ class Wakeup:
 
 
 class Nudge(Wakeup):
-    """Calls a function in the place of waking a task: there is none.
+    """Calls a function in place of waking a task: there is none.
 
     Args:
         call: The function.

@@ -69,7 +69,7 @@ def checked_code(code: object, *, framed: bool = True) -> int:
         code: The code.
         framed: Whether it will stand in a closing frame.
     Raises:
-        TypeError: The code is no int.
+        TypeError: The code is not an int.
         ValueError: The code will stand in a closing frame, which must not carry it.
     """
     if not isinstance(code, int):

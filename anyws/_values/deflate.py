@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-# What each end limits its own window to, and a server its clients', unless the settings
-# name it: zlib's own 15 bits cost a connection 130 KiB more.
+# The limit of each end's own window, and of the window of a server's clients, unless
+# the settings name it: zlib's own 15 bits cost a connection 130 KiB more.
 DEFAULT_WINDOW_BITS: Final = 12
 
 # The least and the largest value of each setting that is a number. The level 0 does not
@@ -23,18 +23,19 @@ _SWITCHES: Final = ("server_no_context_takeover", "client_no_context_takeover")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deflate:
-    """Compression by permessage-deflate: what is negotiated, and what is compressed.
+    """Settings of compression with permessage-deflate.
 
         anyws.connect(url, compression=anyws.Deflate(level=1))
         anyws.Options(compression=anyws.Deflate(server_no_context_takeover=True))
 
-    The names with `server` and `client` are the terms of RFC 7692. They mean the same
-    at either end: a server that names `client_max_window_bits` limits its clients, and
-    a client that names `server_max_window_bits` asks its server for that.
+    The settings with `server` and `client` in their names are terms of RFC 7692. They
+    mean the same at either end: a server that sets `client_max_window_bits` limits its
+    clients, and a client that sets `server_max_window_bits` asks its server for that
+    limit.
 
-    A connection has memory for messages sent once it has compressed one: at most
-    `2 ** (window bits + 2) + 2 ** (memory_level + 9)` bytes and 6 KiB; and for messages
-    received once a compressed one has come: `2 ** (window bits)` bytes and 8 KiB. The
+    Once a connection has compressed a message, it keeps memory for that: at most `2 **
+    (window bits + 2) + 2 ** (memory_level + 9)` bytes and 6 KiB. Once it has received a
+    compressed message, it keeps `2 ** (window bits)` bytes and 8 KiB for that. The
     window bits are those of the end that compresses. Measured, in KiB:
 
         window bits, memory_level    sent    received
@@ -44,21 +45,22 @@ class Deflate:
         10, 3                          14           9
         no context takeover             0           0
 
-    Without context takeover a context is there only while a message passes, and each
-    message is compressed by itself: 1024 bytes of JSON become 402 bytes, and not 281.
+    Without context takeover, a connection has this memory only while it handles a
+    message, and each message is compressed by itself: 1024 bytes of JSON become 402
+    bytes instead of 281.
 
     A message of more than 256 KiB is compressed in steps, between which other tasks
-    have their turn, but for one of `send_nowait` or of a hub.
+    run. `send_nowait` and hubs compress it in one step.
 
     Attributes:
-        threshold_bytes: Messages of fewer bytes are sent as they are (default 256).
+        threshold_bytes: Messages of fewer bytes are sent uncompressed (default 256).
             Measured for typical JSON, at both ends together: 64 bytes become 33 and
             take 16 µs more of CPU time; 256 bytes become 90 and take 23 µs more; 1024
             become 281 and take 44 µs more; 4096 become 993 and take 109 µs more.
-            A message that is sent in parts is always compressed: its size is not known
-            when it begins. One that a hub sends to many connections is compressed from
-            1024 bytes on, or from this threshold where that is larger or the server
-            has no context takeover.
+            A message that is sent in parts is always compressed, because its size is
+            not known when it begins. One that a hub sends to many connections is
+            compressed from 1024 bytes on, or from this threshold where that is larger
+            or the server has no context takeover.
         level: How hard zlib tries, from 1 (fast) to 9 (small); the default is 6. For
             1024 bytes of JSON the level 1 takes two thirds of its time, and makes
             messages that are a fifth larger; the level 9 gains 1 %.
@@ -74,7 +76,7 @@ class Deflate:
         client_no_context_takeover: Whether the client does (default false).
 
     Raises:
-        TypeError, ValueError: A setting has no meaning; says which and why.
+        TypeError, ValueError: A setting is invalid; the message says which and why.
 
     Source: RFC 7692 section 7.
     """
@@ -88,7 +90,7 @@ class Deflate:
     client_no_context_takeover: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that have no meaning."""
+        """Refuse invalid values."""
         for name, (least, largest) in _RANGES.items():
             value = getattr(self, name)
             if value is None and name.endswith("window_bits"):
@@ -111,7 +113,7 @@ Compression: TypeAlias = Deflate | Literal["deflate"] | None
 
 
 def check_compression(compression: object) -> None:
-    """Raise ValueError for what is no `Compression`."""
+    """Raise ValueError unless this is a `Compression`."""
     if not (
         compression is None
         or compression == "deflate"

@@ -39,13 +39,13 @@ class ConnectionClosed(
 ):
     """The connection has ended; nothing more can be sent or received.
 
-    Old `except` clauses catch it: it is both of Starlette's classes and, as ASGI 2.4
-    asks of a server's `send`, an `OSError`.
+    Existing `except` clauses catch it, because it is a subclass of Starlette's two
+    classes, and of `OSError`, which ASGI 2.4 requires of a server's `send`.
 
     Attributes:
         code: The close code.
         reason: The close reason.
-        info: All that is known of the end.
+        info: The full record of the end.
     """
 
     def __init__(self, info: CloseInfo) -> None:
@@ -66,15 +66,15 @@ class ConnectionClosed(
 
 
 class MessageTooBig(ConnectionClosed):
-    """A message was larger than `max_message_bytes`; the connection is closed, 1009."""
+    """A message was larger than `max_message_bytes`; the close code is 1009."""
 
 
 class HandshakeError(WebSocketError, OSError):
     """A client's opening handshake has failed; there is no connection.
 
-    The message says what failed and where. `__cause__` says why: a host name that does
-    not resolve, a refused connection, a proxy's refusal, an error of TLS, a time-out,
-    or the end of the stream.
+    The error message says which step failed, and where. `__cause__` says why: a host
+    name that does not resolve, a refused connection, a proxy's refusal, a TLS error, a
+    timeout, or the end of the stream.
     """
 
 
@@ -84,9 +84,9 @@ class HandshakeRejected(HandshakeError):
     Attributes:
         status: The HTTP status.
         headers: The headers of the response.
-        body: The part of its body that arrived, at most 1 MiB.
+        body: The part of the response's body that arrived, at most 1 MiB.
         code, reason: `None`, as HTTP carries no close code. `anyws.testing.Rejected`, a
-            subclass, has those that the application closed with.
+            subclass, has the code and the reason that the application closed with.
     """
 
     code: int | None = None
@@ -99,7 +99,7 @@ class HandshakeRejected(HandshakeError):
         self.body = body
 
     def __str__(self) -> str:
-        """Say the status, and the first part of the body."""
+        """Return the status, and the first part of the body."""
         try:
             phrase = f" {HTTPStatus(self.status).phrase}"
         except ValueError:
@@ -116,23 +116,23 @@ class HandshakeRejected(HandshakeError):
 
 
 class ProtocolError(HandshakeError):
-    """The server's answer is no answer to an opening handshake.
+    """The server's answer is not a valid answer to an opening handshake.
 
-    A violation of the protocol on an open connection closes that connection with 1002
-    instead, and is told by `ConnectionClosed`.
+    A protocol violation on an open connection closes that connection with 1002 instead,
+    and raises `ConnectionClosed`.
     """
 
 
 class HubError(WebSocketError):
-    """A hub cannot do what it was asked for.
+    """A call of a hub has failed.
 
-    It is not running; or its queue to the backend is full, so that the message was not
-    published; or a subscription was too slow, and its rule is to close it.
+    The hub is not running; or its queue to the backend is full, and the message was not
+    published; or a subscription was too slow, and its rule is `"close"`.
     """
 
 
 class MessageTypeError(WebSocketError, TypeError):
-    """A text message came where a binary one was expected, or the reverse.
+    """A text message arrived where a binary one was expected, or vice versa.
 
     The message is consumed; the connection stays usable.
     """
@@ -150,7 +150,7 @@ class MessageTypeError(WebSocketError, TypeError):
 
 
 class MessageDecodeError(WebSocketError, json.JSONDecodeError):
-    """A message was not valid JSON or not valid UTF-8, or not what a codec takes.
+    """A message was not valid JSON or not valid UTF-8, or a codec refused it.
 
     The message is consumed; the connection stays usable.
 
@@ -162,15 +162,15 @@ class MessageDecodeError(WebSocketError, json.JSONDecodeError):
 
 
 class MessageValidationError(MessageDecodeError):
-    """A message could be read, but is not of the type that was asked for.
+    """A message could be decoded, but is not of the expected type.
 
     The message is consumed; the connection stays usable.
 
     Attributes:
-        problems: Each fault that was found, as where and what:
-            `("$.items[0].price", "Expected `int`, got `str`")`. msgspec stops at the
-            first one.
-        path: Where the first one is; `"$"` is the message itself.
+        problems: All faults that were found, each as a pair of its place and its
+            description: `("$.items[0].price", "Expected `int`, got `str`")`. msgspec
+            stops at the first one.
+        path: The place of the first fault; `"$"` is the message itself.
     """
 
     def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
@@ -179,7 +179,7 @@ class MessageValidationError(MessageDecodeError):
         super().__init__(self.problems[0][1], "", 0)
 
     def __str__(self) -> str:
-        """Say each fault, and where it is."""
+        """Return each fault, and where it is."""
         return "; ".join(f"{path}: {what}" for path, what in self.problems)
 
     def __reduce__(self) -> tuple[type[MessageValidationError], tuple[object, ...]]:

@@ -217,8 +217,8 @@ def measured(event: Event) -> tuple[Event, int]:
 
     Raises:
         TypeError: The payload is neither `str` nor bytes.
-        ValueError: The event has both kinds of payload, or none; or a text holds a lone
-            surrogate, which is no text (`UnicodeEncodeError`).
+        ValueError: The event has both kinds of payload, or none; or a text contains a
+            lone surrogate, which UTF-8 cannot encode (`UnicodeEncodeError`).
     """
     text, data = event.get("text"), event.get("bytes")
     if data is None and isinstance(text, str):
@@ -254,7 +254,7 @@ def checked_close(event: Event, *, framed: bool) -> Event:
         event: An ASGI message of the application.
         framed: Whether its code and reason will stand in a closing frame.
     Raises:
-        TypeError: The code is no int.
+        TypeError: The code is not an int.
         ValueError: A closing frame must not carry the code.
     """
     code = event.get("code")

@@ -32,7 +32,8 @@ class SharedMessage:
 
     Raises:
         TypeError: The message is neither `str` nor `bytes`.
-        UnicodeEncodeError: The text holds a lone surrogate, which is no text.
+        UnicodeEncodeError: The text contains a lone surrogate, which UTF-8 cannot
+            encode.
     """
 
     __slots__ = ("data", "event", "forms", "plain", "size", "text")

@@ -24,9 +24,10 @@ def add_asyncapi(
 ) -> None:
     """Add routes to an application that serve its AsyncAPI document, and a page of it.
 
-    The document is made by `asyncapi` at the first request, and kept, as FastAPI keeps
-    that of OpenAPI. If `FastAPI(servers=...)` names no server, the one that was asked
-    is named. The page is made here, has no script, and needs no other server.
+    `asyncapi` makes the document at the first request, and it is kept, as FastAPI keeps
+    its OpenAPI document. If `FastAPI(servers=...)` names no server, the document names
+    the server of the request. The page has no script, and loads nothing from other
+    servers.
 
     Args:
         app: The application. The routes may be added before those that they document.

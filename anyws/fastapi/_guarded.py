@@ -48,7 +48,7 @@ class Guarding:
 
     Raises:
         TypeError: `options` or `allowed_origins` is of another type.
-        ValueError: One of `allowed_origins` is no origin.
+        ValueError: One of `allowed_origins` is not an origin.
     """
 
     def __init__(
@@ -142,27 +142,29 @@ def guarded(
     alone: `APIRouter(dependencies=[Depends(guarded(allowed_origins="same-origin"))])`.
 
     Args:
-        options: The settings of each connection. They override those that they name of
-            the middleware's. `max_connections_per` holds beside the middleware's, and a
-            client with too many connections is refused by an `HTTPException`, 429.
-        allowed_origins: The pages that may connect, by the header `Origin` that every
-            browser sends: origins as `"https://example.com"`, with a port if it is not
-            the usual one; `"https://*.example.com"` for all hosts below; and
-            `"same-origin"` for pages of the host that the request names in `Host`,
-            which a proxy has to pass on. Another page is refused with 403, by a
-            `WebSocketException`, and a line in the log; the handler is not called. A
-            client that sends no `Origin` is no browser, and may connect. `None`
-            (default): all pages may that the middleware allows.
+        options: The settings of each connection. Those that are named override the
+            middleware's. `max_connections_per` applies in addition to the middleware's,
+            and a client with too many connections is refused with an `HTTPException`,
+            429.
+        allowed_origins: The origins of pages that may connect. Browsers send the origin
+            in the header `Origin`. Each is an origin such as `"https://example.com"`,
+            with the port if it is not the default one; or `"https://*.example.com"`,
+            for all subdomains; or `"same-origin"`, for pages of the host that the
+            request names in `Host`, which a proxy has to pass on. Pages of other
+            origins are refused with 403, by a `WebSocketException`, and the log gets a
+            line; the handler is not called. A client that sends no `Origin` is not a
+            browser, and may connect. `None` (default): all pages that the middleware
+            allows may connect.
 
     Raises:
         TypeError: `options` or `allowed_origins` is of another type.
-        ValueError: One of `allowed_origins` is no origin.
+        ValueError: One of `allowed_origins` is not an origin.
     """
     return Guarding(options, allowed_origins)
 
 
 #: The guarded `anyws.WebSocket` of the connection, injected into a handler or another
 #: dependency: `async def handler(ws: Guarded)`. The connection closes when the handler
-#: returns, with 1000. An exception goes to the application's exception handlers first,
-#: which may close with a code of their own. It needs no middleware.
+#: returns, with 1000. The application's exception handlers get an exception first, and
+#: may close with a code of their own. `Guarded` needs no middleware.
 Guarded: TypeAlias = Annotated[WebSocket[Any], Depends(guarded())]

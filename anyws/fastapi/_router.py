@@ -23,9 +23,9 @@ class APIRouter(fastapi.APIRouter):
         @router.websocket("/ws")
         async def handler(ws: anyws.WebSocket) -> None: ...
 
-    On FastAPI's own router that annotation gets FastAPI's class. Here it means
-    `Guarded`. All else is FastAPI's: `prefix`, `dependencies`, `include_router`, and
-    what a handler that is annotated otherwise gets.
+    On FastAPI's own router, that annotation injects FastAPI's class. Here it means
+    `Guarded`. Everything else is FastAPI's: `prefix`, `dependencies`, `include_router`,
+    and the other annotations of handlers.
     """
 
     def add_api_websocket_route(

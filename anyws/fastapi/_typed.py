@@ -21,8 +21,8 @@ class Typing:
     """A dependency of FastAPI's; equal to another one with the same settings.
 
     Attributes:
-        received: The type of what the peer sends.
-        sent: The type of what the handler sends.
+        received: The type of the messages that the peer sends.
+        sent: The type of the messages that the handler sends.
     """
 
     def __init__(self, received: Any, sent: Any, on_invalid: OnInvalid[Any]) -> None:
@@ -58,7 +58,7 @@ def typed(
     *,
     on_invalid: OnInvalid[OutT] = "raise",
 ) -> Typing:
-    """Return the dependency of a route that treats invalid messages its own way.
+    """Return a `Typed` dependency with its own rule for invalid messages.
 
         @app.websocket("/ws")
         async def handler(
@@ -72,13 +72,14 @@ def typed(
     `Typed[Question, Answer]` is the same with `on_invalid="raise"`.
 
     Args:
-        received: The type of what the peer sends; `typing.Never` if that is nothing.
-        sent: The type of what the handler sends.
-        on_invalid: What is done with an invalid message, as in `WebSocket.typed`.
+        received: The type of the messages that the peer sends; `typing.Never` if it
+            sends none.
+        sent: The type of the messages that the handler sends.
+        on_invalid: What an invalid message does, as in `WebSocket.typed`.
 
     Raises:
         ModuleNotFoundError: The library for a type is not installed.
-        TypeError: A type is none of messages, or `on_invalid` is none of these.
+        TypeError: A type cannot be the type of a message, or `on_invalid` is invalid.
         ValueError: No closing frame may carry the code.
     """
     return Typing(received, sent, on_invalid)
@@ -89,7 +90,7 @@ if TYPE_CHECKING:
 else:
 
     class Typed:
-        """The messages of the connection by their types, injected into a handler.
+        """The typed messages of the connection, injected into a handler.
 
             @app.websocket("/ask")
             async def ask(ws: Guarded, messages: Typed[Question | Stop, Answer]):
@@ -97,12 +98,12 @@ else:
                 async for question in messages:
                     await messages.send(answer_to(question))
 
-        It is what `ws.typed(Question | Stop, Answer)` returns, of the connection that
-        `Guarded` injects. As the types stand in the signature, `asyncapi` can document
-        them. To type checkers it is `anyws.TypedMessages`.
+        The handler gets the result of `ws.typed(Question | Stop, Answer)`, for the
+        connection that `Guarded` injects. Because the signature has the types,
+        `asyncapi` can document them. Type checkers see `anyws.TypedMessages`.
 
         Raises:
-            TypeError: There are not two types, or one is none of messages.
+            TypeError: There are not two types, or one cannot be the type of a message.
             ModuleNotFoundError: The library for a type is not installed.
         """
 

@@ -1,17 +1,17 @@
-"""Hypercorn as a WebSocket server that keeps what it promises.
+"""Hypercorn with the WebSockets of anyws.
 
-An engine beside Hypercorn 0.18: its sockets, its HTTP, its workers and its command line
-as they are, and under every WebSocket our own frames and session. Applications need no
-change.
+An engine beside Hypercorn 0.18. Hypercorn's sockets, HTTP, workers and command line
+stay as they are; under every WebSocket the engine puts frames and a session of anyws.
+Applications need no change.
 
     python -m anyws.hypercorn -k trio module:app     # Hypercorn's own options
     anyws.hypercorn.run(app, backend="trio", bind="127.0.0.1:8000")
     await anyws.hypercorn.serve(app, config)         # in your own event loop
 
-Programs that keep calling `hypercorn` itself name the application through `load`, or
-call Hypercorn's functions inside `engine()`. WebSockets over HTTP/1.1 and HTTP/2 (RFC
-8441) are served. Over HTTP/3 they are refused with 501, since Hypercorn 0.18 never
-tells an application that such a connection has ended.
+A program that calls `hypercorn` itself can name its application through `load`, or call
+Hypercorn's functions inside `engine()`. WebSockets over HTTP/1.1 and HTTP/2 (RFC 8441)
+are served. Over HTTP/3 they are refused with 501, since Hypercorn 0.18 never tells an
+application that such a connection has ended.
 
 The inside of the package
 -------------------------

@@ -31,7 +31,7 @@ class EngineConnection(ABC):
     config: Config
     context: Any  # Hypercorn's `WorkerContext`
     protocol: ProtocolWrapper
-    idle_task: Any  # an `IdleAlarm`, in the place of Hypercorn's `SingleTask`
+    idle_task: Any  # an `IdleAlarm`, in place of Hypercorn's `SingleTask`
     sends_at_once = True
     _websocket: EngineStream | None = None  # which has the connection for itself
 

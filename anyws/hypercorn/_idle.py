@@ -12,7 +12,7 @@ from ._worker import Worker
 
 
 class IdleAlarm:
-    """Has a connection closed that is idle, in the place of Hypercorn's `SingleTask`.
+    """Has a connection closed that is idle, in place of Hypercorn's `SingleTask`.
 
     Hypercorn runs a task for each connection that is idle, as each is until its first
     request. It waits for the keep-alive time or the end of the worker. Here the alarm

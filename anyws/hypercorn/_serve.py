@@ -47,12 +47,12 @@ async def serve(
     shutdown_trigger: Trigger | None = None,
     task_status: TaskStatus[list[str]] = TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an application by Hypercorn and the engine, on the running backend.
+    """Serve an application with Hypercorn and the engine, on the running backend.
 
-    When it is to end, the server refuses new WebSockets with 503 and closes the open
-    ones with the drain code. Handlers that have not returned after `drain_timeout` are
-    cancelled. Then Hypercorn gives plain requests its `graceful_timeout`, and runs the
-    lifespan's shutdown.
+    When the server is asked to end, it refuses new WebSockets with 503 and closes the
+    open ones with the drain code. It cancels handlers that have not returned after
+    `drain_timeout`. Then Hypercorn gives plain requests its `graceful_timeout`, and
+    runs the lifespan's shutdown.
 
     Args:
         app: A handler `async def handler(ws)`, as `@anyws.endpoint` takes it; an ASGI
@@ -63,24 +63,26 @@ async def serve(
             `"unix:path"` or `"fd://number"`.
         options: The settings of each WebSocket. Applications override those that
                 they name.
-        drain_timeout: Seconds that handlers have (default: `config.graceful_timeout`).
+        drain_timeout: Seconds that handlers have to end (default:
+            `config.graceful_timeout`).
         drain_code: The close code that peers get (default 1012; or 1001).
         allowed_origins: The pages that may connect: origins as `"https://example.com"`,
             `"https://*.example.com"` for all hosts below, and `"same-origin"`; see
             `anyws.serve`. Another page is refused with 403. Default: all pages may.
         shutdown_trigger: An async function; the server ends when it returns. Without
             one, the server ends when the call is cancelled.
-        task_status: Told the addresses, as URLs, when the server accepts connections.
+        task_status: Gets the addresses, as URLs, once the server accepts connections.
     Raises:
         RuntimeError: This version of Hypercorn is not known.
-        OSError: An address cannot be bound; names the addresses.
+        OSError: An address cannot be bound; the message names the addresses.
         ValueError: An address is none, such as port 70000; names the addresses.
-        TypeError: `app` is no application; says what it is and what to write.
-        TypeError, ValueError: A setting has no meaning; says which and why.
+        TypeError: `app` is not an application; the message says what it is, and what to
+            write instead.
+        TypeError, ValueError: A setting is invalid; the message says which and why.
         hypercorn.utils.LifespanFailureError: The application did not start.
     Cancellation:
-        Ends the server as the trigger does, and waits for that end. While the server
-        starts, a cancellation ends it at once.
+        Ends the server as the trigger does, and waits until it has ended. A
+        cancellation while the server starts ends it at once.
     Source: Hypercorn's `serve()`; ASGI "lifespan".
     """
     config = _configured(
@@ -164,10 +166,11 @@ def run(
         bind, options, drain_timeout, drain_code, allowed_origins: As for `serve`.
     Raises:
         RuntimeError: This version of Hypercorn is not known.
-        OSError: An address cannot be bound; names the addresses.
+        OSError: An address cannot be bound; the message names the addresses.
         ValueError: An address is none, such as port 70000; names the addresses.
-        TypeError: `app` is no application; says what it is and what to write.
-        TypeError, ValueError: A setting has no meaning; says which and why.
+        TypeError: `app` is not an application; the message says what it is, and what to
+            write instead.
+        TypeError, ValueError: A setting is invalid; the message says which and why.
         ModuleNotFoundError: The backend is an extra that is not installed.
         LookupError: There is no such backend.
         hypercorn.utils.LifespanFailureError: The application did not start.

@@ -69,7 +69,8 @@ class Worker:
     """The settings and connections of one call of Hypercorn's `worker_serve`.
 
     Attributes:
-        options: The settings of each WebSocket. Applications override what they name.
+        options: The settings of each WebSocket. Applications override the settings that
+            they name.
         origins: The pages that may connect; `None`: all.
         permessage_deflate: Whether compression may be agreed on, as the options say.
         max_message_bytes: Largest message; an application's options can only lower it.
@@ -230,7 +231,7 @@ class Backend:
         """Serve as a worker, until asked to end or cancelled.
 
         Raises:
-            TypeError, ValueError: A setting has no meaning; says which and why.
+            TypeError, ValueError: A setting is invalid; the message says which and why.
         """
         worker = Worker(config)
         config = copy(config)

@@ -65,21 +65,22 @@ class RedisBackend:
 
         hub = anyws.Hub(backend=RedisBackend("redis://localhost"))
 
-    A hub starts without its server, goes on without it, and comes back by itself; the
-    logger `anyws.hub` says so. While Redis is away, messages that are published wait in
-    the hub's queue (`max_queued`); then `publish` raises `anyws.HubError`.
+    A hub starts and runs even if its Redis server is away, and reconnects by itself;
+    the logger `anyws.hub` reports both. While Redis is away, published messages wait in
+    the hub's queue (`max_queued`); once that is full, `publish` raises
+    `anyws.HubError`.
 
-    Without `durable`, a message comes at most once: Redis hands it to the hubs that are
-    connected at that moment, by PUBLISH. An outage is a gap for all members, as is a
-    hub that Redis has disconnected because it read too slowly.
+    Without `durable`, a message is delivered at most once: Redis gives it to the hubs
+    that are connected at that moment (PUBLISH). After an outage all members get a gap,
+    and also after Redis has disconnected their hub because it read too slowly.
 
-    With `durable=True` each topic is a stream, too. A message that was published is
-    sent again after an outage, and what a hub has missed is fetched from the stream: a
-    member gets each message exactly once and in order, or a gap where the stream no
-    longer has it. Positions are ids of the stream, so that a member resumes in any
-    process, from messages of before that process began. What Redis itself loses when it
-    is killed (up to a second, unless it runs with `appendonly yes` and `appendfsync
-    always`) is told as a gap.
+    With `durable=True` each topic is a stream, too. A hub publishes messages again
+    after an outage, and fetches the messages that it has missed from the stream. A
+    member gets each message exactly once and in order, or a gap if the stream no longer
+    has it. Positions are ids of the stream, so a member can resume in any process, even
+    from messages that are older than that process. If Redis is killed, it loses up to a
+    second of messages, unless it runs with `appendonly yes` and `appendfsync always`;
+    members then get a gap.
 
     Args:
         url: `redis://[user[:password]@]host[:port][/database]`, the same with `rediss`
@@ -88,19 +89,20 @@ class RedisBackend:
             has the sentinels' hosts, and the user, the password and the database of the
             primary, which is asked for before each connection.
         durable: Whether messages are kept in streams.
-        keep: With `durable`, how many messages of each topic Redis keeps at least
-            (default 1000), if there are so many.
+        keep: With `durable`, the number of messages of each topic that Redis keeps at
+            least (default 1000).
         keep_seconds: With `durable`, seconds after its last message for which a topic
             is kept (default a day).
-        prefix: What the names of all keys and channels begin with (default `"anyws"`).
+        prefix: The prefix of the names of all keys and channels (default `"anyws"`).
         username, password: Used instead of those of the URL.
-        ssl_context: For `rediss`; `None` (default): certificates and names are checked.
+        ssl_context: For `rediss`. `None` (default): certificates and host names are
+            checked.
 
     Attributes:
         durable: Whether messages are kept in streams.
 
     Raises:
-        TypeError, ValueError: An argument has no meaning.
+        TypeError, ValueError: An argument is invalid.
     """
 
     def __init__(
@@ -301,7 +303,8 @@ class RedisBackend:
         while True:
             await sleep(_LOOK_SECONDS)
             subscriptions = self._subscriptions
-            # What has come shows that the connection lives, also before the answer.
+            # Anything that has come shows that the connection is alive, even before the
+            # answer.
             silent = silent + 1 if pushes == self._pushes else 0
             pushes = self._pushes
             if subscriptions is None:

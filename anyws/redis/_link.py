@@ -101,7 +101,7 @@ class Server:
         username, password: Used instead of those of the URL.
         ssl_context: For TLS; `None`: certificates and names are verified.
     Raises:
-        TypeError, ValueError: An argument has no meaning.
+        TypeError, ValueError: An argument is invalid.
     """
 
     def __init__(

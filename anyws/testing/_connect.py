@@ -29,7 +29,7 @@ from ._server.scope import make_scope
 
 
 class _Connecting(AsyncContextManagerMixin):
-    """What `connect` returns."""
+    """The context manager that `connect` returns."""
 
     def __init__(
         self,
@@ -138,12 +138,12 @@ def connect(
             await ws.send_text("hello")
             assert await ws.receive_text() == "hello"
 
-    An exception of the application leaves the block as itself, in place of the error
-    that it has caused there; so does a `WebSocketDisconnect` that the application does
-    not catch. A block that goes on waiting after that is cancelled at the deadline.
-    Leaving the block closes the connection as a client does, and waits for the
-    application to end. A handshake that is rejected raises before the block runs, so a
-    test of it is
+    If the application raises an exception, the block raises it, instead of the errors
+    that it has caused in the block. This includes a `WebSocketDisconnect` that the
+    application does not catch. If the block goes on waiting after that, it is cancelled
+    at the deadline. Leaving the block closes the connection as a client does, and waits
+    for the application to end. A rejected handshake raises before the block runs, so a
+    test of a rejection is
 
         with pytest.raises(anyws.HandshakeRejected) as caught:
             async with anyws.testing.connect(app):
@@ -157,21 +157,21 @@ def connect(
         headers: More headers for the request: a mapping or pairs.
         cookies: Cookies, sent in a `Cookie` header.
         scope: Keys to add to the ASGI scope, or to replace in it.
-        server: The server whose manners the application meets. `"strict"` is no server,
-            but the ASGI specification, version 2.4: it keeps all that is promised
-            there, and raises, in the application, for events that must not be sent;
-            where the specification leaves a choice, it makes the one that shows
+        server: The server whose behaviour is imitated. `"strict"` is not a server, but
+            the ASGI specification, version 2.4: it keeps all promises of the
+            specification, and raises, in the application, for events that must not be
+            sent. Where the specification leaves a choice, it makes the one that reveals
             mistakes. The others are `"hypercorn-asyncio"`, `"hypercorn-trio"`,
             `"hypercorn-engine"` (the engine of `anyws.hypercorn`), `"anyws-serve"`
             (`anyws.serve`), `"anyws-uvicorn"` (uvicorn with `anyws.uvicorn`),
             `"uvicorn"` and `"granian"`.
         early_data: Messages that the peer sends before the handshake is answered.
-        deadline: Seconds, by AnyIO's clock, for the answer to the handshake, for each
+        deadline: Seconds, on AnyIO's clock, for the answer to the handshake, for each
             receive, and for the end of the application (default 5.0). Under trio's
             `MockClock(autojump_threshold=0)` they pass at once.
-        lifespan: Whether the application's lifespan is run too: its startup before the
-            connection, its shutdown after it, its state in the scope. For more than one
-            connection use `anyws.testing.lifespan`.
+        lifespan: Whether to run the application's lifespan, too: its startup before the
+            connection, and its shutdown after it, with its state in the scope. For more
+            than one connection, use `anyws.testing.lifespan`.
 
     Raises:
         Rejected: On entry: the application rejected the handshake, or ended without an
@@ -183,9 +183,9 @@ def connect(
         ValueError, TypeError: An argument is not valid; the message says which and why.
 
     Cancellation:
-        Cancels the application too, and waits for its end. An application that cannot
-        be cancelled (it waits for a thread, or in a shielded scope) is waited for
-        without limit, after the deadline too.
+        Cancels the application, too, and waits for its end. If the application cannot
+        be cancelled, because it waits for a thread or in a shielded scope, this waits
+        without a limit, even after the deadline.
     Source: ASGI "websocket", "lifespan".
     """
     dialect = dialect_named(server)

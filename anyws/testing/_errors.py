@@ -11,7 +11,7 @@ from .._values.errors import HandshakeRejected
 
 
 class DeadlineExceeded(TimeoutError):
-    """The application did not do in time what the test waits for.
+    """The application did not act in time, while the test waited for it.
 
     The message shows the last events in both directions, and where the application was
     waiting.
@@ -35,8 +35,9 @@ class Rejected(HandshakeRejected):
 
     Attributes:
         status, headers, body: The HTTP response, as in `anyws.HandshakeRejected`.
-        code, reason: The fields of the `websocket.close` event by which the application
-            has rejected the handshake; `None` if it did otherwise. No client sees them.
+        code, reason: The fields of the `websocket.close` event with which the
+            application rejected the handshake; `None` if it rejected in another way. No
+            real client sees them.
     """
 
     def __init__(
@@ -66,9 +67,9 @@ class Rejected(HandshakeRejected):
 
 
 class ClientDisconnected(OSError):
-    """The peer is gone. Raised by `send` in the application, where the server does so.
+    """The peer has gone. `send` in the application raises it, if the server does so.
 
-    An application that does not catch it has not failed.
+    A test does not fail if the application does not catch it.
     """
 
 

@@ -29,7 +29,7 @@ _SHUTDOWN: Final = "lifespan.shutdown"
 async def lifespan(
     app: ASGIApp, *, deadline: float = 5.0
 ) -> AsyncGenerator[dict[str, Any]]:
-    """Run an application's lifespan around a block: for several connections at once.
+    """Run an application's lifespan around a block, for several connections.
 
         async with anyws.testing.lifespan(app) as state:
             one = anyws.testing.connect(app, scope={"state": state})
@@ -39,7 +39,7 @@ async def lifespan(
 
     Args:
         app: The application.
-        deadline: Seconds, by AnyIO's clock, for the startup, and for the shutdown.
+        deadline: Seconds, on AnyIO's clock, for the startup, and for the shutdown.
 
     Yields:
         The state that the application keeps for its connections.
@@ -47,7 +47,7 @@ async def lifespan(
     Raises:
         LifespanFailed: The startup or the shutdown failed.
         DeadlineExceeded: The startup or the shutdown did not come to its end.
-        Exception: Whatever the application raises.
+        Exception: The exception that the application raises.
 
     Cancellation:
         Cancels the application too, and waits for its end.

@@ -36,7 +36,7 @@ def websocket_connect(
     """Connect to an ASGI application: `anyws.testing.connect`.
 
     The default of its argument `server` is the option `anyws_server`:
-    `pytest -o anyws_server=hypercorn-trio` runs all tests with that server's manners.
+    `pytest -o anyws_server=hypercorn-trio` imitates that server in all tests.
     """
     from ._connect import connect
 

@@ -37,9 +37,9 @@ _TURNS: Final = 10
 
 
 class HypercornServer:
-    """A real Hypercorn in a thread: it starts when it is made, and ends by `close()`.
+    """A real Hypercorn in a thread: creating it starts it, and `close()` ends it.
 
-    Leaving it as a context manager closes it, so a fixture of any scope is
+    It is also a context manager, which closes it. A fixture of any scope is
 
         @pytest.fixture(scope="module")
         def server():
@@ -49,14 +49,14 @@ class HypercornServer:
     Args:
         app: The application.
         worker: The event loop: `"asyncio"`, `"uvloop"` or `"trio"`.
-        engine: Whether the engine of `anyws.hypercorn` is in it.
-        config: Hypercorn's settings, of which `bind` is not used.
+        engine: Whether it uses the engine of `anyws.hypercorn`.
+        config: Hypercorn's settings; `bind` is ignored.
 
     Raises:
         ValueError: There is no such worker.
         TypeError: `engine` is no bool.
         TimeoutError: The server has not started within 30 s.
-        Exception: Whatever the application's startup raises.
+        Exception: The exception that the application's startup raises.
 
     Attributes:
         url: `ws://` and the address, without a path.
@@ -154,7 +154,7 @@ class HypercornServer:
 
         Raises:
             TimeoutError: The thread has not ended within 10 s after that.
-            Exception: Whatever has ended the server before.
+            Exception: The exception that has ended the server before.
         """
         self._tell(lambda: self._stop.set())
         self._thread.join(_GRACE)

@@ -1,8 +1,8 @@
-"""uvicorn as a WebSocket server that keeps what it promises.
+"""uvicorn with the WebSockets of anyws.
 
-A protocol class for uvicorn's own hook: uvicorn's sockets, HTTP, workers, reloader and
-command line as they are, and under every WebSocket our own frames and session.
-Applications need no change.
+A protocol class for uvicorn's own hook. uvicorn's sockets, HTTP, workers, reloader and
+command line stay as they are; under every WebSocket the class puts frames and a session
+of anyws. Applications need no change.
 
     uvicorn --ws anyws.uvicorn:WebSocketProtocol module:app
     uvicorn.run(app, ws="anyws.uvicorn:WebSocketProtocol")

@@ -38,7 +38,7 @@ _upkeeps: Final[WeakKeyDictionary[ServerState, Upkeep]] = WeakKeyDictionary()
 
 
 class WebSocketProtocol(asyncio.Protocol):
-    """uvicorn's protocol for a WebSocket, with the guarantees of anyws under it.
+    """uvicorn's protocol for a WebSocket, with the guarantees of anyws.
 
         uvicorn --ws anyws.uvicorn:WebSocketProtocol module:app
 
@@ -46,11 +46,11 @@ class WebSocketProtocol(asyncio.Protocol):
     them is never closed because the application is busy; messages are bounded before
     they are held; a shutdown closes every connection with 1012.
 
-    These settings of uvicorn hold: `ws_max_size`, `ws_max_queue`, `ws_ping_interval`,
+    These settings of uvicorn apply: `ws_max_size`, `ws_max_queue`, `ws_ping_interval`,
     `ws_ping_timeout`, `ws_per_message_deflate`, `root_path`, `headers`,
     `server_header`, `date_header`, `limit_concurrency`, `timeout_graceful_shutdown`,
     and all that concern sockets, TLS, proxies, workers and logs. The options of an
-    application override those that they name; `ws_max_size` they can only lower.
+    application override the settings that they name, but can only lower `ws_max_size`.
 
     uvicorn makes the object, and calls all its methods.
     """

@@ -28,8 +28,8 @@ T = TypeVar("T")
 class Peer(ClientWebSocket):
     """The client of an application under test; made by `connect`.
 
-    It is a `ClientWebSocket`, with its verbs and all that they promise. A verb that
-    waits for the application waits for the deadline at most; then it raises
+    It is a `ClientWebSocket`, with all its methods and promises. A method that waits
+    for the application waits until the deadline at most; then it raises
     `DeadlineExceeded`, which shows the last events. Only the parts of `send_stream()`
     and `receive_stream()` have no deadline. The peer reads all that the application
     sends, unless the test calls `stall()` or `slow()`; the network between the two
@@ -110,8 +110,8 @@ class Peer(ClientWebSocket):
     async def close(self, code: int | None = 1000, reason: str | None = None) -> None:
         """Close the connection.
 
-        Silent when it was closed before, by either side. It does not wait for the
-        peer's answer; leaving the block does.
+        Does nothing if it was closed before, by either side. Does not wait for the
+        other end's answer; leaving the block does.
 
         Args:
             code: 1000-1003, 1007-1014 or 3000-4999; or `None`, as in a browser's
@@ -119,10 +119,10 @@ class Peer(ClientWebSocket):
             reason: The close reason, cut at a character to 123 bytes of UTF-8.
         Raises:
             ValueError: No closing frame may carry the code.
-            TypeError: The code is no int.
+            TypeError: The code is not an int.
             DeadlineExceeded: The application does not read.
         Cancellation:
-            Once it has begun, the closing frame is sent all the same.
+            Once it has begun, the closing frame is still sent.
         """
         codeless = code is None and self.close_info is None
         self._pipe.codeless = codeless
@@ -184,7 +184,7 @@ class Peer(ClientWebSocket):
         self._pipe.stalled = True
 
     def slow(self, bytes_per_second: float) -> None:
-        """Read only so many bytes a second, by AnyIO's clock."""
+        """Read only this many bytes per second, on AnyIO's clock."""
         if not bytes_per_second > 0:
             raise ValueError(f"bytes_per_second must be above 0: {bytes_per_second!r}")
         self._pipe.rate = bytes_per_second
@@ -211,14 +211,14 @@ class Peer(ClientWebSocket):
     def ignore_pings(self) -> None:
         """Let the server's keepalive fail, as if the peer had answered no ping in time.
 
-        What follows depends on the dialect: uvicorn and the engine of `anyws.hypercorn`
+        The effect depends on the server: uvicorn and the engine of `anyws.hypercorn`
         close with 1011; the other servers send no pings, or do not check the answers.
         """
         self._push()
         self._server.give_up()
 
     def shut_down_server(self) -> None:
-        """Stop the server, as SIGTERM does; what follows depends on the dialect."""
+        """Stop the server, as SIGTERM does; the effect depends on the server."""
         if self._left_at is None:
             self._shut_down()
 
