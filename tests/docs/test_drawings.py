@@ -64,7 +64,7 @@ def tree(root: type, errors: list[type], depth: int = 0) -> list[str]:
 def test_the_command_line_is_what_it_says(name: str) -> None:
     """The page shows what `--help` prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "anyws", *COMMANDS[name]],
+        [sys.executable, "-P", "-m", "anyws", *COMMANDS[name]],
         check=True,
         capture_output=True,
         text=True,

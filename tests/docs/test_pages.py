@@ -25,8 +25,8 @@ REFERENCE: Final = "".join(
 STARLETTES: Final = {"WebSocketDisconnect", "WebSocketDisconnected", "WebSocketState"}
 
 
-# Blocks that are written into a page: lines of a shell, which test_commands.py checks,
-# and two texts, of which the first is a picture, and test_snippets.py checks the other.
+# Blocks that are written into a page: lines of a shell, which test_commands.py and
+# test_terminal.py check, and two texts: a picture, and what test_snippets.py checks.
 COMMANDS: Final = {"sh", "console"}
 TEXTS: Final = {"explained/index.md", "howto/observe.md"}
 

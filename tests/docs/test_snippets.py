@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +20,7 @@ import anyws
 from anyws.testing import Rejected, connect, lifespan
 
 from ..support.redis_servers import NEEDS_REDIS, redis_server
-from ..support.snippets import SNIPPETS, load
+from ..support.snippets import DOCS, SNIPPETS, blocks_of, load
 
 pytest_plugins = ["pytester"]
 
@@ -428,6 +429,10 @@ async def test_shutdown() -> None:
         assert (await ws.wait_closed()).code == 1012
 
 
+OBSERVE = (DOCS / "howto" / "observe.md").read_text()
+VALUE = r"(?<==)('[^']*'|[\w./]+)"
+
+
 @pytest.fixture
 def quiet_again() -> Iterator[None]:
     """Undo what the file says to the logger."""
@@ -442,6 +447,12 @@ async def test_observe(quiet_again: None, caplog: pytest.LogCaptureFixture) -> N
     assert module.counts.counts["closed 1000"] == 1
     assert module.counts.counts["messages received"] == 1
     assert "code=1000" in caplog.text
+    # The page shows such a line, with other values.
+    [shown] = [text for kind, text in blocks_of(OBSERVE) if kind == "text"]
+    lines = [record.getMessage() for record in caplog.records]
+    [line] = [each for each in lines if each.startswith("server ")]
+    assert re.findall(r"(\w+)=", line) == re.findall(r"(\w+)=", shown)
+    assert re.sub(VALUE, "", line) == re.sub(VALUE, "", shown.rstrip("\n"))
 
 
 async def test_share() -> None:

@@ -325,7 +325,7 @@ anyio.run(main, backend=sys.argv[3])
 
 def worker(*arguments: str) -> subprocess.Popen[bytes]:
     """Start another process, in which people are present."""
-    return subprocess.Popen([sys.executable, "-c", WORKER, *arguments])
+    return subprocess.Popen([sys.executable, "-P", "-c", WORKER, *arguments])
 
 
 async def test_the_people_of_a_worker_that_is_killed_leave(

@@ -174,6 +174,6 @@ async def main():
 
 anyio.run(main)
 """
-    command = [sys.executable, "-c", script]
+    command = [sys.executable, "-P", "-c", script]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "lifespan" not in run.stderr

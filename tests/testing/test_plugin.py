@@ -137,7 +137,7 @@ except pytest.skip.Exception as exc:
     print(exc)
 """
     run = partial(subprocess.run, capture_output=True, text=True, check=True)
-    done = run([sys.executable, "-W", "error", "-c", script])
+    done = run([sys.executable, "-P", "-W", "error", "-c", script])
     assert done.stdout.strip() == "hypercorn is not installed"
 
 
