@@ -21,6 +21,7 @@ from typing import Any, Final
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from ..support.redis_servers import NEEDS_REDIS, redis_server
 from ..support.snippets import ROOT, SNIPPETS
 from ..whole.test_examples import joined, running
 
@@ -120,6 +121,27 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
         timeout=30,
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@NEEDS_REDIS
+def test_redis_takes_its_file() -> None:
+    """It starts with these settings, at another address."""
+    text = (SNIPPETS / "redis.conf").read_text()
+    assert "\nbind 10.0.0.5\n" in text
+    config = text.replace("10.0.0.5", "127.0.0.1")
+    with redis_server(config=config) as server:
+        for name, value in (
+            ("appendfsync", "always"),
+            ("maxmemory-policy", "noeviction"),
+        ):
+            answer = server.command("CONFIG", "GET", name)
+            assert answer.split() == [
+                b"*2",
+                b"$%d" % len(name),
+                name.encode(),
+                b"$%d" % len(value),
+                value.encode(),
+            ]
 
 
 def test_the_objects_of_kubernetes_fit() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import fields
+from importlib import import_module
 from itertools import pairwise
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from ..support.snippets import DOCS, ROOT, SNIPPETS, blocks_of, prose_of
 PAGES: Final = {
     str(path.relative_to(DOCS)): path.read_text() for path in DOCS.rglob("*.md")
 }
+README: Final = (ROOT / "README.md").read_text()
 REFERENCE: Final = "".join(
     text for name, text in PAGES.items() if name.startswith("reference/")
 )
@@ -137,6 +139,28 @@ def test_each_name_of_an_integration_is_in_the_reference(package: str) -> None:
     module = pytest.importorskip(f"anyws.{package}")
     for name in module.__all__:
         assert f"\n::: anyws.{package}.{name}\n" in REFERENCE, name
+
+
+# What `anyws.NAME` stands for besides names of the package: loggers, files, a key.
+OTHER_NAMES: Final = {
+    *("client", "connection", "hub", "server", "wire"),
+    *("js", "service", "session"),
+}
+
+
+def test_the_names_in_the_pages_are_there() -> None:
+    """A page names no function, method or option that has another name by now."""
+    for name, text in PAGES.items() | {("README.md", README)}:
+        for dotted in set(re.findall(r"\banyws((?:\.[A-Za-z_]\w*)+)", text)):
+            first, *rest = dotted[1:].split(".")
+            if first in OTHER_NAMES:
+                continue
+            found = getattr(anyws, first, None) or import_module(f"anyws.{first}")
+            for part in rest:
+                found = getattr(found, part)
+        for given in re.findall(r"\bOptions\(([^()]*)\)", text):
+            options = set(re.findall(r"(\w+)=", given))
+            assert options <= {each.name for each in fields(anyws.Options)}, name
 
 
 def test_the_table_of_options_is_that_of_the_class() -> None:

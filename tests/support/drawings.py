@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from html import escape
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from anyws._session import ending
 from anyws._values import states
+from anyws._values.options import Options, ReceiveOverflow, SendOverflow
 
 # Pixels of a column and a row, and half of what a box takes of them.
 COLUMN: Final = 310
@@ -79,7 +80,41 @@ def drawings() -> dict[str, str]:
         )
         for role, places in (("client", CLIENT), ("application", APPLICATION))
     }
-    return drawn | {"ending.txt": draw("How a connection ends", ENDING, phases)}
+    drawn["ending.txt"] = draw("How a connection ends", ENDING, phases)
+    return drawn | {"buffers.txt": draw_buffers()}
+
+
+def draw_buffers() -> str:
+    """Draw the way of a message in each direction, with the bounds and their rules."""
+    usual = Options()
+    rows = {
+        "receive": (usual.receive_buffer, usual.max_message_bytes, ReceiveOverflow),
+        "send": (usual.send_buffer, usual.send_buffer_bytes, SendOverflow),
+    }
+    lines = [
+        '<div class="drawn"><svg role="img" width="600" viewBox="0 0 600 240">',
+        "<title>The two buffers of a connection</title>",
+        ARROW,
+        '<rect x="10" y="30" rx="8" width="100" height="170"/>',
+        '<rect x="490" y="30" rx="8" width="100" height="170"/>',
+        _text("state", 60, 120, "peer"),
+        _text("state", 540, 120, "your code"),
+    ]
+    for number, (name, (count, size, rules)) in enumerate(rows.items()):
+        top = 30 + 100 * number
+        there, back = f"M110,{top + 35} H190", f"M410,{top + 35} H490"
+        if name == "send":
+            there, back = f"M190,{top + 35} H110", f"M490,{top + 35} H410"
+        full = "when full: " + ", ".join(get_args(rules))
+        lines += [
+            f'<rect x="190" y="{top}" rx="8" width="220" height="70"/>',
+            f'<path marker-end="url(#arrow)" d="{there}"/>',
+            f'<path marker-end="url(#arrow)" d="{back}"/>',
+            _text("state", 300, top + 30, f"{name} buffer"),
+            _text("bound", 300, top + 52, f"{count} messages, {size >> 20} MiB"),
+            _text("bound", 300, top + 88, full),
+        ]
+    return "\n".join((*lines, "</svg></div>\n"))
 
 
 def draw(

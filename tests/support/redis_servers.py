@@ -154,10 +154,12 @@ def watched_pair() -> Iterator[tuple[RedisServer, RedisServer, RedisServer]]:
 
 
 @contextmanager
-def redis_server(*, aof: bool = False, options: str = "") -> Iterator[RedisServer]:
+def redis_server(
+    *, aof: bool = False, options: str = "", config: str = ""
+) -> Iterator[RedisServer]:
     """Run a Redis server."""
     folder = Path(tempfile.mkdtemp(prefix="redis"))
-    server = RedisServer(folder, aof=aof, options=options)
+    server = RedisServer(folder, aof=aof, options=options, config=config)
     server.start()
     try:
         yield server
