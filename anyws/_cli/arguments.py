@@ -22,25 +22,25 @@ REJECTED: Final = 4
 SIGNALLED: Final = 128
 
 _EPILOG: Final = f"""\
-Each line of standard input is sent as a text message. Each message received is
-one line of standard output, control characters escaped as in JSON, binary
-messages in hex. Everything else goes to standard error.
+Each line of standard input is sent as a text message. Each received message is
+printed as one line of standard output: control characters are escaped as in
+JSON, and binary messages are in hex. Everything else goes to standard error.
 
 A line that begins with a slash is a command:
 {HELP}
 
-python -m anyws serve --help tells of the server.
+python -m anyws serve --help describes the server.
 
-At the end of input (Ctrl-D) the connection is closed; if it was no terminal,
-after --wait seconds in which nothing came. Without a terminal, a line that is
-no valid command ends it too.
+The end of input (Ctrl-D) closes the connection. If the input is not a terminal,
+the connection is closed once no message has come for --wait seconds, and an
+invalid command closes it, too.
 
 exit status:
-0    closed with 1000, 1001 or no code, or by this end
-1    ended otherwise, or before --count messages had come
+0    closed with 1000, 1001 or no code, or closed by this end
+1    ended in another way, or before --count messages came
 2    an argument or a line of input was not valid
 3    could not connect
-4    the server rejected the WebSocket, by another HTTP status than 101
+4    the server rejected the WebSocket with another HTTP status than 101
 130  interrupted by Ctrl-C (143 by SIGTERM), after closing with 1001
 """
 
@@ -121,7 +121,7 @@ def _parser() -> ArgumentParser:
         default="asyncio",
         help="(default: asyncio)",
     )
-    add("-q", "--quiet", action="store_true", help="write messages and errors only")
+    add("-q", "--quiet", action="store_true", help="print only messages and errors")
     opening = parser.add_argument_group("the opening handshake")
     add = opening.add_argument
     add(
@@ -129,7 +129,7 @@ def _parser() -> ArgumentParser:
         type=_header,
         action="append",
         metavar="'NAME: VALUE'",
-        help="one more header; can be repeated",
+        help="add a header to the request; can be repeated",
     )
     add(
         *("-s", "--subprotocol"),
@@ -138,30 +138,33 @@ def _parser() -> ArgumentParser:
         metavar="NAME",
         help="offer a subprotocol; can be repeated",
     )
-    add("-o", "--origin", metavar="ORIGIN", help="the Origin header, as browsers send")
-    add("--no-compression", action="store_true", help="offer no permessage-deflate")
+    add("-o", "--origin", metavar="ORIGIN", help="send this Origin header")
+    add("--no-compression", action="store_true", help="do not offer permessage-deflate")
     add(
         "--open-timeout",
         type=_seconds,
         default=10.0,
         metavar="SECONDS",
-        help="for all of it, from the name's look-up on (default: 10)",
+        help="limit for the whole handshake and name look-up (default: 10)",
     )
-    way = parser.add_argument_group("the way to the server")
+    way = parser.add_argument_group("the connection")
     trust = way.add_mutually_exclusive_group()
     trust.add_argument(
-        "-k", "--insecure", action="store_true", help="do not verify its certificate"
+        *("-k", "--insecure"),
+        action="store_true",
+        help="do not verify the server's certificate",
     )
     trust.add_argument(
-        "--cacert", metavar="FILE", help="trust the authorities in a PEM file only"
+        "--cacert", metavar="FILE", help="trust only the authorities in this PEM file"
     )
     add = way.add_argument
     add(
         "--proxy",
         metavar="URL",
-        help="http, https or socks5; none: none (default: that of the environment)",
+        help="an http, https or socks5 proxy; none: no proxy (default: the "
+        "proxy that the environment names)",
     )
-    add("--unix", metavar="PATH", help="connect to a unix socket, not the URL's host")
+    add("--unix", metavar="PATH", help="connect to a unix socket instead")
     messages = parser.add_argument_group("messages")
     add = messages.add_argument
     add(
@@ -169,21 +172,21 @@ def _parser() -> ArgumentParser:
         type=int,
         default=Options().max_message_bytes,
         metavar="BYTES",
-        help="close with 1009 when a larger one comes (default: 16 MiB)",
+        help="close with 1009 if a larger message comes (default: 16 MiB)",
     )
     add(
         *("-w", "--wait"),
         type=_seconds,
         default=2.0,
         metavar="SECONDS",
-        help="of silence after the end of input, before closing (default: 2); "
-        "inf: until the peer closes",
+        help="after the end of input, close when no message has come for this "
+        "time (default: 2); inf: wait until the peer closes",
     )
     add(
         *("-n", "--count"),
         type=_count,
         metavar="N",
-        help="close when so many have come",
+        help="close after N messages have come",
     )
     add("-1", dest="count", action="store_const", const=1, help="the same as --count 1")
     return parser

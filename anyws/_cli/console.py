@@ -15,10 +15,10 @@ from unicodedata import category, east_asian_width
 from .._values.closing import CloseCode, CloseInfo, checked_code
 
 HELP: Final = """\
-/ping [TEXT]            send a ping, show how long its pong takes
+/ping [TEXT]            send a ping, and show how long its pong takes
 /binary HEX             send a binary message: /binary 48 69 0a
 /close [CODE [REASON]]  close the connection, with 1000 by default
-//TEXT                  send a text that begins with a slash
+//TEXT                  send a text message that begins with a slash
 /help                   show this"""
 
 _MAX_PING_BYTES: Final = 125  # RFC 6455 section 5.5
@@ -162,7 +162,7 @@ def action_of(line: str) -> Action:
         case "/help":
             return HelpCommand()
     raise ValueError(
-        f"{command!r} is no command; see /help, or begin the text with two slashes"
+        f"{command!r} is not a command; see /help, or begin the text with two slashes"
     )
 
 

@@ -165,7 +165,7 @@ class Conversation:
         count = self._settings.count
         if count is not None and self._received < count:
             self._fail(
-                f"{self._received} of {count} messages had come", ENDED_OTHERWISE
+                f"{self._received} of {count} messages have come", ENDED_OTHERWISE
             )
 
     # Receiving
@@ -238,7 +238,7 @@ class Conversation:
         try:
             return line.decode(self._lines.encoding)
         except UnicodeDecodeError as exc:
-            raise ValueError(f"it is no {exc.encoding}: {exc.reason}") from exc
+            raise ValueError(f"it is not {exc.encoding}: {exc.reason}") from exc
 
     async def _do(self, action: Action, ws: ClientWebSocket, tasks: TaskGroup) -> None:
         match action:

@@ -110,7 +110,8 @@ def _parser() -> ArgumentParser:
         usage="%(prog)s [OPTION ...] MODULE:APPLICATION",
         description="Serve the WebSockets of an application.",
         epilog="SIGINT (Ctrl-C) and SIGTERM close every connection with 1012. "
-        "exit status: 0 then, 1 if it could not serve, 2 if an argument is not valid",
+        "exit status: 0 after that, 1 if the server could not start or failed, "
+        "2 if an argument is not valid",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -120,7 +121,7 @@ def _parser() -> ArgumentParser:
         help="a handler or an ASGI application, in a module or a file (default: app)",
     )
     add("--host", default="127.0.0.1", help="(default: 127.0.0.1)")
-    add("--port", type=int, default=8000, help="0: any (default: 8000)")
+    add("--port", type=int, default=8000, help="0: any free port (default: 8000)")
     add("--unix", metavar="PATH", help="listen on a unix socket instead")
     add(
         "--backend",
@@ -129,30 +130,47 @@ def _parser() -> ArgumentParser:
         help="(default: asyncio)",
     )
     add("--certfile", metavar="FILE", help="serve wss, with this certificate (PEM)")
-    add("--keyfile", metavar="FILE", help="its key, if it is in another file")
+    add("--keyfile", metavar="FILE", help="the private key, if it is in another file")
     add(
         "--allowed-origin",
         action="append",
         metavar="ORIGIN",
-        help="pages that may connect: https://example.com, https://*.example.com, "
-        "same-origin; may be given several times (default: all pages)",
+        help="origin of pages that may connect: https://example.com, "
+        "https://*.example.com or same-origin; can be repeated (default: all pages)",
     )
     limits = parser.add_argument_group("limits")
     add = limits.add_argument
-    add("--max-connections", type=int, metavar="N", help="more get 503 (default: none)")
+    add(
+        "--max-connections",
+        type=int,
+        metavar="N",
+        help="refuse more with 503 (default: no limit)",
+    )
     add(
         "--max-message-bytes",
         type=int,
         default=_DEFAULTS.max_message_bytes,
         metavar="BYTES",
-        help="close with 1009 when a larger one comes (default: 16 MiB)",
+        help="close with 1009 if a larger message comes (default: 16 MiB)",
     )
-    add("--no-compression", action="store_true", help="agree on no permessage-deflate")
+    add(
+        "--no-compression",
+        action="store_true",
+        help="do not agree to permessage-deflate",
+    )
     for name, default, text in (
-        ("--open-timeout", 10.0, "for TLS and the request (default: 10)"),
-        ("--drain-timeout", 3.0, "that handlers have at the end (default: 3)"),
-        ("--ping-interval", _DEFAULTS.ping_interval, "0: no pings (default: 20)"),
-        ("--ping-timeout", _DEFAULTS.ping_timeout, "0: no limit (default: 20)"),
+        ("--open-timeout", 10.0, "limit for TLS and the request (default: 10)"),
+        ("--drain-timeout", 3.0, "for handlers to end at shutdown (default: 3)"),
+        (
+            "--ping-interval",
+            _DEFAULTS.ping_interval,
+            "between pings; 0: no pings (default: 20)",
+        ),
+        (
+            "--ping-timeout",
+            _DEFAULTS.ping_timeout,
+            "for the answer to a ping; 0: no limit (default: 20)",
+        ),
     ):
         add(name, type=float, default=default, metavar="SECONDS", help=text)
     return parser

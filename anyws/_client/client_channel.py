@@ -87,7 +87,7 @@ class ClientChannel(TransportChannel[StreamTransport]):
         return await self._transport.receive()
 
     def _take(self, data: bytes | None) -> None:
-        """Take what `_read` has returned."""
+        """Take the bytes that `_read` has returned."""
         if data is None:
             self.receive_data(b"")
         elif data:

@@ -87,7 +87,9 @@ class Connector(AsyncContextManagerMixin):
         )
         destination.check(self._url, proxy)
         if open_timeout is not None and not open_timeout >= 0:
-            raise ValueError(f"open_timeout is 0 or more seconds, not {open_timeout}")
+            raise ValueError(
+                f"open_timeout must be 0 or more seconds, not {open_timeout}"
+            )
         options = with_compression(options, compression)
         if retry is not None and destination.for_one_connection is not None:
             raise ValueError(f"{destination.for_one_connection}, without a retry")

@@ -22,7 +22,7 @@ _TYPES: Final[dict[str, tuple[UnionType | type, str]]] = {
     "stream": (ByteStream | None, "an anyio.abc.ByteStream or None"),
 }
 
-# What no name or address has. Some of it would change the request to a proxy.
+# Characters that no name or address has. Some would change the request to a proxy.
 _NOT_IN_A_HOST: Final = frozenset("/?#@[]\\")
 
 
@@ -63,15 +63,15 @@ class Destination:
             if value is not None and not _is_host(value):
                 raise ValueError(f"{name} is a name or an address, not {value!r}")
         if self.port is not None and not 0 < self.port < 65536:
-            raise ValueError(f"port is from 1 to 65535, not {self.port}")
+            raise ValueError(f"port must be from 1 to 65535, not {self.port}")
         places = list(self._places())
         if len(places) > 1:
             raise ValueError(
-                f"{' and '.join(places)} exclude each other: a connection has one place"
+                f"{' and '.join(places)} exclude each other: use one of them"
             )
         nearby = places and places != ["host or port"]
         if nearby and isinstance(proxy, str):
-            raise ValueError(f"{places[0]} leads to no proxy")
+            raise ValueError(f"{places[0]} goes through no proxy")
         if self.app is not None and self.ssl_context is not None:
             raise ValueError("an application in this process is reached without TLS")
         if self.server_hostname is not None and (

@@ -61,7 +61,8 @@ class Dialling:
         """Open a byte stream to the server; under TLS, if the URL says so.
 
         Raises:
-            HandshakeError: A step has failed; says which step, where, and why.
+            HandshakeError: A step has failed; the message says which step, where, and
+                why.
             ProtocolError: A proxy has not answered with HTTP.
             ModuleNotFoundError: A SOCKS proxy needs the extra `socks`.
 

@@ -241,5 +241,5 @@ def checked_subprotocols(subprotocols: Sequence[str]) -> list[str]:
                 "without spaces, '=', '/' and the like"
             )
     if len(set(names)) < len(names):
-        raise ValueError(f"subprotocols are named twice: {without_token(names)!r}")
+        raise ValueError(f"subprotocols are given twice: {without_token(names)!r}")
     return names

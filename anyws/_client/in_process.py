@@ -121,8 +121,9 @@ class InProcessServer:
     def judge(self, outcome: BaseException | None) -> BaseException | None:
         """Return the exception to raise: the block's own, or the application's.
 
-        The application's is the cause of a block's error that tells of the end of the
-        connection. Beside any other error of the block it is logged.
+        If the block's error only reports the end of the connection, the application's
+        error is its cause. Beside any other error of the block, the application's error
+        is logged.
         """
         error, self._error = self._error, None
         if error is None:
@@ -146,8 +147,8 @@ async def hosted(
         seconds: How long it may take to end after the block.
 
     Raises:
-        BaseException: What the application has raised, unless the block raises an error
-            of its own.
+        BaseException: The exception of the application, unless the block raises an
+            error of its own.
     """
     outcome: BaseException | None = None
     async with create_task_group() as tasks:

@@ -130,7 +130,7 @@ class Backoff:
         """Return the seconds until the next try; `None`: it is time to give up.
 
         The delay is cut so that the last try begins when the time is over, not before.
-        What the server asks for is not cut.
+        A delay that the server asks for is not cut.
         """
         limit = self._retry.give_up_after
         rest = inf if limit is None else self._healthy_at + limit - now

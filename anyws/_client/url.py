@@ -17,11 +17,11 @@ from .._values.errors import HandshakeRejected, ProtocolError
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 # The reason that is given where urllib's own may show a part of a password.
-NOT_PARSED: Final = "its port or host is none, or its user or password is not UTF-8"
+NOT_PARSED: Final = "its port or host is invalid, or its user or password is not UTF-8"
 
 # A URL that names a WebSocket's scheme and a host.
 _COMPLETE: Final = re.compile(r"wss?://[^/?#]", re.IGNORECASE)
-# What users write before the host in place of that. `ws:8000` is a host and a port.
+# Prefixes that users write by mistake in place of that. `ws:8000` is a host and a port.
 _BEGINNING: Final = re.compile(r"(wss?|https?):(?!\d)/*|//", re.IGNORECASE)
 
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
@@ -214,4 +214,4 @@ def _resolved(base: str, location: str) -> str:
         return urljoin(base, location)
     except ValueError:  # not chained: its message may hold a part of a password
         pass
-    raise ValueError("its host is none")
+    raise ValueError("its host is missing or invalid")

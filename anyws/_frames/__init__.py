@@ -43,17 +43,18 @@ Invariants:
   Bytes that the transport does not take are kept, and written before later frames. So
   no message is cut.
 * After a write that was cut short, by a cancellation or an error, nothing more is
-  written (`transport.py`), unless the transport writes the rest by itself: behind half
-  a frame no byte has a meaning.
+  written (`transport.py`), unless the transport writes the rest by itself: after half a
+  frame, no byte has a meaning.
 * Every buffer has a bound: a message (`max_message_bytes`, and `MAX_FRAGMENTS` for
   fragments without payload), bytes that come before the handshake is complete
   (`EARLY_BYTES`), answers that the peer does not read (`ANSWERS_BYTES`), and messages
   that the application does not read (the second mark of the session's queue). At a
   bound for early bytes, for answers or for unread messages, reading pauses, and TCP
   holds up the peer. A message above its bound closes the connection.
-* What shows that the peer is alive is told (`Inbox.progressed`): each read, and each
-  piece of at most `PIECE_BYTES` that the kernel refused at first, and then took. What
-  the kernel takes at once shows nothing, as it holds megabytes for a peer that is gone.
+* Progress shows that the peer is alive, and is reported by `Inbox.progressed`: each
+  read, and each piece of at most `PIECE_BYTES` that the kernel refused at first, and
+  then took. Bytes that the kernel takes at once show nothing, because it holds
+  megabytes for a peer that is gone.
 * One connection works for some milliseconds at a time. `Codec.receive` deals with a
   bounded number of frames, one step, and leaves the rest to the next one; a `Turn` has
   steps taken for two milliseconds, and lets other connections go on then. The channel

@@ -67,8 +67,9 @@ class Assembler:
         """Add a frame, and the message or the part that it completes.
 
         Raises:
-            UnicodeDecodeError: The text is no UTF-8.
-            OverflowError: The message is too large; says which limit it passes.
+            UnicodeDecodeError: The text is not UTF-8.
+            OverflowError: The message is too large; the message says which limit it
+                exceeds.
         """
         opcode = frame.opcode
         if opcode is _TEXT and frame.fin:

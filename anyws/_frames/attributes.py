@@ -1,4 +1,4 @@
-"""What a socket and the TLS over it tell, by AnyIO's typed attributes.
+"""The facts that a socket and the TLS over it tell, as AnyIO's typed attributes.
 
 AnyIO's own streams have them; for the transports of asyncio and trio they are made
 here, so that they have the same names everywhere.
@@ -24,7 +24,7 @@ def attributes_of(plain: Any, tls: Any) -> Attributes:
 
     Args:
         plain: The socket.
-        tls: What has the methods of an `ssl.SSLObject`; `None`: there is no TLS.
+        tls: An object with the methods of an `ssl.SSLObject`; `None` without TLS.
     """
     attributes: dict[Any, Callable[[], Any]] = {
         SocketAttribute.family: lambda: plain.family,

@@ -57,7 +57,7 @@ _SHORT_BYTES: Final = 125
 _PLAIN: Final = (*_MESSAGES, _WHOLE_PING, _WHOLE_PONG)
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
 
-# What one call of `receive` deals with, but for a larger frame, which it takes whole:
+# The most that one call of `receive` handles; a larger frame it takes whole:
 # other connections wait meanwhile, and all messages in it are queued before the bounds
 # of the queue are looked at. For the core it is less, as so many empty fragments take
 # some milliseconds, and under compression each byte may inflate to a thousand.

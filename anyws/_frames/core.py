@@ -28,7 +28,7 @@ class _Reader(StreamReader):
     """The core's reader, which tells how many bytes the core waits for.
 
     Attributes:
-        wanted: Bytes that the next step of the core needs.
+        wanted: The number of bytes that the next step of the core needs.
     """
 
     wanted: int = 0

@@ -20,7 +20,7 @@ from .._values.deflate import Deflate
 # How much of a large message is compressed in one step: some milliseconds.
 PIECE_BYTES: Final = 64 * 1024
 
-# What tells two blocks of compressed data with the same content apart.
+# The settings by which two blocks of compressed data with the same content differ.
 Form: TypeAlias = tuple[int, ...]
 
 
@@ -29,8 +29,8 @@ class DeflateExtension(PerMessageDeflate):
 
     The core reads the attributes `decoder` and `encoder`, and sets and deletes them
     where a context belongs to one message only. A `cached_property` bears all of that.
-    This is no documented part of the core: the releases that were tried are capped in
-    `pyproject.toml`.
+    This part of the core is not documented, so `pyproject.toml` allows only the
+    releases that were tried.
 
     Args:
         remote_no_context_takeover: Whether the peer compresses each message by itself.
@@ -74,7 +74,7 @@ class DeflateExtension(PerMessageDeflate):
 
     @property
     def form(self) -> Form:
-        """What a block depends on that refers to none before it, beside its content."""
+        """The settings that a block without references to earlier ones depends on."""
         return self.local_max_window_bits, *self.compress_settings.values()
 
     @cached_property
@@ -121,7 +121,7 @@ class Deflation:
     it has a compressor of its own, and refers to nothing before itself.
 
     Args:
-        extension: What the connection has agreed on.
+        extension: The extension that the connection has agreed on.
         data: The payload.
     """
 

@@ -157,7 +157,7 @@ class FrameChannel:
     def _parse(self, codec: Codec, data: bytes) -> bool:
         """Parse bytes in one step, and put the messages into the inbox.
 
-        What one step need not deal with is kept. Returns false if a message had no
+        Bytes that this step does not handle are kept. Returns false if a message had no
         room, or if many answers wait to be written: then `_full` says whether to pause.
         """
         inbox, roomy = self.inbox, True
@@ -364,7 +364,7 @@ class FrameChannel:
     async def _write(self, data: bytes) -> None:
         """Write in pieces, and tell the session of each that had to wait.
 
-        What is left when a piece fails or is cancelled stays unwritten: an outlet that
+        If a piece fails or is cancelled, the rest stays unwritten: an outlet that
         writes a whole piece by itself all the same has the rest later.
         """
         at = 0

@@ -1,4 +1,4 @@
-"""What both ends agree on of permessage-deflate.
+"""The agreement of both ends on permessage-deflate.
 
 The core of `websockets` compares an offer, an answer and the settings of this end. Its
 window of 8 bits is added here, which zlib cannot make for data without a header. A

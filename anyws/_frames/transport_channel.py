@@ -82,7 +82,7 @@ class TransportChannel(FrameChannel, ABC, Generic[TransportT]):
         return not self.paused
 
     def take_end(self, exc: BaseException | None) -> None:
-        """Take note of the end of the stream, or of an error raised by `take_in`."""
+        """Note the end of the stream, or of an error raised by `take_in`."""
         if exc is None:
             self.receive_eof()
         else:

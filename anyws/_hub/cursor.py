@@ -18,7 +18,7 @@ class Cursor:
         next: The index of the message in its log that comes next.
         named: Whether the member named the topic itself; otherwise a pattern did.
         pending: Whether the reading has the cursor in its heap.
-        gap: Whether a gap is to be told before the next message.
+        gap: Whether a gap is to be reported before the next message.
         kept: Messages and gaps that stand before `next`, by key or by number; `None`:
             there never were any.
         replay: Messages and gaps from the backend that stand before all others; empty:
@@ -88,7 +88,7 @@ class Cursor:
         self.replay = wanted or None
 
     def gap_before(self) -> Entry:
-        """Return the gap that is told before the next message, or at the end."""
+        """Return the gap that is reported before the next message, or at the end."""
         log, topic = self.topic.log, self.topic
         if self.kept:
             following = next(iter(self.kept.values()))
@@ -102,7 +102,7 @@ class Cursor:
 
 
 def keep_gap(kept: dict[str | int, Entry], index: int, dropped: Entry) -> None:
-    """Tell a gap behind the kept messages; it grows by each message that is dropped."""
+    """Add a gap after the kept messages; each dropped message extends it."""
     last = next(reversed(kept), None)
     if last is not None and kept[last].message is None:
         del kept[last]

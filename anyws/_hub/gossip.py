@@ -1,14 +1,14 @@
 """Messages by which the hubs of several processes share their presences.
 
-Each hub says for a key of a topic which metadata its own connections have there, all
-of it, whenever it changes. So what is said twice does no harm, and a hub that has
-missed something asks for everything. These messages have a topic of their own:
+Whenever the metadata that a hub's own connections have under a key of a topic change,
+the hub sends all of them. So a message that comes twice does no harm, and a hub that
+has missed a message asks for everything. These messages have a topic of their own:
 
     {"hub": name, "number": n, "set": [[topic, key, [meta, ...]], ...]}
 
-`set` is what has changed; `"first"` and `"last"` mark the parts that tell everything,
-and `"beat"` what is said though nothing has changed. `{"hub": name, "ask": other}` asks
-another hub, or all (`null`); `{"hub": name, "bye": true}` is the end.
+`set` has the changes; `"first"` and `"last"` mark the parts of a full report, and
+`"beat"` a message without a change. `{"hub": name, "ask": other}` asks another hub, or
+all (`null`); `{"hub": name, "bye": true}` is the end.
 
 A hub that was killed is noticed without a clock: each hub counts, for every other one,
 its own heartbeats that have come back since the other one was heard. While the backend
@@ -27,7 +27,7 @@ from anyio import current_time, move_on_after, sleep
 from .._session.wakeup import Wakeup
 from .topic_names import OWN
 
-# The topic of what hubs tell each other.
+# The topic of the messages between hubs.
 GOSSIP: Final = f"{OWN}hubs"
 
 # How many heartbeats of a hub come back before another one, which was not heard
@@ -40,7 +40,7 @@ _PAUSE: Final = 0.1
 
 
 class Ledger(Protocol):
-    """Who is there, of this hub and of others."""
+    """The presences of this hub and of others."""
 
     def own(self) -> Iterator[tuple[str, str]]:
         """Yield the topics and keys of this hub's connections."""
@@ -74,15 +74,15 @@ class Other:
 
 
 class Gossip:
-    """One hub's part in what hubs tell each other.
+    """One hub's part in the exchange of presences.
 
     Args:
         name: The name of this life of the hub.
-        ledger: Who is there.
+        ledger: The presences.
         send: Publishes a message in the topic `GOSSIP`; returns false if there is no
             room for it.
         idle: Tells whether nothing waits to be published.
-        seconds: Seconds after which those of a hub that was killed leave.
+        seconds: Seconds after which the presences of a killed hub are removed.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Gossip:
     # Saying
 
     def _say(self) -> bool:
-        """Say what there is to say; return whether there was room for it."""
+        """Send the pending changes; return whether there was room for them."""
         for hub in list(self._questions):
             if not self._send(json.dumps({"hub": self._name, "ask": hub})):
                 return False
@@ -177,7 +177,7 @@ class Gossip:
         """Take a message.
 
         Raises:
-            ValueError, TypeError, KeyError: It is none.
+            ValueError, TypeError, KeyError: It is not such a message.
         """
         said = json.loads(text)
         hub = said["hub"]
@@ -226,7 +226,7 @@ class Gossip:
                 self._forget(hub)
 
     def _forget(self, hub: str) -> None:
-        """Have all leave that are there by another hub."""
+        """Remove all presences of another hub."""
         other = self._others.pop(hub, None)
         if other is not None:
             for topic, key in other.keys:

@@ -126,7 +126,7 @@ class Hub(AsyncContextManagerMixin):
         if heartbeat is not None:
             _check_number("heartbeat", heartbeat, (int, float), least=0.001)
         if backend is not None and not isinstance(backend, Backend):
-            raise TypeError(f"{type(backend).__name__} is no anyws.Backend")
+            raise TypeError(f"{type(backend).__name__} is not an anyws.Backend")
         _check_number("max_queued", max_queued, int, least=1)
         _check_number("presence_seconds", presence_seconds, (int, float), least=0.1)
         _check_number("history", history, int, least=0)
@@ -389,7 +389,7 @@ class Hub(AsyncContextManagerMixin):
         return frozenset(name for name in names if not name.startswith(OWN))
 
     def statistics(self, topic: str | None = None) -> HubStatistics:
-        """Return the counters of the hub, or of one topic, as they stand now.
+        """Return the counters of the hub, or of one topic, at one moment.
 
         The counters of a topic start again after a time without members and messages.
 
@@ -451,7 +451,7 @@ def _session_of(websocket: object, what: str) -> Session:
     """Return the session of a connection in guarded mode.
 
     Raises:
-        TypeError: It is no connection.
+        TypeError: It is not a connection.
         RuntimeError: It is not in guarded mode.
     """
     if isinstance(websocket, Messaging):

@@ -1,7 +1,7 @@
 """One life of a hub, from the entry of its block to its end: topics, tasks, a backend.
 
-A hub may be entered again after its end. Then all that stood in it begins anew, and
-positions of the life before are of another epoch.
+A hub may be entered again after its end. All its state then begins anew, and positions
+of the earlier life belong to another epoch.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ class Life:
     Args:
         bounds: How much of each topic is kept.
         heartbeat: Seconds between two heartbeats; `None`: there are none.
-        backend: What connects the hub with those of other processes, if anything does.
+        backend: The backend that connects the hub with those of other processes, if
+            any.
         max_queued: How many publications may wait for the backend.
-        presence: Who is there, which hubs tell each other by the backend.
-        presence_seconds: Seconds after which those of a hub that was killed leave.
+        presence: The presences, which hubs exchange through the backend.
+        presence_seconds: Seconds after which the presences of a killed hub are removed.
 
     Attributes:
         topics: The topics.
@@ -278,7 +279,7 @@ class Life:
             if not topic.name.startswith(OWN):
                 self._put_gap(topic)
 
-    # What the backend keeps
+    # Messages that the backend keeps
 
     def _ask(self, reading: Reading, cursor: Cursor, since: Position) -> None:
         """Ask the backend for what a member has missed of a topic."""

@@ -2,8 +2,8 @@
 
 Members are cursors into it: a member knows the index of the message that it reads next.
 The log does not know its members. It is bounded in messages and bytes, and forgets its
-oldest messages, whoever has not read them; an index that is below `first` tells a
-member that it has missed something.
+oldest messages even if members have not read them. A member whose index is below
+`first` has missed something.
 
 There are two bounds. While some member is behind, `bound` keeps what members may be
 behind (`capacity`). When all have read everything, `release` keeps the history.
@@ -41,7 +41,7 @@ class Bounds:
 
 
 class Entry:
-    """One message in a log, or a gap that one member is told.
+    """One message in a log, or a gap for one member.
 
     Attributes:
         topic: The topic.

@@ -1,4 +1,4 @@
-"""What the members of a hub have in common: their topics, their reading, their end."""
+"""The common parts of a hub's members: their topics, their reading, their end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .roster import Roster
 from .topic_names import OWN, checked_name, checked_names, is_pattern
 from .topics import Topics
 
-# What `since=` takes: one position, or one for each topic or pattern.
+# The argument `since=`: one position, or one for each topic or pattern.
 SinceArgument: TypeAlias = str | Mapping[str, str] | None
 
 DEFAULT_BUFFER: Final = 256
@@ -20,7 +20,7 @@ DEFAULT_BUFFER: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class MemberStatistics:
-    """Counters of one member, as they stand now.
+    """Counters of one member, at one moment.
 
     Attributes:
         sent: Messages that the member has taken: handed to the iterating task, or to
@@ -38,10 +38,10 @@ class MemberStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a member asks for, checked before it becomes a member.
+    """The arguments of a member, checked before it becomes one.
 
     Raises:
-        TypeError, ValueError: Something is asked for that has no meaning.
+        TypeError, ValueError: An argument is invalid.
     """
 
     topics: tuple[str, ...]
@@ -71,7 +71,7 @@ def checked_since(names: Iterable[str], since: SinceArgument) -> dict[str, Posit
 
     Raises:
         TypeError: It is neither a position nor a mapping of positions.
-        ValueError: A position is no position, or one of another topic.
+        ValueError: A position is invalid, or belongs to another topic.
     """
     wanted = list(names)
     if since is None:
@@ -167,7 +167,7 @@ class Membership:
             self._topics.join(self.reading, name, positions)
 
     def leave(self, names: tuple[str, ...]) -> None:
-        """Leave topics or patterns; those that were not joined do not matter."""
+        """Leave topics or patterns; those that were not joined are ignored."""
         for name in checked_names(names):
             if self.entered:
                 self._topics.leave(self.reading, name)
@@ -201,9 +201,9 @@ class TopicMember:
         self._membership = membership
 
     def leave(self, *topics: str) -> None:
-        """Leave topics or patterns; one that was not joined does not matter.
+        """Leave topics or patterns; those that were not joined are ignored.
 
-        What the member has not had of them yet is forgotten.
+        Messages of them that the member has not had yet are forgotten.
         """
         self._membership.leave(topics)
 

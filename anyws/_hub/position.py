@@ -50,12 +50,12 @@ class Position(str):
         try:
             given = json.loads(text or "{}")
         except (ValueError, RecursionError) as exc:
-            raise ValueError(f"since is no JSON: {exc}") from exc
+            raise ValueError(f"since is not JSON: {exc}") from exc
         if not isinstance(given, dict):
-            raise ValueError("since is no JSON object of topics and positions")
+            raise ValueError("since is not a JSON object of topics and positions")
         wanted = {topic: given.get(topic, _OLDEST) for topic in topics}
         if not all(isinstance(position, str) for position in wanted.values()):
-            raise ValueError("since is no JSON object of topics and positions")
+            raise ValueError("since is not a JSON object of topics and positions")
         return {
             topic: checked_position(position, topic)
             for topic, position in wanted.items()
@@ -66,7 +66,7 @@ class Position(str):
         """Return the id that a backend has given as text.
 
         Raises:
-            ValueError: It is no id.
+            ValueError: It is not an id.
         """
         return cls(f"-{_SEPARATOR}{text}{_SEPARATOR}-").parts[1]
 
@@ -75,7 +75,7 @@ class Position(str):
         """The epoch and the id, as a backend has given them.
 
         Raises:
-            ValueError: The text is no position.
+            ValueError: The text is not a position.
         """
         epoch, message_id, _ = self.parts
         return epoch, "-".join(map(str, message_id))
@@ -85,7 +85,7 @@ class Position(str):
         """The topic; `None` for `OLDEST`, which is a place in every topic.
 
         Raises:
-            ValueError: The text is no position.
+            ValueError: The text is not a position.
         """
         return None if self == _OLDEST else self.parts[2]
 
@@ -94,7 +94,7 @@ class Position(str):
         """The epoch, the id and the topic.
 
         Raises:
-            ValueError: The text is no position.
+            ValueError: The text is not a position.
         """
         parts = self.split(_SEPARATOR, 2)
         if len(parts) == 3 and parts[0] and parts[2]:
@@ -112,7 +112,7 @@ def checked_position(value: object, topic: str) -> Position:
 
     Raises:
         TypeError: It is no text.
-        ValueError: It is no position, or one in another topic.
+        ValueError: It is not a position, or belongs to another topic.
     """
     if not isinstance(value, str):
         raise TypeError(f"a position is a str, not {type(value).__name__}")

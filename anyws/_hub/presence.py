@@ -61,8 +61,8 @@ class Presence:
         subscribe: Makes a subscription to these announcements.
 
     Attributes:
-        told: Called with the topic and the key of what has changed in this process;
-            `None`: no other process is told.
+        told: Called with a topic and a key after a change in this process; `None` if
+            there are no other processes.
     """
 
     def __init__(

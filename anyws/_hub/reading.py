@@ -1,4 +1,4 @@
-"""What one member has still to read: a cursor into the log of each of its topics.
+"""The reading of one member: a cursor into the log of each of its topics.
 
     topic "a"   log  . . . . . . . . . .|
                              ^ cursor         at most `buffer` messages behind the end
@@ -9,7 +9,7 @@ A member that is up to date costs an index for each topic. A message that it has
 read stays in the log, where it stands for all members. If the member falls more than
 `buffer` messages behind the end of a log, its overflow rule decides:
 
-    drop_oldest   the cursor moves on; a gap is told in place of what was skipped
+    drop_oldest   the cursor moves on; a gap is reported in place of what was skipped
     close         the member is closed
     drop_newest,  the member keeps messages in a list of its own from now on (`kept`),
     coalesce      at most `buffer` of them; when it has read them all, its cursor goes
@@ -59,7 +59,7 @@ class Taker(Protocol):
 
 
 class Reading:
-    """What one member has still to read.
+    """The reading of one member: the messages that it has not taken yet.
 
     Args:
         buffer: How many messages of a topic the member may be behind.
@@ -398,7 +398,7 @@ class Reading:
             return
         cursor.pending = True
         self._serial += 1
-        # What comes next is looked at when it is taken; until then it is in front.
+        # The next message is looked at when it is taken; until then it is in front.
         order, log = 0, cursor.topic.log
         if cursor.replay is None and log.first <= cursor.next < log.end:
             order = log[cursor.next].order

@@ -44,7 +44,7 @@ _LOGGER: Final = logging.getLogger("anyws.hub")
 
 
 class Receiver(Protocol):
-    """What a relay asks of its hub."""
+    """The hub, as its relay sees it."""
 
     def wanted(self) -> Wants:
         """Return the topics and the patterns that members have named."""
@@ -55,7 +55,7 @@ class Receiver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a member wants to have of a topic that the backend keeps.
+    """The request of a member for messages of a topic that the backend keeps.
 
     Attributes:
         topic: The topic.
@@ -129,7 +129,7 @@ class Relay:
         return not (self._queue or self._publishing)
 
     def wants_change(self) -> None:
-        """Take note that members may want other topics now."""
+        """Note that members may want other topics now."""
         self._wishes += 1
         self._changed.wake()
 
@@ -179,7 +179,7 @@ class Relay:
         self.wants_change()
 
     def _works(self) -> None:
-        """Tell it once more when the backend works again."""
+        """Report a gap once more when the backend works again."""
         if self._failing:
             self._failing = False
             _LOGGER.warning("the backend works again")
@@ -217,8 +217,8 @@ class Relay:
             await self._backend.want(*self._receiver.wanted())
             self._works()
         except Exception:
-            # What is not kept may be lost now. What is kept waits, as a member of this
-            # hub would miss it without a gap.
+            # Messages that are not kept may be lost now. Kept ones wait, as a member of
+            # this hub would miss it without a gap.
             if self.durable is None:
                 self._wants_are_told(wishes)
             raise

@@ -1,4 +1,4 @@
-"""What a durable backend has kept for a member that comes again."""
+"""The messages that a durable backend has kept for a member that resumes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def place_of(delivery: Delivery) -> Place | None:
     """Return the place of a message, if the backend has given it one.
 
     Raises:
-        ValueError: An id is no id.
+        ValueError: An id is invalid.
     """
     if delivery.id is None or delivery.epoch is None:
         return None

@@ -1,4 +1,4 @@
-"""Who is a member of a hub, and whether there can be members."""
+"""The list of a hub's members, and whether there can be any."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Member(Protocol):
 
     @property
     def reading(self) -> Reading:
-        """What the member has still to read."""
+        """The reading of the member: the messages that it has not taken yet."""
 
     @property
     def session(self) -> Session | None:

@@ -9,7 +9,7 @@ from .log import Log
 
 
 class Reader(Protocol):
-    """What one member has still to read, as its topics see it."""
+    """The reading of one member, as its topics see it."""
 
     def notice(self, topic: Topic) -> None:
         """Look at the log, which has new messages."""

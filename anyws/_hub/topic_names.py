@@ -9,7 +9,7 @@ from typing import Final
 _WILDCARD: Final = "*"
 _LONGEST: Final = 512  # characters
 
-# What begins the names of the hub's own topics: no name of a user's may hold it.
+# The prefix of the hub's own topics: a user's name must not contain it.
 OWN: Final = "\0"
 
 # The topic of heartbeats, for members that tell a browser everything.
@@ -22,7 +22,7 @@ def is_pattern(name: str) -> bool:
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern: `*` stands for one or more characters that are no dot."""
+    """Compile a pattern: `*` stands for one or more characters other than a dot."""
     parts = map(re.escape, pattern.split(_WILDCARD))
     return re.compile("[^.]+".join(parts))
 
@@ -31,7 +31,7 @@ def checked_names(names: Iterable[object]) -> list[str]:
     """Return the topics and patterns that a member wants.
 
     Raises:
-        TypeError, ValueError: One of them is no name.
+        TypeError, ValueError: One of them is not a valid name.
     """
     return [checked_name(name) for name in names]
 

@@ -1,4 +1,4 @@
-r"""What either end does with messages, over a session.
+r"""The methods for messages, which both ends have, over a session.
 
 The server's `WebSocket` and the client's `ClientWebSocket` have the same methods for
 messages. They are written once, here, and know of neither end.
@@ -20,7 +20,7 @@ messages. They are written once, here, and know of neither end.
           +-- connection_end: what each end supplies
                typed: TypedMessages, by a codec (json_types), over the verbs
 
-Ownership: no class here has a state of the connection. `Messaging` turns payloads into
+Ownership: no class here holds state of the connection. `Messaging` turns payloads into
 ASGI events and back. Each end supplies `_next`, `send` and `close`: those of the server
 use the session if there is one, else ASGI's own `receive` and `send`; those of the
 client always use a session. `TypedMessages` uses these methods. The other four classes

@@ -1,4 +1,4 @@
-"""What the verbs know of the end of a connection that they are called on."""
+"""The interface between the verbs and the end of a connection that they work on."""
 
 from __future__ import annotations
 
@@ -51,6 +51,6 @@ def outside(name: str) -> RuntimeError:
 
 
 def check_mode(mode: str) -> None:
-    """Refuse a mode of JSON that is none."""
+    """Refuse an invalid mode of JSON."""
     if mode not in {"text", "binary"}:
         raise RuntimeError('The "mode" argument should be "text" or "binary".')

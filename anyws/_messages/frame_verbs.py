@@ -35,7 +35,7 @@ class FrameVerbs(ConnectionEnd, TypedAttributeProvider):
         """Return the session of the connection, whose frames are ours.
 
         Raises:
-            RuntimeError: There is none; says what `name` needs.
+            RuntimeError: There is none; the message says what `name` needs.
         """
 
     @abstractmethod

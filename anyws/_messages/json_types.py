@@ -116,9 +116,10 @@ def _adapter_of(kind: Any) -> TypeAdapter[Any]:
         return TypeAdapter(kind)
     except PydanticSchemaGenerationError as exc:
         raise TypeError(
-            f"{kind!r} is no type of messages: something of pydantic's stands in it, "
-            "so pydantic has to know all of it, and a msgspec.Struct, for one, it does "
-            "not know; use one library for the whole type, or pass a codec"
+            f"{kind!r} cannot be the type of a message: it contains a type of "
+            "pydantic's, so pydantic must know all of it, and it does not know a "
+            "msgspec.Struct, for example; use one library for the whole type, or pass "
+            "a codec"
         ) from exc
 
 
@@ -176,6 +177,7 @@ def _check_known(kind: Any) -> None:
 
     if isinstance(inspect.type_info(kind), inspect.CustomType):
         raise TypeError(
-            f"{kind!r} is no type of messages: use a msgspec.Struct, a dataclass, a "
-            "TypedDict, a pydantic model or types of Python, or pass a codec"
+            f"{kind!r} cannot be the type of a message: use a msgspec.Struct, a "
+            "dataclass, a TypedDict, a pydantic model or Python's types; or pass a "
+            "codec"
         )

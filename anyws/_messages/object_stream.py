@@ -87,7 +87,7 @@ class MessageStream(ObjectStream[str | bytes]):
             raise self._failure(BrokenResourceError) from exc
 
     async def send_eof(self) -> None:
-        """Close the connection with 1000: WebSocket has no half-close.
+        """Close the connection with 1000, because WebSocket has no half-close.
 
         Does nothing if the connection was closed before, by either side.
 

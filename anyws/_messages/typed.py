@@ -175,7 +175,7 @@ class TypedMessages(Generic[InT, OutT]):
 
         Raises:
             RuntimeError: This is plain mode.
-            TypeError: The predicate is no function, or an async one.
+            TypeError: The predicate is not a function, or it is async.
         Cancellation:
             Not a checkpoint.
         """
@@ -214,10 +214,10 @@ class TypedMessages(Generic[InT, OutT]):
 
 
 def checked_policy(policy: OnInvalid[OutT]) -> OnInvalid[OutT]:
-    """Return what is to be done with an invalid message.
+    """Return the checked value of `on_invalid`.
 
     Raises:
-        TypeError: It is no policy, or an async function.
+        TypeError: It is not a valid value of `on_invalid`, or it is an async function.
         ValueError: No closing frame may carry the code.
     """
     if isinstance(policy, int) and not isinstance(policy, bool):

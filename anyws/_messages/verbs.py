@@ -173,7 +173,7 @@ class Messaging(ReceivingVerbs, SendingVerbs):
                 when the block is left, and the message can still be received.
         Raises:
             RuntimeError: This is plain mode.
-            TypeError: The predicate is not a function, or is an async one.
+            TypeError: The predicate is not a function, or it is async.
         Cancellation:
             Not a checkpoint.
         """

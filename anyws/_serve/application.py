@@ -1,4 +1,4 @@
-"""What counts as an application, and how it is loaded by its name."""
+"""The check for an application, and the loading of one by its name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def application_of(app: Any) -> Any:
     """Return the application that a server can run; a handler is made one.
 
     Raises:
-        TypeError: It is none; says what it is, and what to write.
+        TypeError: It is not an application; the message says what it is, and what to
+            write instead.
     """
     return checked_application(app, "python -m anyws serve", _KINDS, is_async)
 
@@ -40,34 +41,35 @@ def checked_application(
     Args:
         app: The application, or a handler of one argument.
         command: The command line that serves an application by its path.
-        kinds: What to write, for the error.
+        kinds: The forms of an application, for the error.
         is_async: Whether a callable is async.
-        sync_arguments: With how many arguments the server calls one that is not;
-            `None`: it calls none.
+        sync_arguments: The number of arguments with which the server calls a callable
+            that is not async; `None`: it calls none.
 
     Raises:
-        TypeError: It is no application; says what it is, and what to write.
+        TypeError: It is not an application; the message says what it is, and what to
+            write instead.
     """
     if isinstance(app, str):
         raise TypeError(
-            f"an application is wanted, not its path {app!r}: import it, or run "
+            f"expected an application, not its path {app!r}: import it, or run "
             f"`{command} {app}`"
         )
     if not callable(app):
-        raise TypeError(f"an application is wanted, not {app!r}: {kinds}")
+        raise TypeError(f"expected an application, not {app!r}: {kinds}")
     try:
         parameters = signature_of(app)
     except (TypeError, ValueError):  # of a callable in C
         return app
     asynchronous = is_async(app)
     if not asynchronous and sync_arguments is None:
-        raise TypeError(f"an application is async, and {app!r} is not: {kinds}")
+        raise TypeError(f"an application must be async; {app!r} is not: {kinds}")
     if _takes(parameters, 3 if asynchronous else sync_arguments or 0):
         return app
     if asynchronous and _takes(parameters, 1):
         return endpoint(app)
     raise TypeError(
-        f"an application is wanted, not {app!r} with the parameters {parameters}: "
+        f"expected an application, not {app!r} with the parameters {parameters}: "
         f"{kinds}"
     )
 
@@ -96,7 +98,7 @@ def load_application(path: str) -> Any:
 
     Raises:
         LookupError: There is no such module or attribute.
-        TypeError: It is no application; says what it is.
+        TypeError: It is not an application; the message says what it is.
     """
     # A Windows drive has a colon too.
     name, colon, attribute = path.rpartition(":")

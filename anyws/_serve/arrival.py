@@ -27,8 +27,8 @@ class Arrival:
     Args:
         transport: The connection.
         entrance: Counts it among the connections whose request is not complete.
-        connect: Called with the request and the bytes behind it. From then on the
-            connection is no business of this object.
+        connect: Called with the request and the bytes behind it. From then on this
+            object has nothing to do with the connection.
         refuse: Called in its place for a request that is refused.
     """
 

@@ -1,4 +1,4 @@
-"""What happens to a stream before it is a WebSocket: TLS, the request, a refusal."""
+"""The steps before a stream is a WebSocket: TLS, the request, and a refusal."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ async def refuse(
 
 
 def addresses_of(stream: ByteStream) -> dict[str, Any]:
-    """Return what a scope says of a stream: `client`, `server`, and whether of TLS.
+    """Return the entries of a scope for a stream: `client`, `server`, and the TLS flag.
 
     Source: ASGI "HTTP connection scope".
     """
@@ -177,7 +177,7 @@ def addresses_of(stream: ByteStream) -> dict[str, Any]:
 
 
 def addresses(local: Any, remote: Any, *, secure: bool) -> dict[str, Any]:
-    """Return what a scope says of a socket with these addresses."""
+    """Return the entries of a scope for a socket with these addresses."""
     return {
         "server": (str(local), None) if isinstance(local, str) else _pair(local),
         "client": _pair(remote),

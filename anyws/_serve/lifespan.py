@@ -33,7 +33,7 @@ class Lifespan:
 
     Args:
         app: The application.
-        inspection: The server's look at it.
+        inspection: The server's check of it.
 
     Attributes:
         state: The state that the application keeps for its connections.
@@ -69,7 +69,7 @@ class Lifespan:
         if scope.cancelled_caught:
             self._failure = f"it took over {_SHUTDOWN_SECONDS} s"
         if self._failure is not None:
-            _log.error("the application did not stop in order: %s", self._failure)
+            _log.error("the application did not shut down properly: %s", self._failure)
         else:
             with move_on_after(_AFTER_SECONDS):
                 await self._over.wait()

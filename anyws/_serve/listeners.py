@@ -36,7 +36,7 @@ _ACCEPTED_AT_ONCE: Final = 64
 _PAUSE: Final = 0.1
 _QUIET_SECONDS: Final = 60.0
 
-# What a URL says for an address that stands for all addresses of the machine.
+# The host that a URL shows for an address that stands for all addresses of the machine.
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "localhost"}
 
 _log: Final = logging.getLogger("anyws.server")

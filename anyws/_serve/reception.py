@@ -35,13 +35,14 @@ class Reception:
 
     Args:
         app: The application.
-        terms: What the connections have in common.
+        terms: The settings that the connections have in common.
         drain: Counts them.
         entrance: Counts those whose request is not complete.
-        upkeep: What the connections share; keeps the deadlines of plain sockets, too.
+        upkeep: The tasks that the connections share; keeps the deadlines of plain
+            sockets, too.
         most: The number of WebSockets at a time; more are refused with 503.
         ssl_context: Serve `wss`.
-        state: What the application's lifespan keeps for its connections.
+        state: The state that the application's lifespan keeps for its connections.
         watcher: Reads plain sockets; `None`: there are none.
         tasks: Where the tasks of the connections run.
     """

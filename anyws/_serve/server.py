@@ -95,9 +95,13 @@ class Server(AsyncContextManagerMixin):
             raise ValueError("host, unix_path and listeners exclude each other")
         options = with_compression(options, compression)
         if open_timeout is not None and not open_timeout > 0:
-            raise ValueError(f"open_timeout is over 0 seconds, not {open_timeout}")
+            raise ValueError(
+                f"open_timeout must be above 0 seconds, not {open_timeout}"
+            )
         if max_connections is not None and max_connections < 1:
-            raise ValueError(f"max_connections is 1 or more, not {max_connections}")
+            raise ValueError(
+                f"max_connections must be at least 1, not {max_connections}"
+            )
         self._open = partial(
             Listeners.open, host, port, unix_path, listeners, ssl_context
         )
@@ -122,7 +126,7 @@ class Server(AsyncContextManagerMixin):
         self._stopping = Signal()
         self._stopped = Signal()
 
-    # What is known of the server
+    # The facts about the server
 
     @property
     def urls(self) -> list[str]:
@@ -137,14 +141,14 @@ class Server(AsyncContextManagerMixin):
         """The first of `urls`."""
         urls = self._known.urls
         if not urls:
-            raise RuntimeError("the listeners that were given tell no address")
+            raise RuntimeError("the given listeners have no known address")
         return urls[0]
 
     @property
     def port(self) -> int:
         """The first TCP port that the server listens on."""
         if self._known.port is None:
-            raise RuntimeError("the server listens on no TCP port")
+            raise RuntimeError("the server does not listen on a TCP port")
         return self._known.port
 
     @property
@@ -155,7 +159,7 @@ class Server(AsyncContextManagerMixin):
     @property
     def _known(self) -> Listeners:
         if self._listeners is None:
-            raise RuntimeError("the server does not run: enter it by 'async with'")
+            raise RuntimeError("the server is not running: enter it with 'async with'")
         return self._listeners
 
     # Running
@@ -376,7 +380,7 @@ def serve(
         TypeError: `app` is not an application; the message says what it is, and what to
             write instead. Or an argument is of another type.
         ValueError: An argument is invalid; the message says which and why.
-        OSError: On entry: an address cannot be bound; names the address.
+        OSError: On entry: an address cannot be bound; the message names it.
         RuntimeError: On entry: the application's startup failed.
 
     Cancellation:

@@ -1,4 +1,4 @@
-"""Who may connect: pages by their origin, and clients by their number of connections.
+"""Admission: of pages by their origin, of clients by their number of connections.
 
 What is said here holds before an application sees the connection. Each guard has rules
 of its own, and a client has to meet those of all guards that the connection passes.
@@ -43,11 +43,11 @@ def allows_origin(origins: AllowedOrigins | None, scope: Mapping[str, Any]) -> b
 
 
 def check_unanswered(state: WebSocketState) -> None:
-    """Raise RuntimeError if the opening handshake is accepted: no rule holds then."""
+    """Raise RuntimeError if the opening handshake is accepted: no rule applies then."""
     if state is CONNECTED:
         raise RuntimeError(
-            "allowed_origins cannot hold here: the connection is accepted already, by "
-            "what stands outside; name them there"
+            "allowed_origins has no effect here: an outer application has accepted "
+            "the connection already; set it there"
         )
 
 

@@ -1,4 +1,4 @@
-"""What the annotation of a parameter stands for, and whether it is our class."""
+"""The type that a parameter's annotation stands for, and whether it is our class."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class ServerTransport(Transport, Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """What all connections of a server have in common.
+    """The settings that all connections of a server have in common.
 
     Attributes:
         options: The settings of each WebSocket. Applications override the settings that
@@ -64,7 +64,7 @@ class Terms:
         draining: Returns whether the server is about to stop.
         answered: Called with the scope and the status of each answer.
         origins: Which pages may connect; `None`: all.
-        inspection: The server's look at its application.
+        inspection: The server's check of its application.
     """
 
     options: Options = DEFAULTS
@@ -112,7 +112,7 @@ def websocket_scope(
 
 
 class _Answer(Enum):
-    """What the opening handshake was answered with."""
+    """The kind of answer that the opening handshake got."""
 
     NOTHING = "nothing"
     ACCEPT = "accept"
@@ -128,8 +128,7 @@ class ServerConnection:
         terms: What the server's connections have in common.
         upkeep: What the server's connections share.
         early: The bytes behind the head.
-        scope: What else the server knows of the connection: `websocket_scope`'s
-            keywords.
+        scope: Further facts about the connection: the keywords of `websocket_scope`.
 
     Attributes:
         scope: The scope of the application.
@@ -137,7 +136,7 @@ class ServerConnection:
         early: The bytes behind the head that were read before that.
 
     Raises:
-        HandshakeRefusal: The request is no valid opening handshake. Nothing was
+        HandshakeRefusal: The request is not a valid opening handshake. Nothing was
             written, and nothing is closed.
     """
 
@@ -217,7 +216,7 @@ class ServerConnection:
             drain: Counts the connection among its own meanwhile, and may close it.
 
         Raises:
-            BaseException: What the application raises, but for what only says that the
+            BaseException: An exception of the application, unless it only says that the
                 connection has ended.
 
         Cancellation:

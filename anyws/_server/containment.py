@@ -1,4 +1,4 @@
-"""What an application raises ends its own connection, and never the server."""
+"""Containment: an exception of an application ends its connection, not the server."""
 
 from __future__ import annotations
 

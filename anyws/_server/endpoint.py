@@ -108,13 +108,14 @@ def _check_handler(handler: object) -> None:
     little of, as one that was compiled, passes too.
 
     Raises:
-        TypeError: It is anything else; says what, and what to write.
+        TypeError: It is anything else; the message says what it is, and what to write
+            instead.
     """
     needed = "write 'async def handler(websocket): ...'"
     if not callable(handler):
         raise TypeError(f"a handler is an async function, not {handler!r}: {needed}")
     if isinstance(handler, Guard):
-        raise TypeError(f"{handler!r} is an ASGI application already, and no handler")
+        raise TypeError(f"{handler!r} is an ASGI application already, not a handler")
     called: Any = handler
     while isinstance(called, partial):
         called = called.func
@@ -161,7 +162,7 @@ async def _serve_lifespan(receive: Receive, send: Send) -> None:
 
 
 def _response_to_http(scope: Scope) -> PlainTextResponse:
-    """Make the response to a request that is no opening handshake.
+    """Make the response to a request that is not an opening handshake.
 
     Source: RFC 9110 section 15.5.22. A 426 names a protocol in `Upgrade`, a header that
     HTTP/2 and HTTP/3 forbid (RFC 9113 section 8.2.2): there it is a 404.

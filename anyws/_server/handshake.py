@@ -29,7 +29,7 @@ _ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?|wss?)://([^/?#@]+)((?:[/?][^#]*
 
 
 class HandshakeRefusal(Exception):
-    """The request is no valid opening handshake.
+    """The request is not a valid opening handshake.
 
     Attributes:
         status: The status of the HTTP response that refuses it.

@@ -42,7 +42,7 @@ class HandshakeVerbs(StarletteWebSocket[StateT]):
                 `"bearer"`.
             headers: Additional headers of the response; names are sent in lower case.
         Raises:
-            TypeError: The headers are no pairs of bytes.
+            TypeError: The headers are not pairs of bytes.
             ValueError: The subprotocol was not offered, or a header must not be set.
                 Nothing was sent: accept again, or close.
             ConnectionClosed: Guarded: the client has gone already.
@@ -107,8 +107,8 @@ class HandshakeVerbs(StarletteWebSocket[StateT]):
         response = _response(status, body, headers)
         if self.application_state is CONNECTED:
             raise RuntimeError(
-                "reject() answers the opening handshake, which is accepted already: "
-                "close() ends the connection"
+                "reject() answers an opening handshake, and this connection is "
+                "accepted already: use close()"
             )
         try:
             if self.client_state is CONNECTING:
@@ -147,11 +147,11 @@ class HandshakeVerbs(StarletteWebSocket[StateT]):
 def _response(
     status: int, body: str | bytes | None, headers: Mapping[str, str] | None
 ) -> Response:
-    """Return the response; raise TypeError or ValueError for what is none."""
+    """Return the response; raise TypeError or ValueError for invalid arguments."""
     if not isinstance(status, int) or isinstance(status, bool):
         raise TypeError(f"status must be an int, not {type(status).__name__}")
     if status not in _REJECTIONS:
-        raise ValueError(f"status {status} rejects nobody: it is one of 300 to 599")
+        raise ValueError(f"status {status} does not reject: use one of 300 to 599")
     if body is not None and not isinstance(body, str | bytes):
         raise TypeError(f"body must be str or bytes, not {type(body).__name__}")
     if headers is not None and not isinstance(headers, Mapping):

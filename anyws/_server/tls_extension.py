@@ -1,4 +1,4 @@
-"""The ASGI extension `tls`: what a scope tells of the TLS below its connection.
+"""The ASGI extension `tls`: the facts in a scope about the TLS below its connection.
 
 Source: ASGI "TLS Extension", version 0.2.
 """

@@ -26,7 +26,7 @@ from .._session.session import Session
 
 _LAYERS: Final = 64  # how many wrappers are looked through
 
-# What the closure of Starlette is made of: with no other variable, name or constant it
+# The parts of Starlette's closure: with no other variable, name or constant it
 # can only look at the type of an event, and pass the event on.
 _VARIABLES: Final = {"response_started", "send"}
 _CONSTANTS: Final = {None, True, "type", "http.response.start"}

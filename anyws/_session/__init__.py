@@ -39,7 +39,7 @@ Who owns which state. `Connection` is one record, and what several parts write i
     keepalive   pure: which pings are under way, and when to act (law 13)
     timers      pure: the end of the lifetime, and the heartbeats; `None` without them
     pace        pure: how fast messages may come; `None` if as fast as they like
-    observation what the observer and the log are told; `None` if there is neither
+    observation the facts for the observer and the log; `None` if there is neither
     the states of client and application: the table in `_values.states`
 
 A queue is an AnyIO memory stream that is never awaited: `await receive()` loses an item

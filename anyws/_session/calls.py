@@ -213,7 +213,7 @@ class Calls:
     # Reading
 
     def stop_reading(self) -> None:
-        """Take note that nothing more will be read."""
+        """Note that nothing more will be read."""
         connection = self._connection
         if connection.stage.reads:
             connection.reading_is_over()
@@ -325,7 +325,7 @@ class Calls:
         return True
 
     def _wrote(self) -> None:
-        """Take note that all that was framed is written."""
+        """Note that all that was framed is written."""
         self._connection.outbound.written()
         if self._receipt is not None:
             self._receipt.set()

@@ -96,16 +96,16 @@ class Inbox(Protocol):
         """Whether to offer a message also where the one before had no room."""
 
     def post(self, event: Event) -> None:
-        """Take an event that is no message: the connect, or the disconnect."""
+        """Take an event that is not a message: the connect, or the disconnect."""
 
     def fail(self, exc: BaseException) -> None:
-        """Take note that nothing more will be read, because of an error."""
+        """Note that nothing more will be read, because of an error."""
 
     def pong(self, payload: bytes) -> None:
-        """Take note of a pong."""
+        """Note a pong."""
 
     def progressed(self, *, of_message: bool) -> None:
-        """Take note of progress, which is what shows that the peer is alive.
+        """Note progress, which is what shows that the peer is alive.
 
         Progress is: bytes were read, or bytes that had to wait were taken by the peer.
         The end of a pause of ours counts as progress, too.

@@ -81,7 +81,7 @@ class Connection:
     Attributes:
         receive_event, send_event: The channel.
         frames: The channel again, where its frames are ours; else `None`.
-        feed: Messages that wait elsewhere for room in `outbound`; `None`: there never
+        feed: Messages that wait elsewhere for room in `outbound`; `None` if there never
             were any.
         driver: Carries the events.
         options: The settings.
@@ -100,15 +100,16 @@ class Connection:
         observation: What is kept for the observer, and for the log; `None`: nothing.
         scope: The ASGI scope, until it is known whether the connection is observed.
         url: At a client, the URL as the log may show it; `None` at a server.
-        pace: How fast messages may come; `None`: as they like.
+        pace: How fast messages may come; `None`: without a limit.
         timers: The lifetime and the heartbeats; `None`: the options name neither.
         counters: How many messages and bytes have passed.
-        interrupts: What is asked for each message before it enters the queue, the last
-            one first; each says whether it takes the message (`cancel_on`).
+        interrupts: The functions that are called for each message before it enters the
+            queue, the last one first; each says whether it takes the message
+            (`cancel_on`).
         held: The message that the reader task has received from a foreign channel and
             that has no room in `inbound` yet.
         receiving: Whether a task is receiving.
-        farewell: The code and reason of a drain that has told of itself.
+        farewell: The code and reason of a drain that has announced the end.
         interrupted: Whether a block that had only joined the session was cancelled.
         upkeep: What the connections of a server share; it counts the turns.
         wrote_in: The turn in which a message was written within its `send`. The next
@@ -209,7 +210,7 @@ class Connection:
         self.read_done: Signal | None = None
         self.written_done: Signal | None = None
 
-    # What ends the connection
+    # The events that end the connection
 
     def wake_all(self) -> None:
         """Wake the tasks that wait for a pong, or for their turn to send in parts."""
@@ -249,7 +250,7 @@ class Connection:
             self.close(code, reason, Cause.RULE, error)
 
     def lose(self, failure: BaseException, clean: bool | None = None) -> None:
-        """Take note that the channel has failed.
+        """Note that the channel has failed.
 
         The reader task goes on for a while, as the disconnect may still say why.
         """
@@ -267,7 +268,7 @@ class Connection:
             self.read_done.set()
 
     def peer_left(self, event: Event) -> None:
-        """Take note that the channel has delivered the disconnect."""
+        """Note that the channel has delivered the disconnect."""
         info, ending = info_of(event), self.ending
         too_big = info.code == CloseCode.MESSAGE_TOO_BIG and info.initiator == "local"
         error = MessageTooBig if too_big and self.frames is not None else None
@@ -341,10 +342,10 @@ class Connection:
         elif timers.late(now, heartbeat.timeout, received):
             self.close_by_rule(CloseCode.INTERNAL_ERROR, "heartbeat timeout")
 
-    # What moves the stage
+    # The events that move the stage
 
     def reading_is_over(self) -> None:
-        """Take note that nothing more will be read."""
+        """Note that nothing more will be read."""
         self.stage = TRANSITIONS[self.stage][Step.READ]
         if not self.inbound.closed:
             self.inbound.close()
@@ -354,7 +355,7 @@ class Connection:
             self.read_done.set()
 
     def writing_is_over(self) -> None:
-        """Take note that nothing more will be written."""
+        """Note that nothing more will be written."""
         self.stage = TRANSITIONS[self.stage][Step.WRITTEN]
         if self.outbound.held or not self.outbound.closed:
             self.outbound.discard()
@@ -366,7 +367,7 @@ class Connection:
             self._linger()
 
     def code_has_left(self) -> None:
-        """Take note that the user's code has left the block."""
+        """Note that the user's code has left the block."""
         self.stage = TRANSITIONS[self.stage][Step.LEAVE]
         if self.stage is Stage.LINGERING:
             self._linger()

@@ -1,4 +1,4 @@
-"""What each driver of a connection does: with an event that is no message, and in time.
+"""The work of each driver: events other than messages, and deadlines.
 
 `Tasks` and `Calls` drive a connection in two ways. What an event means to it, and what
 follows when a deadline has passed, is the same for both.
@@ -59,7 +59,9 @@ def act_in_time(connection: Connection) -> bool:
             connection.ending.learn_whether_clean(False)
             return True
         case Verdict.STUCK:
-            cause = TimeoutError("the server took no message within send_timeout")
+            cause = TimeoutError(
+                "the server did not take a message within send_timeout"
+            )
             connection.lose(cause, clean=False)
             connection.driver.stop_writing()
         case Verdict.SILENT if connection.ending.failure is not None:

@@ -87,7 +87,7 @@ class Phase(Enum):
 
 
 class Cause(Enum):
-    """What ends a connection."""
+    """The kind of event that ends a connection."""
 
     USER = "user"
     RULE = "rule"
@@ -147,11 +147,11 @@ class Ending:
     Attributes:
         phase: How the connection has ended, or OPEN.
         info: How the connection ended; `None` in the phase OPEN, and only there.
-        failure: What the channel has failed with last, if it has failed.
+        failure: The last exception that the channel has failed with, if it has failed.
         defect: The same, as long as the user must hear of it.
-        fault: What a wrapped `send` has raised while no task waited for it, as long as
-            the user must hear of it.
-        watchers: What the alarm cancels.
+        fault: The exception that a wrapped `send` has raised while no task waited for
+            it, as long as the user must hear of it.
+        watchers: The scopes that the alarm cancels.
     """
 
     __slots__ = (
@@ -188,7 +188,7 @@ class Ending:
         """Go to the next phase; sound the alarm if the connection was open.
 
         Args:
-            cause: What has happened.
+            cause: The kind of event.
             info: How the connection ended, if the cause leads to another phase.
             error: The class of the errors that tell of the end, if not the usual one.
 
@@ -212,10 +212,10 @@ class Ending:
                 watcher.cancel()
 
     def fail(self, failure: BaseException, info: CloseInfo, *, defect: bool) -> None:
-        """Take note that the channel has failed.
+        """Note that the channel has failed.
 
         Args:
-            failure: What the channel has raised.
+            failure: The exception that the channel has raised.
             info: How the connection ended, if this is what ends it.
             defect: Whether the user must hear of the failure.
 
@@ -233,7 +233,7 @@ class Ending:
     def explain(
         self, info: CloseInfo, error: type[ConnectionClosed] | None = None
     ) -> None:
-        """Take note of the disconnect, which explains a failure before it.
+        """Note the disconnect, which explains a failure before it.
 
         Args:
             info: What the disconnect says.
@@ -247,7 +247,7 @@ class Ending:
         if following is not self.phase:
             self._enter(following, info, error)
 
-    # What is learned after the end
+    # Facts that are learned after the end
 
     def learn_whether_clean(self, clean: bool | None) -> None:
         """Take note whether the peer has answered our closing frame."""
@@ -265,7 +265,7 @@ class Ending:
         fault, self.fault = self.fault, None
         return fault
 
-    # What follows from the phase
+    # Facts that follow from the phase
 
     @property
     def ours(self) -> bool:

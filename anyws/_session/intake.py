@@ -93,9 +93,10 @@ class Intake:
         return True
 
     def _too_fast(self, event: Event) -> bool:
-        """Do with a message beyond the rate what the options say; false: let it in.
+        """Apply the options to a message beyond the rate; false: let it in.
 
-        To wait is the receiver's part. Of a message in parts the last one counts.
+        If the rule is to wait, the receiver does that. A message in parts counts at its
+        last part.
         """
         connection = self._connection
         pace, rule = connection.pace, connection.options.rate_overflow
@@ -174,7 +175,7 @@ class Intake:
     def _drops(self) -> bool:
         """Whether the end of the connection matters more than what overflows.
 
-        Not amid a message that comes in parts: with a gap in it, it is none.
+        Not amid a message that comes in parts, which would be useless with a gap.
         """
         connection = self._connection
         return bool(connection.ending.watchers) and not connection.inbound.has_parts
@@ -185,10 +186,10 @@ class Intake:
         inbound = self._connection.inbound
         return inbound.crowded and not inbound.closed and not self._drops
 
-    # What else a channel of our own tells
+    # Other calls of a channel of our own
 
     def post(self, event: Event) -> None:
-        """Take an event that is no message: the connect, or the disconnect."""
+        """Take an event that is not a message: the connect, or the disconnect."""
         connection = self._connection
         try:
             over = connection.stage.reads and change_state(connection, event)
@@ -199,7 +200,7 @@ class Intake:
                 connection.driver.stop_reading()
 
     def fail(self, exc: BaseException) -> None:
-        """Take note that nothing more will be read, because of an error."""
+        """Note that nothing more will be read, because of an error."""
         connection = self._connection
         if connection.stage.reads:
             connection.lose(exc)
@@ -211,12 +212,12 @@ class Intake:
         return self._connection.receiving and self._connection.inbound.blocked
 
     def pong(self, payload: bytes) -> None:
-        """Take note of a pong."""
+        """Note a pong."""
         if self._connection.keepalive.answered(payload):
             self._connection.start_beating()
 
     def progressed(self, *, of_message: bool) -> None:
-        """Take note of progress, as far as a deadline waits for it."""
+        """Note progress, as far as a deadline waits for it."""
         connection = self._connection
         connection.upkeep.turn += 1
         if connection.keepalive.awaited:

@@ -61,7 +61,7 @@ KEEPALIVE: Final = b"anyws"
 
 
 class Beat(Enum):
-    """What is to be done about the keepalive."""
+    """The next step of the keepalive."""
 
     NOTHING = "nothing"
     DUE = "due"  # the next ping
@@ -152,7 +152,7 @@ class Keepalive:
         self.beat_at = inf
 
     def sent(self, timeout: float | None) -> None:
-        """Take note that the keepalive's ping is sent.
+        """Note that the keepalive's ping is sent.
 
         Args:
             timeout: Seconds that the answer may take; `None`: for ever.
@@ -163,7 +163,7 @@ class Keepalive:
         self.beat_at = self._after(timeout)
 
     def progressed(self) -> None:
-        """Take note of progress: the answer has its whole time again, from now on."""
+        """Note progress: the answer has its whole time again, from now on."""
         self._progress_at = self._clock()
 
     def judge(self, now: float, timeout: float | None, *, pausing: bool) -> Beat:
@@ -195,7 +195,7 @@ class Keepalive:
     # The user's
 
     def add(self, payload: bytes, over: Settable) -> Ping:
-        """Take note that a ping of the user's is sent.
+        """Note that a ping of the user's is sent.
 
         Args:
             payload: The payload.
@@ -227,7 +227,7 @@ class Keepalive:
     # Either
 
     def answered(self, payload: bytes) -> bool:
-        """Take note of a pong; return whether it answers the keepalive.
+        """Note a pong; return whether it answers the keepalive.
 
         Source: RFC 6455 section 5.5.3.
         """

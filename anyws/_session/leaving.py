@@ -1,7 +1,7 @@
-"""What follows when the user's code has left a block, by how the code has left (law 8).
+"""The end of a block: it closes as the return or the exception demands (law 8).
 
-Who hosts the session decides, and last. A block that only joins closes on its return,
-and leaves an exception to what stands outside: an application's exception handler may
+The host of the session decides, and last. A block that only joins closes on its return,
+and leaves an exception to the code outside: an application's exception handler may
 choose the close code. A joining block that was cancelled leaves a note of it: nobody
 may hear of the cancellation outside the scope that it came from, and a host that sees
 no more than a return closes as for the cancellation.

@@ -23,7 +23,7 @@ LOGGER: Final = logging.getLogger("anyws.connection")
 
 
 class Observation:
-    """What is kept of a connection for the end, and told to its observer meanwhile.
+    """The facts about a connection, kept for its end, and given to its observer.
 
     Args:
         observer: The observer, if there is one.
@@ -44,7 +44,7 @@ class Observation:
         self._tell("opened")
 
     def passed(self, direction: Direction, size: int, queued: int, drops: int) -> None:
-        """Take note of a message.
+        """Note a message.
 
         Args:
             direction: Whether it was received or sent.
@@ -64,7 +64,7 @@ class Observation:
             self._give_up()
 
     def over(self, info: CloseInfo, statistics: Statistics, now: float) -> None:
-        """Take note that the connection is over: tell the observer, write the line."""
+        """Note that the connection is over: tell the observer, write the line."""
         self._tell_drops("received", statistics.receive_dropped)
         self._tell_drops("sent", statistics.send_dropped)
         peaks = self._peaks
@@ -90,7 +90,7 @@ class Observation:
 
     def _give_up(self) -> None:
         self._observer = None
-        LOGGER.exception("an observer has failed, and hears no more of this")
+        LOGGER.exception("an observer has failed, and gets no more calls")
 
     def _log(self, summary: ConnectionSummary) -> None:
         if not LOGGER.isEnabledFor(logging.INFO):

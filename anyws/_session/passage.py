@@ -130,8 +130,8 @@ class Passage:
             ConnectionClosed: The connection has ended. A close is silent then.
         Cancellation:
             Before the turn has come, a message is not sent; a close takes effect at
-            once, and is sent behind the messages that are left here. In the turn,
-            whatever the wrapped `send` does.
+            once, and is sent behind the messages that are left here. In the turn, it
+            depends on the wrapped `send`.
         """
         await self._turns.take()  # a wrapped `send` need not be a checkpoint
         if self._inside:

@@ -65,9 +65,9 @@ def _widening(text: str | None, size: int) -> int:
 class MessageQueue:
     """A memory stream of events, bounded in messages and bytes.
 
-    Events that are no messages (an accept, a part of a denial response, a fragment) are
-    not subject to the bounds and are never dropped. Each has a receipt, which is set
-    once the event has been sent or discarded.
+    Events that are not messages (an accept, a part of a denial response, a fragment)
+    are not subject to the bounds and are never dropped. Each has a receipt, which is
+    set once the event has been sent or discarded.
 
     Args:
         max_messages: Messages up to the first mark.
@@ -173,11 +173,11 @@ class MessageQueue:
             self.filled.wake()
 
     def put_by_rule(self, event: Event, size: int, rule: Overflow) -> bool:
-        """Do with a message that has no room what an overflow rule says.
+        """Apply an overflow rule to a message that has no room.
 
         Returns:
-            False if that is not for the queue to do: the rule is to wait for room, or
-            to close the connection.
+            False if the queue cannot do that: the rule is to wait for room, or to close
+            the connection.
         """
         if rule == "drop_newest":
             self.dropped += 1
@@ -189,7 +189,7 @@ class MessageQueue:
         return True
 
     def put_event(self, event: Event) -> Signal:
-        """Put in an event that is no message; return its receipt.
+        """Put in an event that is not a message; return its receipt.
 
         In a closed queue the event is discarded, and the receipt set at once.
         """
@@ -219,8 +219,8 @@ class MessageQueue:
         if not self.event_first:
             self.take_nowait()
             return
-        # An event that is no message comes first, and keeps its place. The middle of a
-        # stream cannot be reached, so all items are taken out and put in again.
+        # An event that is not a message comes first, and keeps its place. The middle of
+        # a stream cannot be reached, so all items are taken out and put in again.
         items = [self.take_nowait() for _ in range(self.held)]
         oldest = next(n for n, item in enumerate(items) if item[2] is None)
         del items[oldest]
@@ -282,7 +282,7 @@ class MessageQueue:
         self.room.wake()
 
     def written(self) -> None:
-        """Take note that all messages which have left the queue are written."""
+        """Note that all messages which have left the queue are written."""
         self.unwritten = 0
         if self.room.waiting:
             self.room.wake()
@@ -344,7 +344,7 @@ class MessageQueue:
             self._send.close()
 
     def take_messages(self, max_bytes: float = inf) -> list[Item]:
-        """Take the messages that come first, up to an event that is no message.
+        """Take the messages that come first, up to an event that is not a message.
 
         They count as `unwritten`, until `written` is called.
 

@@ -8,8 +8,8 @@ that encloses the user's code, except those of `cancel_on_disconnect()`.
 
 The deadline of its scope stands for all deadlines of the connection. When that passes,
 the pending receive is cancelled, the reader task does what is due, and the next receive
-begins. An ASGI server keeps the event that a cancelled receive was waiting for, but for
-Granian (`Options.idle_timeout` tells of it).
+begins. ASGI servers keep the event that a cancelled receive was waiting for, except
+Granian (see `Options.idle_timeout`).
 """
 
 from __future__ import annotations

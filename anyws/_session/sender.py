@@ -79,8 +79,8 @@ class Sender:
         """Queue a message, or send another event and wait until that is done.
 
         Raises:
-            TypeError: The event is none, or has no type; it may come from an
-                application that has no `WebSocket` of ours.
+            TypeError: The argument is not an event, or has no type; an application
+                without our `WebSocket` may send such a thing.
         """
         await self._turns.take()
         try:

@@ -1,8 +1,8 @@
 """A session: the parts of one guarded connection, put together.
 
-Here is the block that hosts a connection and closes it by what leaves the block (law
-8), and the names that the rest of the package calls. The wing's `__init__` has the
-picture.
+This module has the block that hosts a connection, and closes it as the return or the
+exception demands (law 8), and the names that the rest of the package calls. The wing's
+`__init__` has the picture.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Session(AsyncContextManagerMixin):
             "an anyws session cannot be pickled: it is one connection of this process"
         )
 
-    # What is known of the connection
+    # The facts about the connection
 
     @property
     def info(self) -> CloseInfo | None:
@@ -197,10 +197,10 @@ class Session(AsyncContextManagerMixin):
     async def hosting(
         self, guest: GuestT, hand_over: Callable[[Exception], None] | None = None
     ) -> AsyncIterator[GuestT]:
-        """Have the connection driven; close it by what leaves the block.
+        """Have the connection driven; close it as the return or the exception demands.
 
         Args:
-            guest: What the block is given.
+            guest: The object that the block is given.
             hand_over: Called with an `Exception` that leaves the block, which then
                 writes the queue out and closes nothing: the interlude begins, and ends
                 with a call of `conclude` or `abandon`.

@@ -8,21 +8,21 @@ from typing import Final
 from .._values.options import DEFAULTS, Options, names_pings, overridden
 from .connection import Connection
 
-# What begins anew when it changes.
+# The options whose counts or times begin anew when they change.
 _LIMITS: Final = ("rate_limit", "max_lifetime", "heartbeat")
 
 _NO_PINGS: Final = (
-    "Options.ping_interval and ping_timeout do not hold under this server, which sends "
-    "its own pings: set them there"
+    "Options.ping_interval and ping_timeout have no effect under this server, which "
+    "sends its own pings: set them there"
 )
 _NO_COMPRESSION: Final = (
-    "Options.compression does not hold under this server, which decides on it by "
+    "Options.compression has no effect under this server, which decides by "
     "itself: set it there"
 )
 
 
 class Settings:
-    """What may change the options of a connection, and to what.
+    """The rules by which the options of a connection may change.
 
     Args:
         cap: The operator's limit of `max_message_bytes`, which no options raise; `None`
@@ -43,7 +43,7 @@ class Settings:
     def adopt(self, connection: Connection, options: Options) -> None:
         """Have the fields that these options name override those of the connection.
 
-        What is in the queues stays; the next message is judged by the new bounds.
+        Messages in the queues stay; the next message is judged by the new bounds.
 
         Raises:
             RuntimeError: They name another compression, and the connection is accepted.

@@ -83,7 +83,7 @@ class Timekeeper:
             self._spawn(self.run)
 
     def forget(self) -> None:
-        """Take note that an alarm was cancelled, which the heap may hold."""
+        """Note that an alarm was cancelled, which the heap may hold."""
         self._cancelled += 1
         if self._cancelled > max(_FEW, len(self._heap) // 2) or not self._lasting:
             self.tidy()

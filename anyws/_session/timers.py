@@ -38,12 +38,12 @@ class Timers:
         return min(self.expires_at, self.beat_at)
 
     def sent(self, now: float, timeout: float, received: int) -> None:
-        """Take note that a heartbeat was sent, and await its answer."""
+        """Note that a heartbeat was sent, and await its answer."""
         self.awaited, self._sent_at, self._received = True, now, received
         self.beat_at = now + timeout
 
     def answered(self, now: float, interval: float) -> None:
-        """Take note of the answer, and rest until the next heartbeat."""
+        """Note the answer, and rest until the next heartbeat."""
         if self.awaited:
             self.latency = now - self._sent_at
         self.awaited, self.beat_at = False, now + interval

@@ -31,7 +31,7 @@ class Turns:
         self._passes: Semaphore  # of the event loop that runs the block
 
     def begin(self) -> None:
-        """Take note of the running event loop."""
+        """Note the running event loop."""
         self._passes = _passes_here()
 
     def take(self) -> Awaitable[None]:
@@ -47,7 +47,7 @@ class Turns:
         self._connection.upkeep.turn += 1
 
     def waited(self) -> None:
-        """Take note that a call has given the scheduler its turn."""
+        """Note that a call has given the scheduler its turn."""
         self._calls = 0
 
 

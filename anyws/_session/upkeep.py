@@ -1,12 +1,13 @@
-"""What the connections of a server share, in place of tasks of their own.
+"""The tasks that the connections of a server share, in place of tasks of their own.
 
 The *timekeeper* keeps their deadlines. The *flusher* writes, at the end of a turn of
-the scheduler, what the turn has queued, by one write for each connection. Each is one
-task, which is started when it is first needed. What a connection needs a task for at
-times, such as a writer task while the kernel takes no more, is started by `spawn`.
+the scheduler, the messages that the turn has queued, with one write for each
+connection. Each is one task, which is started when it is first needed. `spawn` starts a
+task for one connection that needs it for a while, such as a writer task while the
+kernel takes no more.
 
-The two tasks stand in shielded scopes: a cancellation that ends the connections must
-not end first what they need to be closed in order.
+The two tasks run in shielded scopes: a cancellation that ends the connections must not
+end the tasks that are needed to close them properly.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Upkeep:
     async def opened(self) -> AsyncIterator[Self]:
         """Have the tasks in a group of this block, and end them behind it.
 
-        What leaves the block is not put into an exception group.
+        An exception that leaves the block is not put into an exception group.
         """
         cancelled = get_cancelled_exc_class()
         outcome: BaseException | None = None
@@ -120,7 +121,7 @@ class Upkeep:
     # The flusher
 
     def flush_later(self, connection: Flushable) -> None:
-        """Have what is queued written when the turn is over."""
+        """Have queued messages written when the turn is over."""
         self._queued.append(connection)
         if not self._flushes:
             self._flushes = True

@@ -1,4 +1,4 @@
-"""What things are called, and what may be sent: pure values, without I/O.
+"""Names, records, and rules for what may be sent: pure values, without I/O.
 
 The wing holds tables, frozen records, errors and pure functions. No module imports
 AnyIO, has a clock, keeps a connection, or waits. So each can be tested by calling it,

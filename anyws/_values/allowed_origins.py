@@ -41,7 +41,7 @@ class AllowedOrigins:
 
     Raises:
         TypeError: It is neither a `str` nor an iterable of them.
-        ValueError: One of them is no origin.
+        ValueError: One of them is not an origin.
     """
 
     def __init__(self, allowed: str | Iterable[str]) -> None:
@@ -124,24 +124,24 @@ def _parsed(text: str) -> _Origin | None:
 def _pattern(name: str) -> _Origin:
     if name == "*":
         raise ValueError(
-            "'*' is no origin: write allowed_origins=None, which lets all pages connect"
+            "'*' is not an origin: write allowed_origins=None to let all pages connect"
         )
     origin = _parsed(name)
     if origin is None:
         raise ValueError(
-            f"{name!r} is no origin: write 'https://example.com', with no path, "
+            f"{name!r} is not an origin: write 'https://example.com', with no path, "
             f"'https://*.example.com', or {SAME_ORIGIN!r}"
         )
     if not name.isascii():
         raise ValueError(
-            f"{name!r} is no origin: write the host as browsers send it, in ASCII, "
+            f"{name!r} is not an origin: write the host as browsers send it, in ASCII, "
             "as 'https://xn--bcher-kva.example'"
         )
     return origin
 
 
 def _is_same(origin: _Origin, scope: Mapping[str, Any]) -> bool:
-    """Whether a page is one of the host that its request asks for.
+    """Whether a page belongs to the host that its request names.
 
     A server behind a proxy that ends TLS does not know that the request came by TLS,
     so there a page may be of `http` or `https`.

@@ -53,7 +53,7 @@ class CloseInfo:
     clean: bool | None = None
 
 
-# What a closing frame may carry (RFC 6455 section 7.4).
+# The codes that a closing frame may carry (RFC 6455 section 7.4).
 _CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 
 

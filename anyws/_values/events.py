@@ -68,10 +68,11 @@ _NO_CLOSING_FRAME: Final = frozenset(
 
 
 def check_event(event: object) -> None:
-    """Refuse what is no ASGI event, as a message that was given to `send`.
+    """Refuse an argument that is not an ASGI event, such as a plain message.
 
     Raises:
-        TypeError: It is no mapping with a type; names the verbs that take a message.
+        TypeError: It is not a mapping with a type; the message names the methods that
+            take a message.
     """
     if not isinstance(event, Mapping):
         what = type(event).__name__
@@ -315,8 +316,9 @@ def bytes_of(event: Event) -> bytes:
 class Disconnect(dict[str, Any]):
     """A `websocket.disconnect` that knows more than ASGI can say.
 
-    It is equal to the plain event. What stands on the session that delivers it knows by
-    it that its own end is the session's, and no other that is like it.
+    It is equal to the plain event. A session on top of the one that delivers it can
+    tell by it that its own end is the end of that session, and not another one with the
+    same code.
 
     Attributes:
         info: How the connection ended.

@@ -33,7 +33,7 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,20}")  # h11 takes no more digits
 _NO_BODY: Final = "an opening handshake has no body"
 _HOP: Final = "it describes the connection, which is a WebSocket's from now on"
 
-# What neither role can set, and why.
+# The headers that neither role can set, and why.
 _FRAMING: Final = {
     "content-length": _NO_BODY,
     "keep-alive": _HOP,
@@ -106,7 +106,7 @@ def checked_request_headers(headers: HeadersLike | None) -> list[tuple[str, str]
     """Return a client's headers as pairs, without white space around their values.
 
     Raises:
-        TypeError: The headers are no pairs of `str`.
+        TypeError: The headers are not pairs of `str`.
         ValueError: A header must not be sent; the message says which and why.
     """
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
@@ -131,7 +131,7 @@ def checked_response_headers(
     Names are in lower case, and values without the white space around them.
 
     Raises:
-        TypeError: The headers are no pairs of bytes.
+        TypeError: The headers are not pairs of bytes.
         ValueError: A header must not be sent; the message says which and why.
     """
     if not isinstance(headers, Iterable):
@@ -155,7 +155,7 @@ def checked_response_headers(
 
 
 def _check_lengths(values: set[bytes]) -> None:
-    """Refuse lengths of a body that are no number, or not the same."""
+    """Refuse lengths of a body that are not numbers, or that differ."""
     if len(values) > 1 or not all(_LENGTH.fullmatch(value) for value in values):
         raise ValueError(f"content-length is one number, not {values!r}")
 

@@ -148,7 +148,7 @@ def _address_of(scope: Scope, trusted: list[IPv4Network | IPv6Network]) -> str |
 
 
 def _parsed(hop: str) -> IPv4Address | IPv6Address | None:
-    """Return the address of a hop; `None` if it is no address.
+    """Return the address of a hop; `None` if it is not an address.
 
     Some proxies write the client's port behind the address. A server that listens on
     IPv6 for both families shows a client's IPv4 address as one of IPv6.

@@ -238,11 +238,11 @@ def _is_seconds(value: object) -> bool:
 def _check_rate(rate: object) -> None:
     """Raise unless this is a number of messages and a number of seconds."""
     if not isinstance(rate, tuple) or len(rate) != 2:
-        raise TypeError(f"rate_limit is (messages, seconds), not {rate!r}")
+        raise TypeError(f"rate_limit must be (messages, seconds), not {rate!r}")
     messages, seconds = rate
     if type(messages) is not int or messages < 1 or not _is_seconds(seconds):
         raise ValueError(
-            "rate_limit is an int of at least 1 and a number of seconds above 0, "
+            "rate_limit must be an int of at least 1 and a number above 0, "
             f"not {rate!r}"
         )
 
@@ -306,7 +306,7 @@ def with_compression(options: Options, compression: Compression) -> Options:
     """Return options with the compression that an argument beside them names.
 
     Raises:
-        ValueError: It is no compression, or the options name another one.
+        ValueError: It is not a compression setting, or the options name another one.
     """
     check_compression(compression)
     if compression == "deflate":  # the argument's default, which says nothing
@@ -326,8 +326,8 @@ def warn_of_limit(options: Options | None, who: str, stacklevel: int = 2) -> Non
     """Warn that `max_connections_per` does not hold, if these options name one."""
     if options is not None and options.max_connections_per is not None:
         warnings.warn(
-            f"Options.max_connections_per does not hold for {who}, which knows of one "
-            "connection only: give it to a server, anyws.endpoint, "
+            f"Options.max_connections_per has no effect for {who}, which has only "
+            "one connection: give it to a server, anyws.endpoint, "
             "anyws.WebSocketMiddleware or anyws.fastapi.guarded",
             RuntimeWarning,
             stacklevel=stacklevel + 1,

@@ -1,4 +1,4 @@
-"""Which closing frame follows from the way in which the user's code ended."""
+"""The closing frame that follows from how the user's code ended."""
 
 from __future__ import annotations
 

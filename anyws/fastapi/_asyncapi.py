@@ -29,7 +29,7 @@ from ._schemas import Schema, Wanted, schemas_of
 _VERSION: Final = "3.0.0"
 _BINDING: Final = "0.1.0"
 _JSON: Final = "application/json"
-# What FastAPI and AsyncAPI call the same things about an application.
+# FastAPI's and AsyncAPI's names of the same facts about an application.
 _INFO: Final = (
     ("description", "description"),
     ("terms_of_service", "termsOfService"),

@@ -1,4 +1,4 @@
-"""What a route declares: its parameters, its security, the types of its messages."""
+"""The declarations of a route: its parameters, its security, its messages' types."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
 
     @property
     def tls(self) -> Any:
-        """What has the methods of an `ssl.SSLObject`; `None`: there is no TLS."""
+        """An object with the methods of an `ssl.SSLObject`; `None` without TLS."""
         return self.writer.get_extra_info("ssl_object")
 
     async def receive(self) -> bytes:

@@ -54,7 +54,7 @@ class EngineConnection(ABC):
     @property
     @abstractmethod
     def tls(self) -> Any:
-        """What has the methods of an `ssl.SSLObject`; `None`: there is no TLS."""
+        """An object with the methods of an `ssl.SSLObject`; `None` without TLS."""
 
     @property
     def extra_attributes(self) -> Attributes:

@@ -44,7 +44,7 @@ _TRIO_NAMES: Final = {
 }
 _HTTP3_NAMES: Final = {("protocol.h3", "WSStream"): ("_http3", "RefusedStream")}
 
-# What is an application.
+# The forms that an application can have, for errors.
 _KINDS: Final = (
     "write `async def handler(ws)`, an ASGI application "
     "`async def app(scope, receive, send)` or a WSGI application "
@@ -121,7 +121,8 @@ def application_of(app: Any) -> Any:
     """Return the application that Hypercorn can serve; a handler is made one.
 
     Raises:
-        TypeError: It is none; says what it is, and what to write.
+        TypeError: It is not an application; the message says what it is, and what to
+            write instead.
     """
     command = "python -m anyws.hypercorn"
     return checked_application(app, command, _KINDS, is_asgi, sync_arguments=2)
@@ -164,7 +165,7 @@ def load(module: str, attribute: str = "app") -> Any:
 
     Raises:
         RuntimeError: This version of Hypercorn is not known.
-        TypeError: It is no application; says what it is.
+        TypeError: It is not an application; the message says what it is.
         hypercorn.utils.NoAppError: There is no such module or attribute.
     """
     from hypercorn.utils import load_application

@@ -1,4 +1,4 @@
-"""What is logged: a peer chooses neither its characters nor its amount."""
+"""The log of the engine: a peer chooses neither its characters nor its amount."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ExhaustionFilter(logging.Filter):
         if monotonic() < self._next:
             return False
         self._next = monotonic() + _QUIET_SECONDS
-        record.msg = "no descriptor is left for new connections, which wait for one"
+        record.msg = "no file descriptor is left: new connections wait for one"
         record.args, record.exc_info, record.exc_text = (), None, None
         return True
 

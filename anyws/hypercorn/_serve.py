@@ -75,7 +75,8 @@ async def serve(
     Raises:
         RuntimeError: This version of Hypercorn is not known.
         OSError: An address cannot be bound; the message names the addresses.
-        ValueError: An address is none, such as port 70000; names the addresses.
+        ValueError: An address is invalid, such as port 70000; the message names the
+            addresses.
         TypeError: `app` is not an application; the message says what it is, and what to
             write instead.
         TypeError, ValueError: A setting is invalid; the message says which and why.
@@ -167,7 +168,8 @@ def run(
     Raises:
         RuntimeError: This version of Hypercorn is not known.
         OSError: An address cannot be bound; the message names the addresses.
-        ValueError: An address is none, such as port 70000; names the addresses.
+        ValueError: An address is invalid, such as port 70000; the message names the
+            addresses.
         TypeError: `app` is not an application; the message says what it is, and what to
             write instead.
         TypeError, ValueError: A setting is invalid; the message says which and why.
@@ -228,7 +230,7 @@ def _configured(
     return config
 
 
-# What binding raises; the second one for a port over 65535, the third for `fd://x`.
+# The errors of binding; the second one for a port over 65535, the third for `fd://x`.
 UNBOUND: Final = (OSError, OverflowError, ValueError)
 
 

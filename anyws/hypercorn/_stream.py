@@ -327,7 +327,7 @@ class EngineStream(WSStream):
     # The end
 
     async def app_send(self, message: Any) -> None:
-        """Take note that the application has ended: Hypercorn then sends `None`."""
+        """Note that the application has ended: Hypercorn then sends `None`."""
         if message is not None or self.closed:
             return
         if self.state is _HANDSHAKE:

@@ -39,7 +39,7 @@ class EngineTCPServer(EngineConnection, TCPServer):
 
     @property
     def tls(self) -> Any:
-        """What has the methods of an `ssl.SSLObject`; `None`: there is no TLS.
+        """An object with the methods of an `ssl.SSLObject`; `None` without TLS.
 
         trio's stream has them itself.
         """

@@ -297,7 +297,8 @@ class RedisBackend:
     async def _look(self) -> None:
         """See that the connection lives, and look at topics that are silent.
 
-        What is subscribed to again is answered, and with `durable` fetched then.
+        Redis answers when a channel is subscribed to again; with `durable`, missed
+        messages are fetched then.
         """
         pushes, silent = 0, 0
         while True:
@@ -316,7 +317,7 @@ class RedisBackend:
             elif silent >= _SILENT:
                 self._receiver.drop("Redis does not answer")
 
-    # What arrives
+    # Arriving messages
 
     def _arrived(
         self, channel: Any, data: Any
@@ -324,7 +325,8 @@ class RedisBackend:
         """Take a message that was published.
 
         Returns:
-            What it delivers, and the topic of which messages are missing before it.
+            The delivery that it makes, and the topic if messages of it are missing
+            before this one.
         """
         try:
             topic = self._names.topic(channel)

@@ -3,7 +3,7 @@
 For each topic that is followed, the *place* is the epoch of its stream and the id of
 the message that the hub has had last. A message names the one before it. If that is the
 place, nothing was missed. If it is not, what lies between has to be fetched; where the
-stream has lost it, a gap is told.
+stream has lost it, a gap is reported.
 
 Of a topic that only a pattern has named there is no place before its first message. The
 *floor* of the pattern, the time when it was subscribed to, stands for it: what came
@@ -50,7 +50,7 @@ class Follower:
         self.busy: set[str] = set()
 
     def want(self, topics: frozenset[str], patterns: frozenset[str]) -> None:
-        """Take note of what is named."""
+        """Note what is named."""
         self._named = topics
         for pattern in self._floors.keys() - patterns:
             del self._floors[pattern]

@@ -1,4 +1,4 @@
-"""What stands in Redis: the names of keys, the form of messages, and the scripts.
+"""The data in Redis: the names of keys, the form of messages, and the scripts.
 
 A topic has a channel, `<prefix>:<topic>`. A durable backend has three keys beside it.
 All begin with `<prefix>:{<topic>}:`, so that a cluster has them in one place:
@@ -68,7 +68,7 @@ def decoded(
         epoch, message_id, before: Its place in the stream of the topic, if it has one,
             and the id of the message before it.
     Raises:
-        ValueError: It is none.
+        ValueError: It is not such a message.
     """
     kind = data[:1]
     if kind not in (b"t", b"b", b"T", b"B"):

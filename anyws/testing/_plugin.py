@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option by which a project, or one run of it, chooses the server."""
     parser.addini(
         _OPTION,
-        "the server whose manners the fixture websocket_connect has by default",
+        "the server that the fixture websocket_connect imitates by default",
         default="strict",
     )
 

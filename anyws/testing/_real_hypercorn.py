@@ -54,7 +54,7 @@ class HypercornServer:
 
     Raises:
         ValueError: There is no such worker.
-        TypeError: `engine` is no bool.
+        TypeError: `engine` is not a bool.
         TimeoutError: The server has not started within 30 s.
         Exception: The exception that the application's startup raises.
 

@@ -35,8 +35,8 @@ from ._server.server import Server
 
 # The note of a `WebSocketDisconnect` that a plain handler does not catch.
 _LET_OUT: Final = (
-    "the peer had left, and the application let that out; "
-    "under a server it is a traceback in the log"
+    "the peer had left, and the application did not catch that; "
+    "a server would log a traceback"
 )
 
 # Seconds, in place of a time that has no end.

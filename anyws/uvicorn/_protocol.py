@@ -33,7 +33,7 @@ from ._transport import UvicornTransport
 
 _log: Final = logging.getLogger("uvicorn.error")
 
-# What the connections of each server share.
+# The `Upkeep` that the connections of each server share.
 _upkeeps: Final[WeakKeyDictionary[ServerState, Upkeep]] = WeakKeyDictionary()
 
 
@@ -163,7 +163,7 @@ class WebSocketProtocol(asyncio.Protocol):
         return limit is not None and most >= limit
 
     def _refuse(self, refusal: HandshakeRefusal) -> None:
-        """Answer a request that is no valid opening handshake."""
+        """Answer a request that is not a valid opening handshake."""
         headers = [*self._state.default_headers, *refusal.headers]
         answer = plain_response(refusal.status, headers)
         self._transport.send_nowait(answer)

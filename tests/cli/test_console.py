@@ -166,8 +166,8 @@ def test_what_a_line_asks_for(line: str, action: Action) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("/", "'/' is no command"),
-        ("/etc/passwd", "'/etc/passwd' is no command; see /help"),
+        ("/", "'/' is not a command"),
+        ("/etc/passwd", "'/etc/passwd' is not a command; see /help"),
         ("/binary 0", "'0' is not pairs of hex digits"),
         ("/binary xy", "'xy' is not pairs"),
         ("/close me", "'me' is not a close code"),

@@ -172,7 +172,7 @@ def test_messages_that_do_not_come(backend: str, url: str) -> None:
         backend, url.replace("PATH", "echo"), "-n", "2", "-w", "0.1", "--quiet"
     )
 
-    assert (status, errors) == (1, "0 of 2 messages had come\n")
+    assert (status, errors) == (1, "0 of 2 messages have come\n")
 
 
 def test_quiet(backend: str, url: str) -> None:
@@ -227,7 +227,7 @@ def test_ping(backend: str, url: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
-        (b"/help\n/nonsense\nx\n", "line 2 is not sent: '/nonsense' is no command"),
+        (b"/help\n/nonsense\nx\n", "line 2 is not sent: '/nonsense' is not a command"),
         (b"\xff\nx\n", "line 1 is not sent: it is no utf-8: invalid start byte"),
     ],
 )
@@ -461,7 +461,10 @@ def test_a_url_that_is_none(listener: Listener, backend: str) -> None:
             connection.sendall(b"HTTP/1.1 302 x\r\nLocation: //[\r\n\r\n")
             connection.shutdown(socket.SHUT_WR)
             status, _, errors = client.end()
-    assert (status, errors) == (3, "the server redirects to '//[': its host is none\n")
+    assert (status, errors) == (
+        3,
+        "the server redirects to '//[': its host is missing or invalid\n",
+    )
 
 
 def test_a_server_that_says_nothing(listener: Listener, backend: str) -> None:
@@ -582,7 +585,7 @@ def test_typing(backend: str, url: str) -> None:
         user.type("/binary " + "ff" * 100 + "\n")
         user.expect("(binary, 100 bytes) " + "ff" * 64 + "...")
         user.type("/nonsense\n")
-        user.expect("not sent: '/nonsense' is no command")
+        user.expect("not sent: '/nonsense' is not a command")
         user.type("half a li")
         user.expect("half a li")
         user.type("\x03")

@@ -131,7 +131,7 @@ def test_a_mistake_is_an_error_where_it_is_written() -> None:
     annotation: Any = Typed
     with pytest.raises(TypeError, match="two types"):
         annotation[Ask]
-    with pytest.raises(TypeError, match="no type of messages"):
+    with pytest.raises(TypeError, match="cannot be the type of a message"):
         annotation[object, Ask]
     with pytest.raises(TypeError, match="on_invalid"):
         typed(Ask, Stop, on_invalid="close")  # type: ignore[arg-type]  # as users do

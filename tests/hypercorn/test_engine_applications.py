@@ -258,7 +258,7 @@ def test_what_is_loaded_is_an_application_too(
 
 async def test_origins_are_a_keyword_too() -> None:
     """Which is checked at once, and holds for every route."""
-    with pytest.raises(ValueError, match="no origin"):
+    with pytest.raises(ValueError, match="not an origin"):
         await serve(echo, bind="127.0.0.1:0", allowed_origins="*")
     with pytest.raises(TypeError, match="allowed_origins is a str or several, not int"):
         await serve(echo, allowed_origins=7)  # type: ignore[arg-type]  # wrong
@@ -476,6 +476,6 @@ def test_descriptors_that_run_out_are_told_once(name: str, text: str) -> None:
         for kind in kinds
     ]
     assert [own.filter(record) for record in records] == [True, False, True]
-    assert "no descriptor is left" in records[0].getMessage()
+    assert "no file descriptor is left" in records[0].getMessage()
     assert records[0].exc_info is None
     assert records[2].msg == "another"

@@ -151,7 +151,7 @@ async def test_it_does_not_hold_where_the_frames_are_not_ours() -> None:
     """A warning says so, as for pings; the default says nothing."""
     for compression in (None, Deflate()):
         channel = Channel()
-        with pytest.warns(RuntimeWarning, match=r"Options\.compression does not hold"):
+        with pytest.warns(RuntimeWarning, match=r"Options\.compression has no effect"):
             async with anyws.WebSocket(
                 dict(SCOPE),
                 channel.receive,

@@ -66,7 +66,7 @@ def test_names(folder: Path) -> None:
         ("loaded_one:none", LookupError, "no 'none' in 'loaded_one'"),
         ("loaded_one:group.none", LookupError, "no 'group.none'"),
         ("loaded_one:MODULE", LookupError, "no 'MODULE'"),
-        ("loaded_one:make", TypeError, "is async"),
+        ("loaded_one:make", TypeError, "must be async"),
         # Not ours: the module's own mistake keeps its traceback.
         ("loaded_bad:app", ModuleNotFoundError, "loaded_nowhere"),
     ],

@@ -126,8 +126,8 @@ async def test_failures_are_told(
         tasks.cancel_scope.cancel()
     assert errors(caplog) == []
     for app, line in (
-        (failing("lifespan.shutdown", "late"), "did not stop in order: late"),
-        (slow, "did not stop in order: it took over 0.05 s"),
+        (failing("lifespan.shutdown", "late"), "did not shut down properly: late"),
+        (slow, "did not shut down properly: it took over 0.05 s"),
         (crashes, "Exception in the application's lifespan"),
         (wrong, "Exception in the application's lifespan"),
     ):

@@ -86,9 +86,9 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
     for arguments, status, words in (
         (["nowhere:app"], 2, "there is no module 'nowhere'"),
         (["server_apps:nothing"], 2, "there is no 'nothing' in 'server_apps'"),
-        ([str(tmp_path / "mine.py")], 2, "an application is wanted, not 1"),
+        ([str(tmp_path / "mine.py")], 2, "expected an application, not 1"),
         (["server_apps:app", "--max-connections", "0"], 2, "max_connections"),
-        (["server_apps:app", "--allowed-origin", "*"], 2, "'*' is no origin"),
+        (["server_apps:app", "--allowed-origin", "*"], 2, "'*' is not an origin"),
         (["server_apps:app", "--keyfile", "x"], 2, "--certfile"),
         (["server_apps:app", "--certfile", "x"], 2, "--certfile x: No such file"),
         (["server_apps:app", "--unix", str(tmp_path)], 1, "cannot listen on"),

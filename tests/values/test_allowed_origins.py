@@ -107,7 +107,7 @@ def test_what_is_no_browser_may_connect() -> None:
 )
 def test_what_is_no_origin_is_refused(wrong: str, mend: str) -> None:
     """With what to write."""
-    with pytest.raises(ValueError, match=f"is no origin: write .*{mend}"):
+    with pytest.raises(ValueError, match=f"is not an origin: write .*{mend}"):
         AllowedOrigins([wrong])
     not_any: Any
     for not_any in (7, [7]):

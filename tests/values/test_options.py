@@ -197,11 +197,11 @@ def test_a_codec_is_checked_by_its_methods(codec: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
-        ({"rate_limit": 5}, TypeError, "rate_limit is"),
-        ({"rate_limit": (1,)}, TypeError, "rate_limit is"),
-        ({"rate_limit": (0, 1)}, ValueError, "rate_limit is"),
-        ({"rate_limit": (1, 0)}, ValueError, "rate_limit is"),
-        ({"rate_limit": (1.5, 1)}, ValueError, "rate_limit is"),
+        ({"rate_limit": 5}, TypeError, "rate_limit must be"),
+        ({"rate_limit": (1,)}, TypeError, "rate_limit must be"),
+        ({"rate_limit": (0, 1)}, ValueError, "rate_limit must be"),
+        ({"rate_limit": (1, 0)}, ValueError, "rate_limit must be"),
+        ({"rate_limit": (1.5, 1)}, ValueError, "rate_limit must be"),
         ({"rate_overflow": "ignore"}, ValueError, "rate_overflow must be"),
         ({"max_lifetime": 0}, ValueError, "max_lifetime must be"),
         ({"heartbeat": 5}, TypeError, "heartbeat must be"),

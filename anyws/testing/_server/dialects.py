@@ -49,7 +49,7 @@ Refusals: TypeAlias = Mapping[Phase, Mapping[str, Refusal]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown:
-    """What a server that has to stop does with an open connection.
+    """The treatment of an open connection by a server that has to stop.
 
     Attributes:
         tells: The code of the disconnect that the application gets; `None`: no event.

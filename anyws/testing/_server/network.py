@@ -120,7 +120,7 @@ class Answer:
     Attributes:
         code, reason: The fields of the `websocket.close` that has rejected the
             handshake, if one did.
-        broken: Whether what the peer reads is no HTTP response.
+        broken: Whether the peer reads something that is not an HTTP response.
     """
 
     status: int
