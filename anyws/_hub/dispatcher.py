@@ -26,7 +26,7 @@ from .topics import Topics
 # Seconds for which members are told before the event loop has its turn, and after how
 # many members the clock is read.
 _TURN_SECONDS: Final = 0.002
-_MEMBERS_PER_LOOK: Final = 8
+_MEMBERS_PER_LOOK: Final = 4
 
 
 class Dispatcher:

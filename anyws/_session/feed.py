@@ -81,7 +81,7 @@ class Feed:
     def pump(self) -> None:
         """Send what the sources have, as far as the connection has room now.
 
-        A message that is alone is written within this call, where the frames are ours.
+        Where the frames are ours, they are written within this call.
         """
         if not self._idle:
             return  # the driver will call `refill`
@@ -94,6 +94,8 @@ class Feed:
             if self._first() is None:
                 return
         self.refill()
+        # Now, not when the turn is over: the caller knows how long its turn has lasted.
+        self._connection.driver.flush()
 
     def write(self, message: SharedMessage) -> bool:
         """Write a message within this call; false: it has to come by way of `peek`.
