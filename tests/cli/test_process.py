@@ -228,7 +228,7 @@ def test_ping(backend: str, url: str) -> None:
     ("lines", "complaint"),
     [
         (b"/help\n/nonsense\nx\n", "line 2 is not sent: '/nonsense' is not a command"),
-        (b"\xff\nx\n", "line 1 is not sent: it is no utf-8: invalid start byte"),
+        (b"\xff\nx\n", "line 1 is not sent: it is not utf-8: invalid start byte"),
     ],
 )
 def test_a_bad_line(
