@@ -59,8 +59,8 @@ What holds:
   the informational responses before it, the body of a rejection, the redirects.
 * One task at most reads the stream, or the event loop does: see `who_reads`.
 
-Not the client's own: frames and transports (`_frames`); queues, deadlines, pings, the
-closing handshake (`_session`); the methods that send and receive (`_messages`).
+Other wings have the frames and transports (`_frames`), the queues, deadlines, pings and
+the closing handshake (`_session`), and the methods that send and receive (`_messages`).
 
 Which file to change for which kind of change:
 

@@ -11,9 +11,9 @@
                                                      v
                                                  the session's outbound queue
 
-A message stands in one place, the log of its topic, with all forms in which it was
-sent. A member is an index into the log, the cursor: falling behind, dropping, replaying
-and resuming are all moves of the cursor. No task and no queue belongs to a member.
+A message is kept in one place, the log of its topic, with all forms in which it was
+sent. A member is an index into the log, its cursor: falling behind, dropping, replaying
+and resuming are all moves of the cursor. A member has neither a task nor a queue.
 
 Who owns what:
 
@@ -33,19 +33,19 @@ appends it to the log and puts the topic into the dispatcher's line. The dispatc
 each member look at the log (`notice`: there the overflow rules are applied) and wakes
 it. A subscription wakes its task. An attachment writes a message that is the only one
 at once (`take_now`), where the frames are ours. Otherwise its session's feed takes
-messages into the outbound queue, and what the connection has no room for stays in the
-log until the writer task asks for it.
+messages into the outbound queue; messages that the connection has no room for stay in
+the log until the writer task asks for them.
 
 Invariants:
 
 - A member takes messages in the order of the hub, across topics (the dispatcher's
   *horizon*), and each at most once: cursors only move forwards, a resumed one included.
-- What a member does not get although it wanted it is a gap, in its place, or was
-  replaced by a newer message with its key.
+- If a member does not get a message that it wanted, a gap takes its place, or a newer
+  message with its key has replaced it.
 - A log forgets a message only if it is beyond the bounds; members that keep messages by
   their rule look at it before.
 - A topic with members that are up to date holds its history, and nothing else.
-- A function of the user's (a filter, `encode`) that raises ends its own member.
+- An exception of a user's function (a filter, `encode`) ends only its own member.
 - Members leave on any exit, and at the first message after their connection has ended.
 
 Ids: a position is a topic, an epoch (one life of what counts the messages) and an id

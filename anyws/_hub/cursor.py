@@ -52,7 +52,7 @@ class Cursor:
 
     @property
     def waits(self) -> bool:
-        """Whether the member waits for what the backend has."""
+        """Whether the member waits for the backend's replay."""
         return self.replay is not None and not self.replay
 
     @property
@@ -67,7 +67,7 @@ class Cursor:
         since: Id | None,
         wants: Callable[[Entry], bool],
     ) -> None:
-        """Put what the backend has before what is here; see `Reading.fill`."""
+        """Put the backend's replay before the messages here; see `Reading.fill`."""
         log, kept = self.topic.log, self.kept or {}
         if since is not None:  # in another process, which was ahead of this one
             for key in [key for key, entry in kept.items() if entry.id <= since]:

@@ -1,4 +1,4 @@
-"""Where topics have ended that hold nothing any more.
+"""The ends of topics that hold nothing any more.
 
 A topic without members and messages is forgotten. A member that resumes there later has
 missed nothing if its position is that of the topic's last message. So the ids of these

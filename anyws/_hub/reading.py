@@ -20,8 +20,9 @@ that its filter lets pass. So does a member that is behind when a message exclud
 until it has read all.
 
 Rules are applied when the member looks: by the hub's task after each message, and
-before each message that is taken. What is dropped does not depend on when that is. The
-rules that keep messages must look before the log forgets one (`Topic.keepers`).
+before each message that is taken. The time at which it looks does not change which
+messages are dropped. The rules that keep messages must look before the log forgets one
+(`Topic.keepers`).
 
 The messages of several topics come in the order in which they were published.
 """
@@ -73,7 +74,7 @@ class Reading:
         sent, dropped, coalesced: Messages that the member has taken, and those that its
             rule dropped, or replaced by newer ones.
         overrun: Whether the rule was to close the member.
-        error: What the filter has raised; the member is to fail by it.
+        error: The exception that the filter has raised; the member is to fail with it.
     """
 
     __slots__ = (
@@ -124,7 +125,7 @@ class Reading:
         return cursor
 
     def leave(self, topic: Topic) -> None:
-        """Read a topic no more; what was not read is forgotten."""
+        """Stop reading a topic; its unread messages are forgotten."""
         cursor = self.cursors.pop(topic.name)
         topic.remove(self)
         if cursor.pending:
@@ -132,7 +133,7 @@ class Reading:
             self._heap.sort()
 
     def resume(self, cursor: Cursor, index: int, *, gap: bool) -> None:
-        """Go back to a message, or tell a gap before the next one."""
+        """Go back to a message, or report a gap before the next one."""
         cursor.next, cursor.gap = index, gap
         cursor.seen = -1  # the next message is to be looked at
         if gap or index < cursor.topic.log.end:
@@ -144,7 +145,7 @@ class Reading:
         cursor.topic.behind.add(self)  # so that its log keeps what comes meanwhile
 
     def fill(self, cursor: Cursor, replay: Sequence[Entry], since: Id | None) -> None:
-        """Put what the backend has before what the log has.
+        """Put the backend's replay before the messages of the log.
 
         Args:
             cursor: Where the member stands.
@@ -212,8 +213,8 @@ class Reading:
     def make_way(self, topic: Topic) -> None:
         """Look at a log before a message is appended that the member does not get.
 
-        If the member is behind, it keeps what it wants in a list of its own from now
-        on, out of which this message pushes nothing.
+        If the member is behind, it keeps its messages in a list of its own from now on,
+        so that this message displaces none of them.
         """
         cursor = self.cursors.get(topic.name)
         if cursor is None or (cursor.next == topic.log.end and not cursor.kept):
@@ -240,7 +241,7 @@ class Reading:
             self._skip(cursor, max(log.end - self._buffer, log.first))
 
     def _skip(self, cursor: Cursor, index: int) -> None:
-        """Move the cursor on; tell a gap if a message was skipped that matters."""
+        """Move the cursor on; report a gap if a skipped message was wanted."""
         log = cursor.topic.log
         forgotten = max(log.first - cursor.next, 0)
         skipped = forgotten + sum(
@@ -318,7 +319,7 @@ class Reading:
         return None
 
     def advance(self) -> None:
-        """Take what `peek` has returned."""
+        """Take the message that `peek` has returned."""
         cursor = self._heap[0][2]
         topic = cursor.topic
         if cursor.replay:

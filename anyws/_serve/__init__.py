@@ -50,12 +50,13 @@ Invariants:
   once it has started, sees that the block is left, and drains. So the peers see
   `drain_code`, and handlers have `drain_timeout`.
 * Nothing that a peer sends, and no exception of an application, ends another connection
-  or the server; an exception is logged once, to `anyws.server`. What a peer does is not
-  logged.
-* What a peer can hold before it is served is bounded: 64 KiB of head, `open_timeout`
-  seconds, and `MAX_HALF_OPEN` connections together, of which the oldest gives way.
-  Above `max_connections` the answer is a 503.
-* An error of accepting (no descriptor is left) is waited out, and said once a minute.
+  or the server. An exception is logged once, to `anyws.server`. Actions of a peer are
+  not logged.
+* The resources of a peer that is not served yet are bounded: 64 KiB of head,
+  `open_timeout` seconds, and `MAX_HALF_OPEN` connections of all peers, of which the
+  oldest gives way. Above `max_connections` the answer is a 503.
+* After an error of accepting (no descriptor is left), the server waits, and logs it
+  once a minute.
 
 Which file to change:
 

@@ -35,14 +35,14 @@ the first guard that the scope passes, the server itself, or the `async with` of
 `WebSocket` that finds no session in its scope. The host starts the session's tasks and
 waits for their end. Each block further in *joins* the session and starts no task.
 
-Who hosts the session decides how the connection ends, and decides last (law 8). An
+The host of the session decides how the connection ends, and decides last (law 8). An
 `async with` or an endpoint that only joins closes with 1000 when it returns. It leaves
-an exception to what stands outside: an application's exception handler may close with a
-code of its own, and what no code has closed the host closes, by the return or the
-exception that leaves the host's block. A middleware that joins only calls its
-application, and ends nothing. FastAPI calls exception handlers after it has left the
-block of a dependency, so a block that hosts its session there leaves the connection to
-the handlers, too, and closes it behind them (`handlers.py`).
+an exception to the code outside: an application's exception handler may close with a
+code of its own. If nothing has closed the connection by then, the host does, with the
+code for the return or the exception that leaves its block. A middleware that joins only
+calls its application, and ends nothing. FastAPI calls exception handlers after it has
+left the block of a dependency, so a block that hosts its session there leaves the
+connection to the handlers, too, and closes it behind them (`handlers.py`).
 
 Invariants:
 
@@ -52,9 +52,9 @@ Invariants:
   changes the scope in place, since outer middleware reads in it what inner routers have
   written, and takes the session out when it ends. A `WebSocket` that hosts its own
   session leaves it there: a block that comes later finds that the connection has ended.
-* A session that a `WebSocket` hosts has a channel that other code knows too: the object
-  of FastAPI's from which the `WebSocket` was made, a second object of ours. Those read
-  and write by the session from then on (`origin.py`, `Session.starts_at`).
+* If a `WebSocket` hosts a session, other objects may know its channel, too: the FastAPI
+  object from which the `WebSocket` was made, or a second object of ours. They read and
+  write through the session from then on (`origin.py`, `Session.starts_at`).
 * The `receive` and `send` that a guard hands on are the session's. So the law also
   holds for an application that uses another WebSocket class, in all that the class does
   by these two functions.
@@ -83,8 +83,8 @@ Who owns which state:
   is wrong with that.
 * `Guard` owns nothing of a connection; `options` and `drain` are the same for all.
 * `ServerHandshake` is one request, already checked; it has no state that changes.
-* `ServerConnection` knows what the opening handshake was answered with, and whether the
-  end has begun. `Terms` is what all connections of a server have in common.
+* `ServerConnection` knows how the opening handshake was answered, and whether the end
+  has begun. `Terms` has the settings that all connections of a server have in common.
 * `StreamChannel` owns the bytes that were read and not yet handed over.
 
 Imports within the wing: `endpoint` and `middleware` import `guard`, which imports

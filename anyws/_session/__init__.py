@@ -17,8 +17,8 @@ cancelled send is all or nothing there, too. Where a middleware wraps the `send`
 object, its messages pass that one after another before they come to the Sender:
 `passage` says how (law 7).
 
-Who drives. The connection does not move events; a `Driver` does, and `Connection` calls
-it by that protocol alone. There are two, and what they share stands in `driving`:
+The driver. The connection does not move events; a `Driver` does, and `Connection` calls
+it by that protocol alone. There are two, and their common code is in `driving`:
 
     Tasks   a reader task and a writer task in shielded scopes, in the task group of the
             block that hosts the session; the scopes' deadlines are the connection's
@@ -31,7 +31,8 @@ scheduler what the turn has queued. A writer task runs only as long as bytes wai
 the kernel does not take. A connection that is alone, as a client's, has an `Upkeep` of
 its own, whose tasks are started when they are first needed.
 
-Who owns which state. `Connection` is one record, and what several parts write is there:
+The owners of state. `Connection` is one record, which holds all state that several
+parts write:
 
     stage       table: what is over: the block, the writing, the reading
     ending      table: how, why, and by whom the connection was ended (laws 3, 8, 10)
@@ -45,16 +46,17 @@ Who owns which state. `Connection` is one record, and what several parts write i
 A queue is an AnyIO memory stream that is never awaited: `await receive()` loses an item
 if asyncio cancels the task after the item was handed over and before the task runs.
 Items go in and out by the `_nowait` calls; a task that waits does so on the `Wakeup`
-beside the stream, and looks again when woken. (The first item may stand outside the
-stream, where it was looked at, or where an accept needs no stream.) The inbound queue
-has two marks. At the first one (`full`) the overflow rule decides. If the rule is to
-wait, a foreign channel is not asked for more; a channel of our own reads on to the
-second mark (`crowded`), so that pings and the peer's close are seen (laws 5, 6 and 13).
+beside the stream, and looks again when woken. (The first item may be kept outside the
+stream, after it was looked at, or if it is an accept, which needs no stream.) The
+inbound queue has two marks. At the first one (`full`) the overflow rule decides. If the
+rule is to wait, a foreign channel is not asked for more; a channel of our own reads on
+to the second mark (`crowded`), so that pings and the peer's close are seen (laws 5, 6
+and 13).
 
-Progress is life (law 13). A channel of our own calls `Inbox.progressed` when bytes were
-read, when bytes that had to wait were taken by the peer, and when a pause of ours is
-over. That is the only place where the session hears of it; `keepalive` and `deadlines`
-decide what follows.
+A peer that makes progress is alive (law 13). A channel of our own calls
+`Inbox.progressed` when bytes were read, when the peer took bytes that had to wait, and
+when a pause of ours is over. The session learns of progress nowhere else; `keepalive`
+and `deadlines` decide what follows.
 
 One field of the record exists for speed alone. A message that is alone is framed and
 written within `send`. After such a write `wrote_in` is the number of the turn, and the
@@ -83,7 +85,8 @@ Invariants:
 - Each call of the user's code is a checkpoint, and every 32nd call that did not wait
   yields to the scheduler (`Turns`; law 4).
 - The session cancels no scope of the user's code but those in `ending.watchers` (law
-  6). What stands in `interrupts` may cancel its own, when it is asked for a message.
+  6). A function in `interrupts` may cancel a scope of its own, when it is called with a
+  message.
 
 Imports: `stage`, `ending`, `deadlines` and `keepalive` know nothing of AnyIO. Drivers,
 reader, writer, intake, receiver, sender, passage and feed import `connection`, which
@@ -92,11 +95,11 @@ above it use `session`, `scope` (where a session stands in an ASGI scope), the p
 in `channel`, `feed`, `upkeep`, and `wakeup`. `stopwatch` chooses the clock for round
 trips.
 
-A block that an exception has left may hand the connection over to an application's
-exception handlers (FastAPI calls them later, law 8). Then `Tasks` end when the queue is
-written out, while the stage and the ending stay as they are. In this `Interlude` each
-call starts the tasks again and pauses them behind itself, until `Session.conclude` runs
-them for the last time. `Calls` have nothing to pause.
+When an exception leaves a block, the block may hand the connection over to an
+application's exception handlers (FastAPI calls them later, law 8). Then `Tasks` end
+when the queue is written out, while the stage and the ending stay as they are. In this
+`Interlude` each call starts the tasks again and pauses them behind itself, until
+`Session.conclude` runs them for the last time. `Calls` have nothing to pause.
 
 Which file to change:
 

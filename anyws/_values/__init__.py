@@ -43,14 +43,15 @@ Invariants (the numbers of the laws are those in CONTRIBUTING.md):
   by `events.outgoing`, or by a function that it calls, before any state changes. What
   can be repaired is returned repaired; anything else is a TypeError or ValueError that
   says why.
-- The dialects of servers end in `events` (law 12). Absent keys and `None` are the same
-  after it, a missing close code is 1005, and what a server hides is `"unknown"`.
+- `events` hides the differences between servers (law 12). After it, absent keys and
+  `None` are the same, a missing close code is 1005, and facts that a server hides are
+  `"unknown"`.
 - `states.next_state` alone decides whether an event is allowed in a state. An event
   that the table does not list for that state is refused with the words that Starlette
   uses. Code sets a state without a lookup only at the end of a connection, or for an
   event that was looked up before.
-- One name for one thing: the types of ASGI's events are spelled in `states`, and the
-  keys that only channels of our own use (`INFO`, `MORE`, `FRAGMENT`) in `events`.
+- Each name is defined once: the types of ASGI's events in `states`, and the keys that
+  only channels of our own use (`INFO`, `MORE`, `FRAGMENT`) in `events`.
 
 Which file to change:
 

@@ -106,8 +106,8 @@ def check_installed(event_loop: str, *, option: str) -> None:
     """Refuse an event loop that is an extra, and not installed.
 
     Raises:
-        ModuleNotFoundError: It is not; says the option that asks for it, and the
-            command that installs it.
+        ModuleNotFoundError: It is not installed; the message names the option that asks
+            for it, and the command that installs it.
     """
     if event_loop in {"trio", "uvloop"} and find_spec(event_loop) is None:
         raise ModuleNotFoundError(
@@ -130,7 +130,7 @@ def application_of(app: Any) -> Any:
 
 @contextmanager
 def engine() -> Iterator[None]:
-    """Have Hypercorn serve WebSockets by the engine, inside the block.
+    """Have Hypercorn serve WebSockets with the engine, inside the block.
 
     For programs that call Hypercorn's own `serve()` or `run()`:
 
@@ -153,15 +153,15 @@ def engine() -> Iterator[None]:
 def load(module: str, attribute: str = "app") -> Any:
     """Install the engine in this process, and load an application as Hypercorn does.
 
-    For command lines that keep calling `hypercorn` itself, which evaluates the part
-    behind the colon inside each of its workers:
+    For command lines that call `hypercorn` itself. It evaluates the part after the
+    colon in each of its workers:
 
         hypercorn -k trio "anyws.hypercorn:load('myproject.main', 'app')"
 
     Args:
         module: An importable module, or the path of a file, relative to the folder
             that the server was started in.
-        attribute: The application in it, or an expression that makes it.
+        attribute: The application in the module, or an expression that makes it.
 
     Raises:
         RuntimeError: This version of Hypercorn is not known.

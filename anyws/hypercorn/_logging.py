@@ -12,9 +12,9 @@ _ESCAPES: Final = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))
 }
 
-# The loggers that tell of an accept without a descriptor left, and how they begin.
-# asyncio tells it for each place in the backlog, and again after a second; trio tells
-# it ten times a second.
+# The loggers that report an accept without a free descriptor, and the beginnings of
+# their messages. asyncio # logs it for each place in the backlog, and again after a
+# second; trio logs it ten times a second.
 _LOGGERS: Final = {
     "asyncio": "socket.accept() out of system resource",
     "trio.serve_listeners": "accept returned ",
@@ -29,7 +29,7 @@ class EscapedAtoms(Mapping[str, Any]):
         self._atoms = atoms
 
     def __getitem__(self, name: str) -> Any:
-        """Return a part; Hypercorn's own has "-" for what there is not."""
+        """Return a part; Hypercorn's own class has "-" for a missing part."""
         value = self._atoms[name]
         return value.translate(_ESCAPES) if isinstance(value, str) else value
 
@@ -53,7 +53,7 @@ def escape_access(log: Any) -> None:
 
 
 class ExhaustionFilter(logging.Filter):
-    """Lets the news that descriptors have run out pass once a minute, as one line."""
+    """Reports once a minute, as one line, that descriptors have run out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ _exhaustion: Final = ExhaustionFilter()
 
 
 def quieten() -> None:
-    """Install the filter of the news that descriptors have run out."""
+    """Install the filter for messages that descriptors have run out."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(
             _exhaustion

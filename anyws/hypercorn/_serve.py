@@ -66,9 +66,10 @@ async def serve(
         drain_timeout: Seconds that handlers have to end (default:
             `config.graceful_timeout`).
         drain_code: The close code that peers get (default 1012; or 1001).
-        allowed_origins: The pages that may connect: origins as `"https://example.com"`,
-            `"https://*.example.com"` for all hosts below, and `"same-origin"`; see
-            `anyws.serve`. Another page is refused with 403. Default: all pages may.
+        allowed_origins: The origins of pages that may connect: `"https://example.com"`,
+            `"https://*.example.com"` for all subdomains, or `"same-origin"`; see
+            `anyws.serve`. Pages of other origins are refused with 403. Default: pages
+            of all origins may connect.
         shutdown_trigger: An async function; the server ends when it returns. Without
             one, the server ends when the call is cancelled.
         task_status: Gets the addresses, as URLs, once the server accepts connections.
@@ -162,8 +163,8 @@ def run(
         app, config: As for `serve`.
         backend: The event loop, by AnyIO's name.
         backend_options: As for `anyio.run`; `{"use_uvloop": True}`, for example.
-        shutdown_trigger: An async function; the server ends when it returns, and the
-            signals have no effect of their own.
+        shutdown_trigger: An async function; the server ends when it returns, and
+            signals do not end it.
         bind, options, drain_timeout, drain_code, allowed_origins: As for `serve`.
     Raises:
         RuntimeError: This version of Hypercorn is not known.

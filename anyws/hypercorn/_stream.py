@@ -176,8 +176,8 @@ class EngineStream(WSStream):
     async def send_all(self, data: bytes) -> bool:
         """Write through Hypercorn; raise OSError if the connection is broken.
 
-        Returns false: bytes wait here for the turn of their stream too, which tells
-        nothing of the peer. The protocol object calls `take_room`.
+        Returns false, because bytes also wait here for the turn of their stream, which
+        says nothing about the peer. The protocol object calls `take_room`.
         """
         if not self.closed:
             await self.send(Data(self.stream_id, data))
@@ -300,8 +300,8 @@ class EngineStream(WSStream):
             # Not by Hypercorn, which writes no reason phrase: some clients want one.
             answer = head_of(status, headers + self.config.response_headers("h11"))
         self.state = _CONNECTED
-        # The session has the answer written, and any frames behind it. What waits here
-        # is Hypercorn's log alone, if it does.
+        # The session has the answer written, and any frames after it. Only Hypercorn's
+        # log can wait here.
         self.channel.begin(self.session, extensions, answer)
         await self._log_access(status, headers)
 

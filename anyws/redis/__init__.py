@@ -1,4 +1,4 @@
-"""Redis as what connects the hubs of several processes and machines.
+"""Redis as the backend that connects the hubs of several processes and machines.
 
     hub = anyws.Hub(backend=anyws.redis.RedisBackend("redis://localhost"))
 
@@ -16,21 +16,21 @@ The inside of the package
     a connection to      the one that is subscribed
     publish and replay
 
-coredis speaks to Redis, on trio and on asyncio. Its connections are used as they are;
-its pool and its pub/sub are not, as they repeat by themselves: a command that was sent
-twice, and a subscription that was made again without a word, would be a duplicate and a
-silent loss. Here a connection that fails ends the call that uses it, the hub's relay
-calls again, and what may be missing is told.
+coredis talks to Redis, on trio and on asyncio. Its connections are used unchanged. Its
+pool and its pub/sub class are not used, because they retry by themselves: a command
+that is sent twice would be a duplicate, and a subscription that is silently renewed
+would hide a loss. Here, a connection that fails ends the call that uses it, the hub's
+relay calls again, and a gap is reported where messages may be missing.
 
 What holds:
 
-* Whatever leaves this package is a `HubError`. A connection runs in a task whose
-  errors end that connection alone.
-* One script publishes a batch, in order: up to a message that fails, and not behind it.
-  With `durable` the numbers of its messages tell what is repeated.
+* Every exception that leaves this package is a `HubError`. A connection runs in a task
+  whose errors end that connection alone.
+* One script publishes a batch, in order: up to a message that fails, and none after it.
+  With `durable`, the numbers of the messages show which of them are repeated.
 * With `durable`, the place of the hub in a topic moves in the step in which a message
-  is yielded, and the hub has it in its log in the same step. So `replay` knows what
-  comes by itself, and returns what does not.
+  is yielded, and the hub has it in its log in the same step. So `replay` knows which
+  messages will be delivered anyway, and returns the others.
 * A topic is compared with its stream when its subscription begins, and again and again
   when it is silent, by subscribing once more: Redis' answer stands in line with the
   messages, so that no lock is needed.

@@ -2,12 +2,12 @@
 
 For each topic that is followed, the *place* is the epoch of its stream and the id of
 the message that the hub has had last. A message names the one before it. If that is the
-place, nothing was missed. If it is not, what lies between has to be fetched; where the
-stream has lost it, a gap is reported.
+place, nothing was missed. If not, the messages between have to be fetched; where the
+stream has lost them, a gap is reported.
 
 Of a topic that only a pattern has named there is no place before its first message. The
-*floor* of the pattern, the time when it was subscribed to, stands for it: what came
-before the floor was not wanted.
+*floor* of the pattern, the time when it was subscribed to, stands for it: messages from
+before the floor were not wanted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Follower:
     """The places of a hub.
 
     Args:
-        refuse: Called with a topic and an error for what is no message of a hub.
+        refuse: Called with a topic and an error for data that is not a message of a
+            hub.
 
     Attributes:
         busy: The topics that have had a message since the silent ones were looked at

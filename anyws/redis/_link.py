@@ -1,8 +1,8 @@
 """One connection to Redis, made when it is needed, and again after it has ended.
 
 coredis' own connections are used, without its pool and its class for pub/sub: these
-repeat commands and subscriptions by themselves, so that what was lost is never told.
-Each connection runs in a task, and whatever ends it ends nothing else.
+repeat commands and subscriptions by themselves, so that a loss would never be noticed.
+Each connection runs in a task; an error that ends the connection ends nothing else.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Source(Protocol):
 
 
 class Requirements:
-    """What a server is checked for when it is connected to, before all else.
+    """The checks of a server, made first when it is connected to.
 
     Args:
         keeps: Whether it is to keep streams, and scripts use those of several topics.
@@ -74,7 +74,7 @@ class Requirements:
             )
 
     async def check_primary(self, connection: BaseConnection) -> None:
-        """Refuse also a replica: sentinels may tell of a primary that was one.
+        """Also refuse a replica: sentinels may name a former primary.
 
         Raises:
             RedisConnectionError: The server is refused.
@@ -86,7 +86,7 @@ class Requirements:
 
 
 async def _told_by(connection: BaseConnection) -> dict[bytes, bytes]:
-    """Return what a server tells of itself."""
+    """Return the facts that a server tells about itself."""
     told = await connection.create_request(b"HELLO", decode=False)
     return cast("dict[bytes, bytes]", told)
 
@@ -97,7 +97,7 @@ class Server:
     Args:
         url: `redis://[user[:password]@]host[:port][/database]`, the same with `rediss`
             for TLS, or `unix://[user:password@]/path[?db=number]`.
-        requirements: What the server is checked for.
+        requirements: The checks of the server.
         username, password: Used instead of those of the URL.
         ssl_context: For TLS; `None`: certificates and names are verified.
     Raises:
@@ -188,7 +188,8 @@ class Link:
         """Send a command on the connection that there is, and return the answer.
 
         Raises:
-            HubError: There is no connection, no answer in time, or it is an error.
+            HubError: There is no connection, no answer in time, or the answer is an
+                error.
         """
         connection = self._connection
         if connection is None:
@@ -239,13 +240,13 @@ async def _run(
 
 
 def _first(exc: Exception) -> Exception:
-    """Return what is in a group."""
+    """Return the first exception in a group."""
     while isinstance(exc, ExceptionGroup):
         exc = exc.exceptions[0]
     return exc
 
 
 def _without_password(url: str) -> str:
-    """Return a URL without what stands before its host."""
+    """Return a URL without the user and the password."""
     scheme, mark, rest = url.partition("://")
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"

@@ -24,10 +24,10 @@ class Sentinels:
 
     Args:
         url: `redis+sentinel://[user[:password]@]host[:port][,host[:port]]/name[/database]`
-        requirements: What a server is checked for.
+        requirements: The checks of a server.
         username, password: Used instead of those of the URL.
     Raises:
-        ValueError: The URL has no meaning.
+        ValueError: The URL is invalid.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Sentinels:
         """Return a connection to the primary, which has still to be run.
 
         Raises:
-            HubError: No sentinel has told where it is.
+            HubError: No sentinel has told where the primary is.
         """
         errors: list[str] = []
         for sentinel in list(self._locations):
@@ -112,7 +112,7 @@ class _Sentinel:
 
 
 def _location(host: str) -> TCPLocation:
-    """Return where a sentinel is; `ValueError`: that is not said."""
+    """Return the host and port of a sentinel; raise ValueError if there are none."""
     parts = urlsplit(f"//{host}")
     if not parts.hostname:
         raise ValueError(f"{host!r} is no host of a sentinel")

@@ -24,14 +24,15 @@ Hypercorn's own class lets one stream stall or break the others. Here:
 * A stream that waits for the peer's window waits alone, with bounded bytes.
 * Each stream ends by itself: an error in one resets that one; data for a stream that
   has ended is acknowledged and dropped; a stream that the peer does not end is reset.
-* A stream is told that its peer is alive: by its own data and its own WINDOW_UPDATE, by
-  any window whose opening lets bytes of it move, and by a write of its bytes for which
-  the socket had to wait. Bytes that only waited for the turn of their stream show
-  nothing.
-* What costs the peer next to nothing is bounded. Resets, and frames that carry nothing,
-  are counted against an `Allowance`; one too many ends the connection by GOAWAY with
-  ENHANCE_YOUR_CALM. A read is handled in pieces, so that others have their turn between
-  them. None of it is logged, for the peer would choose the size of the log.
+* These events show a stream that its peer is alive: its own data and its own
+  WINDOW_UPDATE, any window whose opening lets bytes of it move, and a write of its
+  bytes for which the socket had to wait. Bytes that only waited for the turn of their
+  stream show nothing.
+* Frames that cost the peer next to nothing are bounded. Resets, and frames that carry
+  nothing, are counted against an `Allowance`; one too many ends the connection by
+  GOAWAY with ENHANCE_YOUR_CALM. A read is handled in pieces, so that others have their
+  turn between them. None of it is logged, because the peer would choose the size of the
+  log.
 
 State is owned so: h2 has the frames, HPACK and the windows; `EngineH2Protocol` has the
 streams, their buffers and their accounts; a stream has its application. The life of a

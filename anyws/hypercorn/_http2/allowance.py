@@ -1,4 +1,4 @@
-"""How often a peer may do what costs it next to nothing, and the server much more."""
+"""A limit for actions that cost a peer next to nothing, and the server much more."""
 
 from __future__ import annotations
 
