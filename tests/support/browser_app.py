@@ -34,7 +34,7 @@ async def token(ws: anyws.WebSocket) -> None:
         pass
 
 
-@anyws.endpoint(options=anyws.Options(heartbeat=anyws.Heartbeat(0.1, timeout=1)))
+@anyws.endpoint(options=anyws.Options(heartbeat=anyws.Heartbeat(0.1, timeout=60)))
 async def beating(ws: anyws.WebSocket) -> None:
     """Tell the page, whenever it asks, whether its answers have come."""
     await ws.accept()
