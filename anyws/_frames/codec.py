@@ -186,6 +186,8 @@ class Codec:
                 self._violate(exc)
                 return events
         if data:
+            # A core gets no more than completes its frame: the next frame may be one
+            # that `_read_plain` takes.
             size = CORE_STEP_BYTES if core is None else core.missing or CORE_STEP_BYTES
             self.rest = data[size:]
             self._read_by_core(data[:size], events)

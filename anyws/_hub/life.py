@@ -187,7 +187,7 @@ class Life:
         """
         topics = self.topics
         topics.order += 1
-        if self._relay is None:
+        if self._relay is None:  # deliveries of a backend may be other hubs' messages
             self.published += 1
         topic = topics.find(name)
         if topic is None:
@@ -196,6 +196,8 @@ class Life:
         log = topic.log
         epoch, message_id, before = position or (topics.epoch, (topics.order,), None)
         if epoch != topic.epoch:
+            # The backend has lost the topic and counts anew: what lay between the last
+            # message and this one is not known.
             if log.end:
                 self._put_gap(topic)
             topic.epoch = epoch

@@ -66,6 +66,8 @@ def _entries(cursor: Cursor, missed: Sequence[Delivery]) -> list[Entry]:
         epoch, message_id, before = place
         before = message_id if before is None else before
         if gap:
+            # With the id before the next message: a member that resumes from the gap
+            # gets that message.
             entries.append(Entry(topic.name, None, epoch, before, 0, before))
             gap = False
         entries.append(
@@ -90,6 +92,7 @@ def _entries(cursor: Cursor, missed: Sequence[Delivery]) -> list[Entry]:
 def _bounded(entries: list[Entry], most: int) -> Iterable[Entry]:
     """Return the newest entries that fit, behind a gap if some do not."""
     size, first = 0, len(entries)
+    # `or not size`: a single message that is larger than the bound is replayed, too.
     while first and (size + entries[first - 1].size <= most or not size):
         first -= 1
         size += entries[first].size

@@ -152,6 +152,8 @@ class Topics:
             return
         epoch, message_id, _ = since.parts
         index = None
+        # The hub's own ids grow across topics, so each up to the latest is a place in
+        # this topic, too; a backend's ids grow within it. An id beyond is made up.
         known = topic.log.last if topic.epoch != self.epoch else (self.order,)
         if epoch == topic.epoch and message_id <= known:
             index = topic.log.behind(message_id)

@@ -362,7 +362,7 @@ class Calls:
             timeout = connection.options.send_timeout
             if timeout is not None:
                 connection.await_send(timeout)
-            if not frames.writes_at_once:
+            if not frames.writes_at_once:  # as under TLS, where each write is a wait
                 await self._gather()
             if outbound.held and not self._frame_next():
                 await hand_over_event(connection)
@@ -378,7 +378,7 @@ class Calls:
                 await self._send_goodbye()
                 return True
             if frames.writes_at_once:
-                return False
+                return False  # the next message is written within its `send` again
             await self._due.wait()
 
     async def _gather(self) -> None:

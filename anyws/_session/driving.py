@@ -48,7 +48,7 @@ def act_in_time(connection: Connection) -> bool:
     """Act on the deadlines that have passed; true to read no more."""
     now = current_time()
     if connection.stage is Stage.LINGERING and not connection.answer_awaited:
-        return True
+        return True  # all is written, and the peer owes no answer
     connection.beat(now)
     if connection.timers is not None and now >= connection.timers.next:
         connection.tick(now)

@@ -36,9 +36,12 @@ class Intake:
         inbound, limit = connection.inbound, connection.options.max_message_bytes
         if inbound.closed or connection.application_state is RESPONSE:
             self._discard()
+        # A held message was judged when it came, by the bound of that time (law 14).
         elif size > limit and event is not connection.held:
             reason = f"over {limit} bytes"
             connection.close_by_rule(CloseCode.MESSAGE_TOO_BIG, reason, MessageTooBig)
+        # The first of these that takes the message keeps the others from it: neither a
+        # heartbeat nor a message for an interrupt takes room in the queue.
         elif (
             (connection.timers is not None and self._beats(event))
             or (connection.interrupts and self._interrupted(event))

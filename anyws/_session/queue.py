@@ -139,6 +139,7 @@ class MessageQueue:
         text = event.get("text")
         if text is not None and len(text) != size:
             wide = _widening(text, size)
+        # The bounds of messages, payload and memory, with this message in the queue.
         if messages and (
             messages >= self._max_messages
             or total > self._max_bytes

@@ -54,12 +54,14 @@ class Receiver:
             if connection.pace is not None:
                 await self._keep_pace(connection.pace)
             if inbound.held or inbound.closed:
-                await self._turns.take()
+                await self._turns.take()  # this call need not wait (law 4)
             else:
                 self._turns.waited()
                 await self._filled()
                 while inbound.blocked:
                     await self._filled()
+            # Without an await up to the return, so that no cancellation comes between
+            # and loses the event (law 1).
             event, _, _ = inbound.take_nowait()
             if connection.pace is not None:
                 self._count(connection.pace)

@@ -245,6 +245,7 @@ class Sender:
         state = next_state(Role.APPLICATION, connection.application_state, kind)
         event = outgoing(event, self._offered)
         self._body_left = body_left(event, self._body_left)
+        # Up to here each line may refuse the event, and has changed no state (law 11).
         connection.application_state = state
         if kind == ACCEPT:
             connection.accepted = True

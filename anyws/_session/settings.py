@@ -67,7 +67,7 @@ class Settings:
         connection.deadlines.linger = after.close_timeout
         if connection.frames is not None:
             connection.frames.limit(after.max_message_bytes)
-            connection.frames.read_on()
+            connection.frames.read_on()  # the larger queue may have room again
         if any(getattr(after, name) != getattr(before, name) for name in _LIMITS):
             connection.limit(after, before)
             connection.start_timers()

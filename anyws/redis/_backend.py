@@ -380,6 +380,7 @@ class RedisBackend:
                     topic, epoch.decode(), end, found
                 ):
                     yield delivery
+                # One answer has at most `_PAGE` messages of a topic.
                 if (self._follower.after(topic) or end) < end:
                     left.append(topic)
 
