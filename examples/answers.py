@@ -2,9 +2,9 @@
 
 hypercorn -k trio answers:app
 
-A text message is a question, and an empty one means "stop". Either interrupts the
-answer that is being given: nothing more is generated for it. The same happens when the
-client leaves, however it leaves, although the handler only sends at that time.
+A text message is a question, and an empty one means "stop". Both interrupt the current
+answer: nothing more is generated for it. The same happens when the client leaves, in
+any way, although the handler only sends at that time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WORDS = (
 
 
 async def tokens(question: str) -> AsyncGenerator[str]:
-    """Generate an answer; a language model would stand here."""
+    """Generate an answer; a real application would call a language model."""
     for word in itertools.islice(itertools.cycle(WORDS.split()), 120):
         await anyio.sleep(0.08)
         yield f"{word} "
@@ -47,7 +47,7 @@ def is_text(message: str | bytes) -> bool:
 
 
 async def answer(ws: anyws.WebSocket, question: str) -> str | None:
-    """Answer a question; return the message that has interrupted the answer."""
+    """Answer a question; return the message that interrupted the answer."""
     await ws.send_json({"question": question})
     with ws.cancel_on(is_text) as interruption, ws.cancel_on_disconnect():
         async with aclosing(tokens(question)) as generated:

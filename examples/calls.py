@@ -1,10 +1,10 @@
-"""Requests and responses over one connection, each of which can be cancelled; a page.
+"""Requests and responses over one connection; requests can be cancelled. With a page.
 
 hypercorn -k trio calls:app
 
     {"id": 1, "call": "primes", "below": 100000}     a request
-    {"id": 1, "cancel": true}                        no answer is wanted any more
-    {"id": 1, "result": 9592}                        a response, in whatever order
+    {"id": 1, "cancel": true}                        the answer is no longer wanted
+    {"id": 1, "result": 9592}                        a response, in any order
     {"id": 1, "error": "there is no call 'prime'"}   another one
     {"id": 1, "cancelled": true}                     the answer to a cancel
 
@@ -28,7 +28,7 @@ from starlette.routing import Route, WebSocketRoute
 import anyws
 
 PAGE = Path(__file__).with_name("calls.html").read_text()
-MOST = 16  # calls of one client at a time
+MOST = 16  # concurrent calls of one client
 
 
 async def primes(request: dict[str, Any]) -> int:

@@ -2,9 +2,9 @@
 
 python chat.py [--worker trio|asyncio] [--port 8000]
 
-A room is a topic of a hub. A member gets the history on entry, and goes on where it was
-when its connection was lost. One that does not read costs the others nothing, and is
-shown as slow. chat_processes.py runs the same chat in two processes.
+A room is a topic of a hub. A member gets the history on entry, and resumes where it was
+after its connection was lost. A member that does not read does not affect the others,
+and is shown as slow. chat_processes.py runs the same chat in two processes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import anyws.hypercorn
 from anyws import Event, Position
 
 PAGE = Path(__file__).with_name("chat.html").read_text()
-SLOW = 20  # lines that a slow member is behind
+SLOW = 20  # a member this many lines behind is slow
 
 
 def backend() -> anyws.Backend | None:
@@ -146,7 +146,7 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
     async with hub, lists, anyio.create_task_group() as tasks:
         app.state.tasks = tasks
         tasks.start_soon(watch_the_slow)
-        print(getattr(app.state, "greeting", ""), flush=True)  # it listens by now
+        print(getattr(app.state, "greeting", ""), flush=True)  # the server listens now
         yield
         tasks.cancel_scope.cancel()
 

@@ -11,7 +11,7 @@ python counter.py [--port 8000]
     process_request=, returning a response          return before ws.accept(): a 403
     await server.wait_closed()                      the same, or anything else
 
-A client sends `plus` or `minus`; all are told the value, and how many they are.
+A client sends `plus` or `minus`. All clients get the value, and the number of clients.
 """
 
 from __future__ import annotations

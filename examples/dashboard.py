@@ -1,10 +1,10 @@
-"""A dashboard, by a handler that only sends, until its client leaves; with a page.
+"""A dashboard: a handler that only sends, until its client leaves. With a page.
 
 hypercorn -k trio dashboard:app
 
-The readings are of a greenhouse that does not exist. A client that does not read gets
-the newest reading when it reads again, and none that is older: one message is kept for
-it, and a newer one takes its place.
+The readings come from a greenhouse that does not exist. A client that does not read
+gets only the newest reading when it reads again: one message is kept for it, and a
+newer one replaces that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NEWEST = anyws.Options(send_buffer=1, send_overflow="drop_oldest")
 
 
 def reading() -> dict[str, float]:
-    """Measure; here, something that goes up and down."""
+    """Return a reading; here, values that go up and down."""
     now = time.time()
     return {
         "time": now,
@@ -41,7 +41,7 @@ def reading() -> dict[str, float]:
 
 @anyws.endpoint(options=NEWEST)
 async def dashboard(ws: anyws.WebSocket) -> None:
-    """Send a reading every second. The client's leaving cancels the block."""
+    """Send a reading every second. The block is cancelled when the client leaves."""
     await ws.accept()
     with ws.cancel_on_disconnect():
         while True:

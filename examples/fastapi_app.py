@@ -1,8 +1,8 @@
-"""A plain FastAPI application and one line more.
+"""A plain FastAPI application with one additional line.
 
 The middleware guards every WebSocket of the application, which goes on using FastAPI's
-own class: sends raise when the client has gone, a closed tab is no traceback, a return
-closes with 1000.
+own class: a send raises when the client has gone, a closed tab leaves no traceback, and
+a return closes with 1000.
 
 hypercorn -k trio fastapi_app:app
 """
@@ -14,7 +14,7 @@ from fastapi import FastAPI, WebSocket
 import anyws
 
 app = FastAPI()
-app.add_middleware(anyws.WebSocketMiddleware)  # the line
+app.add_middleware(anyws.WebSocketMiddleware)  # this line
 
 
 @app.websocket("/items/{item_id}")

@@ -3,9 +3,9 @@
 
 hypercorn -k trio fastapi_typed:app     then open http://127.0.0.1:8000/asyncapi
 
-It needs the extras `fastapi` and `msgspec`. Each handler has the guarded class by its
-annotation, and the types of its messages in its signature; all else is FastAPI's:
-dependencies, security, exception handlers.
+It needs the extras `fastapi` and `msgspec`. Each handler gets the guarded class through
+its annotation, and has the types of its messages in its signature. Everything else is
+FastAPI's: dependencies, security, exception handlers.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ watching: Counter[str] = Counter()
 
 
 async def watched(auction: str) -> AsyncIterator[str]:
-    """Count who looks on, while the connection lasts."""
+    """Count the spectators while the connection lasts."""
     watching[auction] += 1
     try:
         yield auction
@@ -106,7 +106,7 @@ async def bidder(
     key: Annotated[str, Security(APIKeyHeader(name="x-key", description="Yours."))],
     x_name: Annotated[str, Header(description="As the others see it.")] = "somebody",
 ) -> str:
-    """Return the name of who bids."""
+    """Return the name of the bidder."""
     if key == "stolen":
         raise fastapi.WebSocketException(1008, "the key is not valid")
     return x_name
@@ -152,7 +152,7 @@ async def time(
     auction: Annotated[str, Depends(watched)],
     start: Annotated[int, Query(ge=0, le=3600, description="In seconds.")] = 60,
 ) -> None:
-    """Count down, unless the client says anything at all."""
+    """Count down, unless the client sends anything."""
     await ws.accept()
     with ws.cancel_on(lambda _: True) as interruption, ws.cancel_on_disconnect():
         for seconds in range(start, -1, -1):

@@ -2,8 +2,8 @@
 
 hypercorn -k trio metrics:app
 
-The text that Prometheus reads is simple enough to be written here; with the package
-`prometheus_client` the methods would call `Counter.labels(...).inc()` instead.
+The text format of Prometheus is simple enough to be written here. With the package
+`prometheus_client`, the methods would call `Counter.labels(...).inc()` instead.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Metrics:
         connection: anyws.ObservedConnection,
         summary: anyws.ConnectionSummary,
     ) -> None:
-        """Count an end by its code, as no path of a URL has a bound."""
+        """Count an end by its code, not its path: the number of paths is unbounded."""
         self.open -= 1
         self.seconds += summary.duration
         self.counts["closed", "code", str(summary.info.code)] += 1

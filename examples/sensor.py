@@ -9,8 +9,8 @@ python sensor.py [--port 8000]
     except ConnectionClosed: pass                 not needed: it is no error
     nursery.cancel_scope.cancel()                 the same, and each client sees 1012
 
-A client says which sensor it wants, and has each of its values from then on. One that
-does not read loses old values, and costs the others nothing.
+A client names the sensor that it wants, and then gets each of its values. A client that
+does not read loses old values, and does not affect the others.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def measure(sensor: str) -> None:
             try:
                 ws.send_nowait(value)
             except anyws.ConnectionClosed:
-                pass  # its handler is about to learn of it
+                pass  # its handler will notice
         await trio.sleep(0.1)
 
 

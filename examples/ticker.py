@@ -1,7 +1,7 @@
 """Send the time every second, and stop when the client leaves.
 
-The handler never receives. It still learns that its client has gone, however that
-happened: the sleep is cancelled, or the next send raises.
+The handler never receives. It still notices that its client has gone, in any way: the
+sleep is cancelled, or the next send raises.
 
 hypercorn -k trio ticker:app
 """

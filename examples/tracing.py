@@ -1,9 +1,10 @@
-"""Have each WebSocket be a span of OpenTelemetry (package `opentelemetry-api`).
+"""Record each WebSocket as an OpenTelemetry span (package `opentelemetry-api`).
 
 hypercorn -k trio tracing:app
 
-Where the spans go is set up as for any application, by the package `opentelemetry-sdk`.
-A client that closes, or goes away, is no error; what this end failed in is one.
+Configure the destination of the spans as for any application, with the package
+`opentelemetry-sdk`. A client that closes or goes away is not an error; a failure of
+this end is one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from opentelemetry import metrics, trace
 
 import anyws
 
-# Closes by this end that tell of a fault: 1011 (an exception, a ping not answered).
+# Closes by this end that mean a fault: 1011 (an exception, a ping not answered).
 FAULTS = {anyws.CloseCode.INTERNAL_ERROR}
 
 
@@ -22,7 +23,7 @@ class Tracing:
     """An observer that makes a span of each connection, and counts messages."""
 
     def __init__(self, tracer: trace.Tracer, meter: metrics.Meter) -> None:
-        """Take where spans and counts go."""
+        """Set the destinations of spans and counts."""
         self._tracer = tracer
         self._spans: WeakKeyDictionary[anyws.ObservedConnection, trace.Span] = (
             WeakKeyDictionary()

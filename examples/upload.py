@@ -1,12 +1,12 @@
-"""Take in a large file, and tell the client how far it is; with a page.
+"""Receive a large file, and report the progress to the client. With a page.
 
 hypercorn -k trio upload:app
 
-The client says `{"name": ..., "size": ...}`, then sends the file in binary messages. It
-is told after each of them how much is written, and keeps no more than a megabyte under
-way: so the progress that the page shows is that of the file, not of a buffer. The file
-is never held in memory, at either end. A client that leaves in between, or closes with
-a "cancel", leaves nothing behind.
+The client sends `{"name": ..., "size": ...}`, and then the file in binary messages.
+After each message, the server says how much is written, and the client keeps at most a
+megabyte under way. So the page shows the progress of the file, not of a buffer. Neither
+end holds the whole file in memory. If a client leaves early, or closes with a "cancel",
+nothing is left behind.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from starlette.routing import Route, WebSocketRoute
 import anyws
 
 PAGE = Path(__file__).with_name("upload.html").read_text()
-LARGEST = 4 * 1024**3  # bytes of a file
+LARGEST = 4 * 1024**3  # bytes, the largest file
 OPTIONS = anyws.Options(
     max_message_bytes=256 * 1024,
-    receive_buffer=4,  # what is not written yet waits at the client, for the most part
+    receive_buffer=4,  # most unwritten data waits at the client
     idle_timeout=60,
 )
 
 
 async def announced(ws: anyws.WebSocket) -> int:
-    """Receive what the client says of its file; return the size."""
+    """Receive the description of the file; return its size."""
     said = await ws.receive_json()
     size = said.get("size") if isinstance(said, dict) else None
     if not isinstance(size, int) or size < 0:
@@ -45,10 +45,10 @@ async def announced(ws: anyws.WebSocket) -> int:
 
 @anyws.endpoint(options=OPTIONS)
 async def upload(ws: anyws.WebSocket) -> None:
-    """Take in one file."""
+    """Receive one file."""
     await ws.accept()
     size, written, digest = await announced(ws), 0, hashlib.sha256()
-    # A name of its own, gone when it is closed: where the file would go on from here.
+    # A temporary file, gone when it is closed; a real application would keep it.
     async with anyio.TemporaryFile() as file:
         while written < size:
             part = await ws.receive_bytes()

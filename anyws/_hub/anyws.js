@@ -15,18 +15,18 @@
 //   since = anyws.Position.from_json(ws.query_params.get("since"), "lobby")
 //   with hub.attach(ws, "lobby", since=since, encode=anyws.Event.as_json): ...
 //
-// - A connection that is lost is opened again, after a random delay that grows with each
-//   failure, and at once when the browser is online again. It goes on where it was.
-// - A connection that has had no heartbeat of the hub for too long counts as lost.
-// - Messages that were missed are told by `onGap`, in their place.
-// - A connection is not opened again after `close()`, or when the server has closed it
+// - A lost connection is opened again, after a random delay that grows with each failure,
+//   and at once when the browser is online again. It resumes where it was.
+// - A connection without a heartbeat from the hub for too long counts as lost.
+// - `onGap` reports missed messages, in their place.
+// - A connection is not opened again after `close()`, or after the server has closed it
 //   with one of the codes in `final`.
 (() => {
   "use strict"
 
   const FIRST_DELAY = 500 // milliseconds, before the first try
   const LONGEST_DELAY = 30_000
-  const STEADY = 5_000 // a connection that lived that long begins with short delays anew
+  const STEADY = 5_000 // after a connection that lasted so long, the delays are short again
   const LATE = 2.5 // intervals without a heartbeat after which a connection is lost
   const FINAL = [1000, 1003, 1007, 1008, 1009, 1010]
   const nothing = () => {}

@@ -8,7 +8,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from anyws.fastapi import Guarded
 
 app = FastAPI()
-# Believes `X-Forwarded-For` and `X-Forwarded-Proto` of these addresses, and no other.
+# Believes `X-Forwarded-For` and `X-Forwarded-Proto` only from these addresses.
 app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=["127.0.0.1", "10.0.0.0/8"])
 
 

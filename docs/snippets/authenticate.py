@@ -9,7 +9,7 @@ from fastapi import Cookie, Depends, FastAPI, Query, WebSocketException
 
 from anyws.fastapi import Guarded
 
-TOKENS = {"secret-of-ann": "ann"}  # yours come from a database, or are signed
+TOKENS = {"secret-of-ann": "ann"}  # use a database, or signed tokens
 
 
 def user_of(token: str | None) -> str:
@@ -31,7 +31,7 @@ def by_cookie(session: Annotated[str | None, Cookie()] = None) -> str:
 
 
 def by_query(token: Annotated[str | None, Query()] = None) -> str:
-    """A page can set the query. It stands in access logs: use short-lived tokens."""
+    """A page can set the query. Access logs show it, so use short-lived tokens."""
     return user_of(token)
 
 

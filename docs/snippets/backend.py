@@ -15,7 +15,7 @@ Deliveries = ObjectSendStream[anyws.Delivery]
 
 
 class Bus:
-    """What all backends of one kind share; here a set of streams in memory."""
+    """The connection between all backends; here a set of streams in memory."""
 
     def __init__(self) -> None:
         """Begin with no hub."""
@@ -30,7 +30,7 @@ class InProcess:
         self._bus = bus
 
     def connection(self) -> AbstractAsyncContextManager[object]:
-        """Return the block that the hub runs for as long as it runs itself."""
+        """Return a block, in which the hub stays for as long as it runs itself."""
         return nullcontext()
 
     async def publish(self, publications: Sequence[anyws.Publication]) -> None:
@@ -41,11 +41,11 @@ class InProcess:
                 await hub.send(delivery)
 
     async def want(self, topics: frozenset[str], patterns: frozenset[str]) -> None:
-        """Hear what the hub wants; it drops what else is delivered."""
+        """Ignore what the hub wants: it drops all other deliveries by itself."""
         await anyio.lowlevel.checkpoint()
 
     async def deliveries(self) -> AsyncIterator[anyws.Delivery]:
-        """Iterate over what arrives."""
+        """Iterate over arriving messages."""
         sender, receiver = anyio.create_memory_object_stream[anyws.Delivery](math.inf)
         self._bus.hubs.add(sender)
         try:

@@ -18,7 +18,7 @@ async def greet(ws: anyws.WebSocket) -> None:
 
 
 async def main() -> str:
-    """Serve, and be greeted."""
+    """Start the server, and connect to it with a token."""
     headers = {"Authorization": "Bearer secret-of-ann"}
     async with (
         anyws.serve(greet, "127.0.0.1") as server,

@@ -1,10 +1,10 @@
-"""Compression, as each end and each route wants it."""
+"""Compression settings of an endpoint and of a client."""
 
 from __future__ import annotations
 
 import anyws
 
-# Small and quick: a level of 1, little memory, and no history between messages.
+# Fast and small: level 1, little memory, and no history between messages.
 CHEAP = anyws.Deflate(level=1, memory_level=3, server_no_context_takeover=True)
 
 
@@ -17,5 +17,5 @@ async def app(ws: anyws.WebSocket) -> None:
 
 
 def without_compression(url: str) -> anyws.Connector:
-    """Connect, and do not offer it."""
+    """Connect without offering compression."""
     return anyws.connect(url, compression=None)

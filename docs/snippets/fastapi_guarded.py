@@ -1,4 +1,4 @@
-"""The guarded class in a handler of FastAPI's."""
+"""The guarded class in a FastAPI handler."""
 
 from __future__ import annotations
 

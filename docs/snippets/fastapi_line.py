@@ -7,7 +7,7 @@ from fastapi import FastAPI, WebSocket
 import anyws
 
 app = FastAPI()
-app.add_middleware(anyws.WebSocketMiddleware)  # the line
+app.add_middleware(anyws.WebSocketMiddleware)  # this line
 
 
 @app.websocket("/ws")

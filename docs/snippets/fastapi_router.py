@@ -1,4 +1,4 @@
-"""A router on which the annotation is the class itself."""
+"""A router whose handlers are annotated with the class itself."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from anyws.fastapi import Guarded, Typed, add_asyncapi
 
 
 class Question(BaseModel):
-    """What a client asks."""
+    """The question of a client."""
 
     text: str
 
 
 class Answer(BaseModel):
-    """What it is told."""
+    """The answer to the client."""
 
     text: str
 

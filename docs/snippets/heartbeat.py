@@ -1,10 +1,10 @@
-"""A heartbeat in messages, for browsers, and for servers whose pings nobody sees."""
+"""A heartbeat in messages, for browsers, and for servers that hide their pings."""
 
 from __future__ import annotations
 
 import anyws
 
-beat = anyws.Heartbeat(interval=20, timeout=20)  # "ping" is answered by "pong"
+beat = anyws.Heartbeat(interval=20, timeout=20)  # the peer answers "ping" with "pong"
 
 
 @anyws.endpoint(options=anyws.Options(heartbeat=beat))

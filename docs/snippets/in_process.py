@@ -13,7 +13,7 @@ async def echo(ws: anyws.WebSocket) -> None:
 
 
 async def main() -> str:
-    """Ask the application, by the client that would ask a server."""
+    """Connect to the application as to a server."""
     async with anyws.connect("ws://echo/", app=echo) as ws:
         await ws.send_text("hello")
         return await ws.receive_text()

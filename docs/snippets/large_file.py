@@ -16,7 +16,7 @@ async def upload(url: str, path: Path) -> None:
             async with await anyio.open_file(path, "rb") as file:
                 while part := await file.read(65536):
                     await message.send(part)
-        await ws.receive_text()  # the server has it
+        await ws.receive_text()  # the server has received it
 
 
 async def download(url: str, path: Path) -> int:

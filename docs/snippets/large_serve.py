@@ -1,4 +1,4 @@
-"""A large file in many messages: back-pressure slows it to what the client reads."""
+"""A large file in many messages, sent no faster than the client reads."""
 
 from __future__ import annotations
 

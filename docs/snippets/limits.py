@@ -13,9 +13,9 @@ app = FastAPI()
 app.add_middleware(
     anyws.WebSocketMiddleware,
     options=anyws.Options(
-        max_message_bytes=64 * 1024,  # 1009
-        max_lifetime=3600,  # 1001 after an hour at most
-        max_connections_per=anyws.ConnectionLimit(5),  # 429 before the accept
+        max_message_bytes=64 * 1024,  # closes with 1009
+        max_lifetime=3600,  # closes with 1001, after an hour at most
+        max_connections_per=anyws.ConnectionLimit(5),  # answers 429 before the accept
     ),
 )
 
@@ -25,9 +25,9 @@ Small = Annotated[
         guarded(
             options=anyws.Options(
                 max_message_bytes=100,
-                rate_limit=(20, 1.0),  # 20 messages in a second
-                rate_overflow="close",  # 1008; "wait" and "drop" are the others
-                idle_timeout=60,  # 1001
+                rate_limit=(20, 1.0),  # 20 messages per second
+                rate_overflow="close",  # with 1008; or "wait", "drop"
+                idle_timeout=60,  # closes with 1001
             )
         )
     ),

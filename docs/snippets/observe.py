@@ -11,7 +11,7 @@ logging.getLogger("anyws.connection").setLevel(logging.INFO)
 
 
 class Counts:
-    """Counts what an observer is told; yours feeds Prometheus or OpenTelemetry."""
+    """Counts events; a real observer feeds Prometheus or OpenTelemetry."""
 
     def __init__(self) -> None:
         """Begin at zero."""

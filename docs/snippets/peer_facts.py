@@ -1,4 +1,4 @@
-"""What the server's end knows of its peer, where anyws reads the frames."""
+"""Facts about the peer, at the server's end, where anyws reads the frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell one client who comes to a room and who leaves it."""
+"""Tell a client about people who enter or leave a room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that comes back, and goes on where it was."""
+"""A client that reconnects, and resumes after the last message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ hub = anyws.Hub(history=1000)
 
 @anyws.endpoint
 async def feed(ws: anyws.WebSocket) -> None:
-    """Send the topic `feed`, from the position on that the client has seen."""
+    """Send the topic `feed`, from the client's last position on."""
     await ws.accept()
     since = Position(ws.headers.get("x-since", Position.OLDEST))
     with hub.attach(ws, "feed", since=since, encode=Event.as_json):
@@ -23,7 +23,7 @@ async def follow(url: str, take: Callable[[str], None]) -> None:
     """Take the messages of the feed, once each and in order, whatever happens."""
     position: str = Position.OLDEST
 
-    def headers() -> dict[str, str]:  # is asked before each try
+    def headers() -> dict[str, str]:  # called before each try
         return {"X-Since": position}
 
     retry = anyws.Retry(give_up_after=600)

@@ -1,4 +1,4 @@
-"""Rooms over several processes and machines, by Redis."""
+"""Rooms across several processes and machines, with Redis."""
 
 from __future__ import annotations
 

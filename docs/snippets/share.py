@@ -9,14 +9,14 @@ import anyws
 
 
 async def send_ticks(ws: anyws.WebSocket) -> None:
-    """Send something now and then."""
+    """Send a message at intervals."""
     for number in range(3):
         await ws.send_text(f"tick {number}")
         await anyio.sleep(0.01)
 
 
 async def work(ws: anyws.WebSocket, jobs: ObjectReceiveStream[str | bytes]) -> None:
-    """Do the jobs that the receiving task hands on."""
+    """Do the jobs that the receiving task passes on."""
     async with jobs:
         async for job in jobs:
             await ws.send_text(f"done: {job!s}")
@@ -24,7 +24,7 @@ async def work(ws: anyws.WebSocket, jobs: ObjectReceiveStream[str | bytes]) -> N
 
 @anyws.endpoint
 async def app(ws: anyws.WebSocket) -> None:
-    """Receive in one task, and hand the messages on to two others."""
+    """Receive in one task, and pass the messages on to two others."""
     await ws.accept()
     sender, receiver = anyio.create_memory_object_stream[str | bytes](16)
     async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""A soft drain: handlers end what they are about before the server stops."""
+"""A soft drain: handlers finish their work before the server stops."""
 
 from __future__ import annotations
 

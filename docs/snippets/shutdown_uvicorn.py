@@ -20,7 +20,7 @@ async def app(ws: anyws.WebSocket) -> None:
 
 
 class Server(uvicorn.Server):
-    """A uvicorn that drains the WebSockets first."""
+    """A uvicorn server that drains the WebSockets first."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then shut down."""

@@ -38,7 +38,7 @@ async def close_it(ws: anyws.WebSocket) -> None:
 
 @anyws.endpoint
 async def adapt(ws: anyws.WebSocket) -> None:
-    """Look at what waits, and send less."""
+    """Look at the queued messages, and send less."""
     await ws.accept()
     for step in range(100):
         if ws.statistics().send_queued < 8 or step % 10 == 0:

@@ -1,4 +1,4 @@
-"""Answers that are sent token by token, and stop when the client says so."""
+"""Answers that are sent token by token, until the client stops them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import anyws
 
 
 async def answer(question: str) -> AsyncIterator[str]:
-    """Produce the tokens of an answer; yours come from a model."""
+    """Produce the tokens of an answer; a real application asks a model."""
     for number in range(10):
         await anyio.sleep(0.1)
         yield f"{question} {number}"

@@ -1,4 +1,4 @@
-"""A member that iterates, and does with each event what it likes."""
+"""A member that iterates over the events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ hub = anyws.Hub(history=100)
 
 
 async def collect(count: int) -> list[str]:
-    """Return the next messages of all rooms, and what was missed."""
+    """Return the next messages of all rooms, and report gaps."""
     seen: list[str] = []
     with hub.subscribe("news", "room.*", overflow="drop_oldest") as events:
         async for event in events:

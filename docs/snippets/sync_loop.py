@@ -1,4 +1,4 @@
-"""Messages of a server, over many connections, in code that is not async."""
+"""Messages from a server, over many connections, in code that is not async."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def following(url: str, backend: str = "asyncio") -> Iterator[Messages]:
 
 
 async def fill(messages: Messages, url: str) -> None:
-    """Put all messages into the queue, over as many connections as that takes."""
+    """Put all messages into the queue, over as many connections as needed."""
     try:
         async for ws in anyws.connect(url):
             async with ws:
                 async for text in ws.iter_text():
                     messages.put(text)
-                    if messages.qsize() > 1000:  # the server waits meanwhile
+                    if messages.qsize() > 1000:  # the server waits during this
                         await emptied(messages)
     finally:
         messages.put(None)
 
 
 async def emptied(messages: Messages) -> None:
-    """Wait until the other thread has taken what is there."""
+    """Wait until the other thread has taken all messages."""
     while not messages.empty():  # noqa: ASYNC110  # a thread sets no AnyIO event
         await anyio.sleep(0.01)

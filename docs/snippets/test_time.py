@@ -1,4 +1,4 @@
-"""A test of half a minute, which passes at once."""
+"""A test of half a minute that passes at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More of what a test can ask: codes, rejections, and peers on a bad day."""
+"""More tests: close codes, rejections, and misbehaving clients."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ async def test_a_close_code() -> None:
 
 
 async def test_a_lost_client() -> None:
-    """A connection that is cut ends the handler, and is no error."""
+    """A connection that is cut ends the handler, without an error."""
     async with connect(app, "/?word=please", server="uvicorn") as ws:
         ws.abort()
 
 
 async def test_a_client_that_does_not_read() -> None:
-    """Its buffers fill, the handler waits, and the test can say for how long."""
+    """The buffers of a stalled client fill, and the handler waits."""
     async with connect(app, "/?word=please") as ws:
         ws.stall()
         for _ in range(50):

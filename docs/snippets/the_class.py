@@ -1,4 +1,4 @@
-"""The class itself, where there is an ASGI scope and no decorator."""
+"""The class itself, with an ASGI scope and without a decorator."""
 
 from __future__ import annotations
 

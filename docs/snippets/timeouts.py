@@ -1,4 +1,4 @@
-"""Deadlines around whatever may wait."""
+"""Deadlines around calls that may wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyws
 
 @anyws.endpoint
 async def app(ws: anyws.WebSocket) -> None:
-    """Ask for a name; go on without it after a while."""
+    """Ask for a name; continue without it after a while."""
     await ws.accept()
     await ws.send_text("your name?")
     name = "somebody"

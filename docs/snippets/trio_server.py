@@ -21,7 +21,7 @@ async def main() -> str:
         async with anyws.connect(server.url) as ws:
             await ws.send_text("hello")
             answer = await ws.receive_text()
-        nursery.cancel_scope.cancel()  # clients that are still there see 1012
+        nursery.cancel_scope.cancel()  # closes open connections with 1012
     return answer
 
 

@@ -1,4 +1,4 @@
-"""A server that stops in order on Ctrl-C and SIGTERM."""
+"""A server that shuts down properly on Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def echo(ws: anyws.WebSocket) -> None:
 
 
 async def main(port: int = 8000) -> None:
-    """Serve until a signal comes; clients that are still there see 1012."""
+    """Serve until a signal comes; then close open connections with 1012."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyws.serve(echo, "127.0.0.1", port) as server:
             print(server.url, flush=True)

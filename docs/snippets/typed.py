@@ -1,4 +1,4 @@
-"""Messages of declared types, checked as they are decoded."""
+"""Messages of declared types, validated when they are decoded."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import anyws
 
 
 class Add(msgspec.Struct, tag="add"):
-    """What a client asks for."""
+    """A request of the client."""
 
     left: int
     right: int
 
 
 class Stop(msgspec.Struct, tag="stop"):
-    """The client has had enough."""
+    """The client wants to stop."""
 
 
 class Sum(msgspec.Struct):
-    """What the client gets."""
+    """The answer to the client."""
 
     value: int
 

@@ -1,4 +1,4 @@
-"""The same by models of pydantic, with an answer to what is invalid."""
+"""The same with models of pydantic, and an answer to invalid messages."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import anyws
 
 
 class Order(BaseModel):
-    """What a client sends."""
+    """An order of the client."""
 
     item: str
     quantity: int
 
 
 class Reply(BaseModel):
-    """What the client gets."""
+    """The answer to the client."""
 
     text: str
 

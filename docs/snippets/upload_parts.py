@@ -8,7 +8,7 @@ import anyws
 
 
 async def handler(ws: anyws.WebSocket) -> None:
-    """Send the digest of each message; none is ever held whole."""
+    """Send the digest of each message, without holding a whole one in memory."""
     await ws.accept()
     while True:
         digest = hashlib.sha256()
