@@ -39,6 +39,19 @@ class Refusal(fastapi.WebSocketException, fastapi.HTTPException):
         self.code, self.reason = close_of_status(error.status_code, error.detail)
 
 
+class NoWebSocket:
+    """Stands for the WebSocket in an HTTP route, where only a mistake uses it."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what the mistake is."""
+        raise AttributeError(
+            f"{name!r} of a WebSocket: this is an HTTP route, and Guarded is for "
+            "routes of WebSockets",
+            name=name,
+            obj=self,
+        )
+
+
 class Guarding:
     """A dependency of FastAPI's; equal to another one with the same settings.
 
@@ -75,13 +88,13 @@ class Guarding:
 
     async def __call__(
         self, connection: HTTPConnection
-    ) -> AsyncIterator[WebSocket[Any] | None]:
+    ) -> AsyncIterator[WebSocket[Any] | NoWebSocket]:
         """Guard the connection while the handler runs; leave an HTTP request alone.
 
         The dependencies of a router are those of its HTTP routes as well.
         """
         if not isinstance(connection, fastapi.WebSocket):
-            yield None
+            yield NoWebSocket()
             return
         websocket = connection
         ws: WebSocket[Any] = WebSocket(

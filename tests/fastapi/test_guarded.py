@@ -173,6 +173,19 @@ def test_it_may_stand_on_a_router_of_both_kinds() -> None:
             assert caught.value.code == 1009
 
 
+def test_it_has_no_connection_in_an_http_route() -> None:
+    """The error says so; it is a mistake that no type checker sees."""
+    app = FastAPI()
+
+    @app.get("/page")
+    async def page(ws: Guarded) -> None:
+        await ws.accept()
+
+    with TestClient(app) as client:
+        with pytest.raises(AttributeError, match=r"'accept' of .* HTTP route"):
+            client.get("/page")
+
+
 async def test_it_can_be_overridden() -> None:
     """By another object that `guarded` returns."""
     app = serving(says_which)
