@@ -1034,7 +1034,7 @@ async def messages_pass_in_parts(asgi: Asgi, ws: anyws.WebSocket) -> None:
 
 
 @law(6, send_five_and_close, [["cancelled", True], RETURNED], [])
-async def leaving_cancels_who_does_not_receive(asgi: Asgi, ws: anyws.WebSocket) -> None:
+async def leaving_cancels_a_busy_handler(asgi: Asgi, ws: anyws.WebSocket) -> None:
     """`cancel_on_disconnect()` ends its block, with messages unread."""
     await ws.accept()
     with anyio.move_on_after(3):
@@ -1124,7 +1124,7 @@ async def close_never_raises(asgi: Asgi, ws: anyws.WebSocket) -> None:
 
 
 @law(10, end_of, [["left", "Boom"], RETURNED], [["end", [], 1000, ""]])
-async def one_cause_is_no_group(asgi: Asgi, ws: anyws.WebSocket) -> None:
+async def one_cause_is_not_in_a_group(asgi: Asgi, ws: anyws.WebSocket) -> None:
     """What leaves a block of the connection is the error itself."""
     await ws.accept()
     try:
