@@ -8,18 +8,18 @@
            v         messages, pings, closes, resets          |    in one Dialect
       PeerChannel (_peer/pipe.py) --------------------> Uplink, Inbox
 
-`connect` calls an application as a server does, in the manner of the server that the
-test names, and gives the test a peer: a client with all verbs, which can misbehave.
-Both run in the task tree of the test, on either backend, and everything between them is
-in memory. `HypercornServer` is the other half of the package: a real server, in a
-thread. The pytest plugin has a fixture for each.
+`connect` calls an application as a server does, imitates the server that the test
+names, and gives the test a peer: a client with all methods, which can misbehave. Both
+run in the task tree of the test, on either backend, and everything between them is in
+memory. `HypercornServer` is the other half of the package: a real server, in a thread.
+The pytest plugin has a fixture for each.
 
 How a test runs (`_connect.py`, `_run.py`):
 
 1. `connect` checks its arguments, makes the scope and chooses the dialect.
 2. On entry, the lifespan starts if it was asked for; then the application starts, in a
    task beside the block. The entry waits for its answer to the opening handshake.
-3. The block runs. Each verb of the peer that waits has a deadline, whose error shows
+3. The block runs. Each method of the peer that waits has a deadline, whose error shows
    the last events and the line at which the application waits (`_server/history.py`).
    The parts of `send_stream` and `receive_stream` have none.
 4. On leaving, the peer closes as a client does, and the application is waited for.
@@ -47,12 +47,12 @@ that has no frames.
 * `PeerChannel` is the direct channel of the peer's session. It owns the items that the
   server has written and the peer has not read. While the peer stalls, they add up
   to 64 KiB of messages; then the server waits.
-* `Peer` adds deadlines to the verbs of a client, and what can be wrong with a peer:
+* `Peer` adds deadlines to the methods of a client, and the faults of a peer:
   `abort`, `send_eof`, `stall`, `slow`, `flood`, `ignore_pings`. What was sent before a
   fault arrives before it.
 * There are no bytes: compression, fragments and invalid frames need a real server.
 
-Which file to change: a server's manners, `_server/dialects.py`; what they mean,
+Which file to change: how a server behaves, `_server/dialects.py`; the effect of that,
 `_server/server.py`; a new fault of peers, `_peer/peer.py`; which error a test gets,
 `_run.py`; the scope, `_server/scope.py`.
 """

@@ -61,7 +61,7 @@ class Rejected(HandshakeRejected):
         return f"{said} (closed by the application with {self.code}{reason})"
 
     def __reduce__(self) -> tuple[type[HandshakeRejected], tuple[object, ...]]:
-        """Pickle by what it was made of."""
+        """Pickle the arguments that it was made of."""
         arguments = (self.status, self.headers, self.body, self.code, self.reason)
         return type(self), arguments
 

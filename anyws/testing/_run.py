@@ -144,7 +144,7 @@ class Run:
         return self.failed or self.kept.error is not None
 
     async def shut_down(self) -> None:
-        """Do what the server does when it has to stop."""
+        """Act as the server does when it has to stop."""
         if self._dialect.hosted:
             await self._drain.aclose()
             return

@@ -1,4 +1,4 @@
-"""The dialects: what each server makes of ASGI, as data.
+"""The dialects: how each server interprets ASGI, as data.
 
 The specification leaves much open, and servers do not keep all of the rest. Each field
 here is one difference that an application can see. The same probes run against each

@@ -400,7 +400,7 @@ class Server:
         self.room.wake()
 
     def give_up(self) -> None:
-        """Do what the server does when the peer has answered no ping in time."""
+        """Act as the server does when the peer has answered no ping in time."""
         way = self._dialect.keepalive
         if way is None or self._state is not CONNECTED or self.gone:
             return
@@ -412,7 +412,7 @@ class Server:
         self.hang_up(code, reason)
 
     def shut_down(self) -> None:
-        """Do what the server does at once when it has to stop."""
+        """Act as the server does at once when it has to stop."""
         shutdown = self._dialect.shutdown
         if self._state is not CONNECTED or self.gone:
             return
