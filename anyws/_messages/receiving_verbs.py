@@ -107,7 +107,7 @@ class ReceivingVerbs(ConnectionEnd):
             raise decode_error(exc) from exc
 
     def iter_text(self) -> AsyncIterator[str]:
-        """Receive text messages until the connection ends, in whatever way.
+        """Receive text messages until the connection ends, in any way.
 
         The end of the connection ends the iteration, and raises nothing.
 
@@ -122,7 +122,7 @@ class ReceivingVerbs(ConnectionEnd):
         return _until_the_end(self.receive_text)
 
     def iter_bytes(self) -> AsyncIterator[bytes]:
-        """Receive binary messages until the connection ends, in whatever way.
+        """Receive binary messages until the connection ends, in any way.
 
         The end of the connection ends the iteration, and raises nothing.
 
@@ -137,7 +137,7 @@ class ReceivingVerbs(ConnectionEnd):
         return _until_the_end(self.receive_bytes)
 
     def iter_json(self) -> AsyncIterator[Any]:
-        """Receive JSON in text messages until the connection ends, in whatever way.
+        """Receive JSON in text messages until the connection ends, in any way.
 
         The end of the connection ends the iteration, and raises nothing.
 
