@@ -65,6 +65,7 @@ Which file to change:
     where a resumed member goes on                        topics
     when members are told, and for how long               dispatcher
     arguments that members have in common                 member
+    messages, numbers and connections as arguments        arguments
     what joins, leaves and updates are                    presence
     what carries messages between processes               backend
     queueing, retries, gaps when that fails               relay

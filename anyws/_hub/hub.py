@@ -8,8 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from dataclasses import dataclass
-from math import inf
 from typing import Any, Self
 
 from anyio import AsyncContextManagerMixin, from_thread
@@ -18,9 +16,8 @@ from starlette.websockets import WebSocket as StarletteWebSocket
 
 from .._messages.verbs import Messaging
 from .._server.drain import Drain, check_drain
-from .._session.scope import session_in
-from .._session.session import Session
 from .._values.events import Binary
+from .arguments import check_number, checked_message, session_of
 from .attachment import Attachment
 from .backend import Backend
 from .event import Event
@@ -30,30 +27,9 @@ from .member import DEFAULT_BUFFER, SinceArgument, Wishes
 from .presence import Presence
 from .reading import Filter, Overflow, Reading
 from .roster import Roster
+from .statistics import HubStatistics
 from .subscription import Subscription
 from .topic_names import OWN, checked_topic
-
-
-@dataclass(frozen=True, slots=True)
-class HubStatistics:
-    """The current counters of a hub, or of one of its topics.
-
-    Attributes:
-        topics: Topics that have members, or messages.
-        members: Subscriptions and attachments; for a topic, those that want it.
-        published: Messages published. With a backend, a hub counts the messages that it
-            has published itself, and a topic those that the backend has delivered.
-        sent, dropped, coalesced: Messages that members have taken, that overflow rules
-            have dropped, and that newer ones have replaced. A hub adds up its present
-            topics.
-    """
-
-    topics: int
-    members: int
-    published: int
-    sent: int
-    dropped: int
-    coalesced: int
 
 
 class Hub(AsyncContextManagerMixin):
@@ -124,15 +100,15 @@ class Hub(AsyncContextManagerMixin):
     ) -> None:
         check_drain(drain)
         if heartbeat is not None:
-            _check_number("heartbeat", heartbeat, (int, float), least=0.001)
+            check_number("heartbeat", heartbeat, (int, float), least=0.001)
         if backend is not None and not isinstance(backend, Backend):
             raise TypeError(f"{type(backend).__name__} is not an anyws.Backend")
-        _check_number("max_queued", max_queued, int, least=1)
-        _check_number("presence_seconds", presence_seconds, (int, float), least=0.1)
-        _check_number("history", history, int, least=0)
-        _check_number("history_bytes", history_bytes, int, least=1)
-        _check_number("buffer_bytes", buffer_bytes, int, least=1)
-        _check_number("history_seconds", history_seconds, (int, float), least=0)
+        check_number("max_queued", max_queued, int, least=1)
+        check_number("presence_seconds", presence_seconds, (int, float), least=0.1)
+        check_number("history", history, int, least=0)
+        check_number("history_bytes", history_bytes, int, least=1)
+        check_number("buffer_bytes", buffer_bytes, int, least=1)
+        check_number("history_seconds", history_seconds, (int, float), least=0)
         self._bounds = Bounds(
             history, history_bytes if history else 0, history_seconds, buffer_bytes
         )
@@ -250,7 +226,7 @@ class Hub(AsyncContextManagerMixin):
         """
         self._roster.check_open()
         topic = checked_topic(topic)
-        payload, size = _checked_message(message)
+        payload, size = checked_message(message)
         if key is not None and not isinstance(key, str):
             raise TypeError(f"key must be a str, not {type(key).__name__}")
         excluded = NOBODY if exclude is None else self._readings_of(exclude)
@@ -282,7 +258,7 @@ class Hub(AsyncContextManagerMixin):
     def _readings_of(self, exclude: object) -> frozenset[Reading]:
         if isinstance(exclude, Subscription | Attachment):
             return frozenset((exclude.reading,))
-        return self._roster.readings_of(_session_of(exclude, "exclude"))
+        return self._roster.readings_of(session_of(exclude, "exclude"))
 
     # Members
 
@@ -369,7 +345,7 @@ class Hub(AsyncContextManagerMixin):
         wishes = Wishes(topics, since, filter, buffer, overflow)
         if encode is not None and not callable(encode):
             raise TypeError("encode must be a function of an Event")
-        session = _session_of(websocket, "attach")
+        session = session_of(websocket, "attach")
         own_topic = None
         if encode is Event.as_json:
             own_topic = self._life.expect_heartbeats()
@@ -405,14 +381,7 @@ class Hub(AsyncContextManagerMixin):
             topics = [] if found is None else [found]
             members = sum(len(one.readings) for one in topics)
             published = sum(one.published for one in topics)
-        return HubStatistics(
-            topics=len(topics),
-            members=members,
-            published=published,
-            sent=sum(one.sent for one in topics),
-            dropped=sum(one.dropped for one in topics),
-            coalesced=sum(one.coalesced for one in topics),
-        )
+        return HubStatistics.of(topics, members, published)
 
     # Presence
 
@@ -424,43 +393,3 @@ class Hub(AsyncContextManagerMixin):
     def _subscribe_own(self, own_topic: str) -> Subscription:
         wishes = Wishes((), None, None, DEFAULT_BUFFER, "coalesce")
         return Subscription(self._roster, wishes, own_topic)
-
-
-def _check_number(
-    name: str, value: object, types: type | tuple[type, ...], *, least: float
-) -> None:
-    if (
-        not isinstance(value, types)
-        or isinstance(value, bool)
-        or not least <= value < inf  # type: ignore[operator]  # it is a number
-    ):
-        raise ValueError(f"{name} must be a number of at least {least}, not {value!r}")
-
-
-def _checked_message(message: object) -> tuple[str | bytes, int]:
-    """Return a message and the size of its payload in bytes."""
-    if isinstance(message, str):
-        return message, len(message) if message.isascii() else len(message.encode())
-    if isinstance(message, Binary):
-        data = bytes(message)
-        return data, len(data)
-    raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
-
-
-def _session_of(websocket: object, what: str) -> Session:
-    """Return the session of a connection in guarded mode.
-
-    Raises:
-        TypeError: It is not a connection.
-        RuntimeError: It is not in guarded mode.
-    """
-    if isinstance(websocket, Messaging):
-        return websocket._guarded(what)
-    if not isinstance(websocket, StarletteWebSocket):
-        raise TypeError(f"{what} takes a WebSocket, not {type(websocket).__name__}")
-    session = session_in(websocket.scope)
-    if session is None:
-        raise RuntimeError(
-            f"{what} needs the guarded mode: add anyws.WebSocketMiddleware"
-        )
-    return session

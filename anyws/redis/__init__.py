@@ -9,6 +9,8 @@ The inside of the package
         |  publish          |  want             |  deliveries, replay
     RedisBackend (_backend.py)
         |                   |                   |
+        |                Reception (_reception.py)
+        |                   |                   |
     scripts (_wire.py)   Subscriptions       Follower, with `durable`
         |                (_subscriptions.py) (_follower.py): where the hub stands
         |                   |                   |
@@ -41,7 +43,8 @@ What holds:
     how sentinels are asked for the primary        _sentinels.py
     what is a duplicate, what a gap                _follower.py
     which commands subscribe                       _subscriptions.py
-    how often silent topics are looked at          _backend.py
+    how often silent topics are looked at          _reception.py
+    arguments, publishing, replaying               _backend.py
 """
 
 from __future__ import annotations

@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from anyio import create_task_group, sleep
 
 from .._hub.backend import Delivery, Publication
-from .._hub.topic_names import OWN, checked_topic
-from .._session.wakeup import SharedWakeup
 from .._values.errors import HubError
-from ._follower import Entry, Follower
+from ._follower import Follower
 from ._link import Link, Requirements, Server, Source
+from ._reception import Reception, entries_of, refuse
 from ._sentinels import SCHEME, Sentinels
-from ._subscriptions import Subscriptions
 from ._wire import (
-    FETCH,
     NOTHING,
     PUBLISH,
     PUBLISH_DURABLE,
     REPLAY,
     Names,
     StreamId,
-    announced,
     checked_id,
-    decoded,
     encoded,
     id_of,
     text_of,
 )
-
-# Seconds between two looks at what is silent; how many topics are looked at then; and
-# after how many looks without an answer the connection counts as lost.
-_LOOK_SECONDS: Final = 1.0
-_LOOKED_AT: Final = 100
-_SILENT: Final = 5
-
-# How many messages of a topic are fetched at a time.
-_PAGE: Final = 100
 
 # How often, and after how many seconds each time, it is looked whether the hub has a
 # message that a member has had in another process.
@@ -56,8 +41,6 @@ _LOST: Final = "?"
 # Seconds for which the numbers of a publisher are kept: for as long as it may repeat
 # itself.
 _PUBLISHER_SECONDS: Final = 24 * 3600
-
-_LOGGER: Final = logging.getLogger("anyws.hub")
 
 
 class RedisBackend:
@@ -140,13 +123,8 @@ class RedisBackend:
         self._names = Names(prefix)
         self._connected = False
         self._sender: Link
-        self._receiver: Link
         self._follower: Follower
-        self._wanted: tuple[frozenset[str], frozenset[str]]
-        self._subscriptions: Subscriptions | None
-        self._changed: SharedWakeup
-        self._failures: int
-        self._pushes: int
+        self._reception: Reception
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[None]:
@@ -161,13 +139,15 @@ class RedisBackend:
         try:
             async with create_task_group() as tasks:
                 self._sender = Link(self._server, tasks)
-                self._receiver = Link(self._server, tasks)
-                self._follower = Follower(_refuse)
-                self._wanted = frozenset(), frozenset()
-                self._subscriptions = None
-                self._changed = SharedWakeup()
-                self._failures = self._pushes = 0
-                tasks.start_soon(self._look)
+                self._follower = Follower(refuse)
+                self._reception = Reception(
+                    Link(self._server, tasks),
+                    self._names,
+                    self._follower,
+                    durable=self.durable,
+                    keep_seconds=self._keep_seconds,
+                )
+                tasks.start_soon(self._reception.look)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
@@ -224,165 +204,16 @@ class RedisBackend:
         Cancellation:
             The topics may be subscribed to all the same, and are after the next outage.
         """
-        self._wanted = topics, patterns
-        self._follower.want(topics, patterns)
-        failures = self._failures
-        if self._subscriptions is not None:
-            self._subscriptions.want(topics, patterns)
-            asked = self._subscriptions.asked
-        else:
-            asked = 0  # `deliveries` subscribes to all that is wanted, and waits
-        while self._subscriptions is None or self._subscriptions.done < asked:
-            if self._failures != failures:
-                raise HubError("the connection to Redis is lost")
-            await self._changed.wait()
-        if self._failures != failures:
-            raise HubError("the connection to Redis is lost")
+        await self._reception.want(topics, patterns)
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
+    def deliveries(self) -> AsyncIterator[Delivery]:
         """Iterate over what arrives, until the connection is lost.
 
         Raises:
             HubError: The connection is lost. With `durable` the next call goes on where
                 this one has ended.
         """
-        try:
-            connection = await self._receiver.connected()
-            subscriptions = Subscriptions(connection.send_command, self._names)
-            subscriptions.want(*self._wanted)
-            async with aclosing(connection.push_messages) as pushes:
-                if not subscriptions.asked:
-                    self._subscribed(subscriptions)
-                previous: object = None
-                async for push in pushes:
-                    self._pushes += 1
-                    kind = push[0]
-                    if kind in (b"message", b"pmessage"):
-                        # Redis sends a message once for each channel and each pattern
-                        # that matches, one right behind the other.
-                        if push[-2:] != previous:
-                            previous = push[-2:]
-                            arrived, missing = self._arrived(*push[-2:])
-                            for delivery in arrived:
-                                yield delivery
-                            if missing is not None:
-                                async for delivery in self._fetch((missing,)):
-                                    yield delivery
-                    elif kind in (b"subscribe", b"psubscribe"):
-                        answered = subscriptions.answered()
-                        if answered is not None:
-                            async for delivery in self._begun(*answered):
-                                yield delivery
-                            subscriptions.done += 1
-                            if subscriptions.done == subscriptions.asked:
-                                self._subscribed(subscriptions)
-                            self._changed.wake()
-        except HubError:
-            raise
-        except Exception as exc:
-            raise HubError(f"the connection to Redis is lost: {exc}") from exc
-        finally:
-            self._subscriptions = None
-            self._failures += 1
-            self._receiver.drop("the deliveries have ended")
-            self._changed.wake()
-
-    def _subscribed(self, subscriptions: Subscriptions) -> None:
-        """Note that all that was wanted at the beginning is subscribed to."""
-        if self._subscriptions is None:
-            self._subscriptions = subscriptions
-            subscriptions.want(*self._wanted)  # which may have changed meanwhile
-            self._changed.wake()
-
-    async def _look(self) -> None:
-        """See that the connection lives, and look at topics that are silent.
-
-        Redis answers when a channel is subscribed to again; with `durable`, missed
-        messages are fetched then.
-        """
-        pushes, silent = 0, 0
-        while True:
-            await sleep(_LOOK_SECONDS)
-            subscriptions = self._subscriptions
-            # Anything that has come shows that the connection is alive, even before the
-            # answer.
-            silent = silent + 1 if pushes == self._pushes else 0
-            pushes = self._pushes
-            if subscriptions is None:
-                silent = 0
-            elif subscriptions.done == subscriptions.asked:
-                busy = self._follower.busy
-                self._follower.busy = set()
-                subscriptions.repeat(_LOOKED_AT if self.durable else 1, busy)
-            elif silent >= _SILENT:
-                self._receiver.drop("Redis does not answer")
-
-    # Arriving messages
-
-    def _arrived(
-        self, channel: Any, data: Any
-    ) -> tuple[Sequence[Delivery], str | None]:
-        """Take a message that was published.
-
-        Returns:
-            The delivery that it makes, and the topic if messages of it are missing
-            before this one.
-        """
-        try:
-            topic = self._names.topic(channel)
-            if not topic.startswith(OWN):
-                checked_topic(topic)
-            if not self.durable:
-                return (decoded(topic, data),), None
-            kept = announced(data)
-        except ValueError as exc:
-            _refuse(repr(channel), exc)
-            return (), None
-        is_next = self._follower.is_next(topic, kept)
-        if is_next:
-            return list(self._follower.taken(topic, kept)), None
-        return (), None if is_next is None else topic
-
-    async def _begun(
-        self, names: Sequence[str], are_patterns: bool
-    ) -> AsyncIterator[Delivery]:
-        """Yield what was missed of topics and patterns that are subscribed to now."""
-        if not self.durable:
-            return
-        if not are_patterns:
-            silent = [name for name in names if name not in self._follower.busy]
-            async for delivery in self._fetch(silent):
-                yield delivery
-            return
-        seconds, microseconds = await self._receiver.ask(b"TIME")
-        floor = 1000 * int(seconds) + int(microseconds) // 1000, 0
-        for pattern in names:
-            self._follower.begin_pattern(pattern, floor)
-
-    async def _fetch(self, topics: Iterable[str]) -> AsyncIterator[Delivery]:
-        """Yield what streams hold behind the places of the hub."""
-        left = list(topics)
-        while left:
-            keys: list[str] = []
-            places: list[str] = []
-            for topic in left:
-                keys += self._names.keys(topic)
-                after = self._follower.after(topic)
-                places.append("" if after is None else text_of(after))
-            answers = await self._receiver.ask(
-                b"EVAL", FETCH, len(keys), *keys, self._keep_seconds, _PAGE, *places
-            )
-            fetched, left = left, []
-            for topic, (epoch, last, entries) in zip(fetched, answers, strict=True):
-                end = id_of(last)
-                found = _entries(entries)
-                for delivery in self._follower.fetched(
-                    topic, epoch.decode(), end, found
-                ):
-                    yield delivery
-                # One answer has at most `_PAGE` messages of a topic.
-                if (self._follower.after(topic) or end) < end:
-                    left.append(topic)
+        return self._reception.deliveries()
 
     # Replaying
 
@@ -412,7 +243,8 @@ class RedisBackend:
         answer = await self._sender.ask(
             b"EVAL", REPLAY, len(keys), *keys, low, limit, named
         )
-        epoch, end, entries = answer[0].decode(), id_of(answer[1]), _entries(answer[2])
+        epoch, end = answer[0].decode(), id_of(answer[1])
+        entries = entries_of(answer[2])
         if place is not None and (place[0] != epoch or not NOTHING < place[1] <= end):
             place = _LOST, NOTHING
         await self._caught_up(topic, NOTHING if place is None else place[1])
@@ -450,17 +282,3 @@ def _source(
     if ssl_context is not None:
         raise ValueError("ssl_context needs a URL that begins with rediss://")
     return Sentinels(url, requirements, username=username, password=password)
-
-
-def _entries(entries: Sequence[Any]) -> list[Entry]:
-    """Return entries of a stream, as Redis gives them to a script."""
-    found: list[Entry] = []
-    for message_id, fields in entries:
-        values = dict(zip(fields[::2], fields[1::2], strict=True))
-        found.append((id_of(message_id), id_of(values[b"p"]), values[b"m"]))
-    return found
-
-
-def _refuse(topic: str, exc: ValueError) -> None:
-    """Say that a message cannot be understood; it is passed over."""
-    _LOGGER.warning("not a message of a hub, in %s of Redis: %s", topic, exc)

@@ -193,7 +193,7 @@ async def test_a_server_that_is_frozen(
     server: RedisServer, durable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It counts as lost, and comes back; a durable backend has lost nothing."""
-    monkeypatch.setattr("anyws.redis._backend._LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("anyws.redis._reception._LOOK_SECONDS", 0.1)
     monkeypatch.setattr("anyws.redis._link._ANSWER_SECONDS", 0.5)
     await freeze(server, durable, 2)
 

@@ -156,6 +156,8 @@ WINGS: Final = {
         "replay",
         "life",
         "browser",
+        "arguments",
+        "statistics",
         "hub",
     ),
     "_client": (
@@ -213,6 +215,7 @@ PACKAGES: Final = {
         "_sentinels",
         "_subscriptions",
         "_follower",
+        "_reception",
         "_backend",
         "__init__",
     ),
