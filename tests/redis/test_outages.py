@@ -194,7 +194,7 @@ async def test_a_server_that_is_frozen(
 ) -> None:
     """It counts as lost, and comes back; a durable backend has lost nothing."""
     monkeypatch.setattr("anyws.redis._reception._LOOK_SECONDS", 0.1)
-    monkeypatch.setattr("anyws.redis._link._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("anyws.redis._link.ANSWER_SECONDS", 0.5)
     await freeze(server, durable, 2)
 
 
