@@ -41,7 +41,7 @@ async def taken(subscription: Subscription, count: int) -> list[str | bytes | No
 def test_the_protocol_is_what_a_backend_has() -> None:
     """The hub refuses what is none."""
     assert isinstance(BusBackend(Bus()), Backend)
-    with pytest.raises(TypeError, match=r"str is no anyws\.Backend"):
+    with pytest.raises(TypeError, match=r"str is not an anyws\.Backend"):
         Hub(backend="redis://")  # type: ignore[arg-type]  # what is wrong
 
 
