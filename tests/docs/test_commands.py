@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -118,7 +119,10 @@ def uvicorn(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     module: Any = pytest.importorskip("uvicorn.main")
     given = module.main.make_context("uvicorn", words).params
     config = module.Config(given["app"], ws=given["ws"], log_config=None)
-    config.load()
+    with warnings.catch_warnings():
+        # An older uvicorn imports the legacy implementation of websockets.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        config.load()
     if "--ws" in words:
         ours = pytest.importorskip("anyws.uvicorn").WebSocketProtocol
         assert config.ws_protocol_class is ours

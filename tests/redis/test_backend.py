@@ -296,7 +296,7 @@ async def echoed(hub: Hub) -> None:
 async def test_passwords_and_databases() -> None:
     """In the URL, or beside it; a wrong one is said, and shown to nobody."""
     with redis_server(options="--requirepass pa:ss/word") as server:
-        path = server.url.removeprefix("unix://")
+        path = server.path
         for url in (f"unix://:pa%3Ass%2Fword@{path}?db=3", f"unix://{path}?db=3"):
             await echoed(Hub(backend=RedisBackend(url, password="pa:ss/word")))
         await echoed(Hub(backend=RedisBackend(f"unix://:pa%3Ass%2Fword@{path}")))

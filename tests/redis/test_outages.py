@@ -40,9 +40,6 @@ def durable(request: pytest.FixtureRequest) -> bool:
 def server() -> Iterator[RedisServer]:
     """Run a Redis server that loses nothing when it is killed."""
     with redis_server(aof=True) as running:
-        running.kill()
-        running.listen_on_tcp()
-        running.start()
         yield running
 
 

@@ -43,7 +43,6 @@ async def test_a_durable_hub_goes_on_at_the_new_primary(
     """A replica has all; what is published meanwhile comes too, once and in order."""
     with watched_pair() as (primary, replica, sentinel):
         deaf = RedisServer(Path("nowhere"))
-        deaf.listen_on_tcp()
         hosts = f"127.0.0.1:{deaf.port},127.0.0.1:{sentinel.port}"
         url = f"redis+sentinel://{hosts}/main"
         async with Hub(backend=RedisBackend(url, durable=True)) as hub:
@@ -70,7 +69,6 @@ async def test_a_durable_hub_goes_on_at_the_new_primary(
 def node(tmp_path: Path) -> Iterator[RedisServer]:
     """Run a cluster of one node."""
     server = RedisServer(tmp_path, options="--cluster-enabled yes")
-    server.listen_on_tcp()
     server.start()
     try:
         server.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

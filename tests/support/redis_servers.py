@@ -21,7 +21,11 @@ PATIENCE = 10.0  # seconds for a server to start
 
 
 class RedisServer:
-    """A redis-server on a unix socket, which can be killed, frozen and started again.
+    """A redis-server, which can be killed, frozen and started again.
+
+    It listens on a unix socket, too. Tests use that only to test it: AnyIO's unix
+    sockets on asyncio report an InvalidStateError when a receive is cancelled in the
+    very turn in which there is something to read.
 
     Args:
         folder: Its directory. (The path of a socket holds at most 107 bytes.)
@@ -30,7 +34,9 @@ class RedisServer:
         config: What stands in its configuration file, if it needs one.
 
     Attributes:
-        url: Where it is.
+        port: Its TCP port.
+        url: Its URL, by TCP.
+        path: The path of its unix socket.
     """
 
     def __init__(
@@ -41,27 +47,13 @@ class RedisServer:
         if config:
             self._config.append(str(folder / "redis.conf"))
             (folder / "redis.conf").write_text(config)
-        self._socket = folder / "redis.sock"
+        self.path = folder / "redis.sock"
         self._options = ["--appendonly", "yes", "--appendfsync", "always"] * aof
         self._options += options.split()
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{self._socket}"
-        self._port = 0
-
-    def listen_on_tcp(self) -> None:
-        """Have clients come by TCP from the next start on.
-
-        AnyIO's unix sockets on asyncio report an InvalidStateError when a receive is
-        cancelled in the very turn in which there is something to read.
-        """
         with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self._port}"
-
-    @property
-    def port(self) -> int:
-        """The TCP port, after `listen_on_tcp`."""
-        return self._port
+            self.port: int = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -69,7 +61,7 @@ class RedisServer:
         self._process = subprocess.Popen(
             [
                 *("redis-server", *self._config),
-                *("--port", str(self._port), "--unixsocket", str(self._socket)),
+                *("--port", str(self.port), "--unixsocket", str(self.path)),
                 *("--save", "", "--dir", str(self._folder), *self._options),
             ],
             stdout=log,
@@ -93,7 +85,7 @@ class RedisServer:
         request += b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE)
-            connection.connect(str(self._socket))
+            connection.connect(str(self.path))
             connection.sendall(request)
             answer = connection.recv(65536)
         if not answer or answer.startswith(b"-LOADING"):
@@ -134,7 +126,6 @@ def watched_pair() -> Iterator[tuple[RedisServer, RedisServer, RedisServer]]:
             folder = Path(tempfile.mkdtemp(prefix="redis"))
             stack.callback(shutil.rmtree, folder)
             made = RedisServer(folder, options=options, config=config)
-            made.listen_on_tcp()
             stack.callback(made.close)
             made.start()
             return made
