@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
-from anyio import sleep
+from anyio import BrokenResourceError, ClosedResourceError, sleep
+from coredis.connection import BaseConnection
+from coredis.exceptions import RedisError
 
 from .._hub.backend import Delivery
 from .._hub.topic_names import OWN, checked_topic
@@ -93,7 +96,8 @@ class Reception:
         """
         try:
             connection = await self._link.connected()
-            subscriptions = Subscriptions(connection.send_command, self._names)
+            send = partial(self._send, connection)
+            subscriptions = Subscriptions(send, self._names)
             subscriptions.want(*self._wanted)
             async with aclosing(connection.push_messages) as pushes:
                 if not subscriptions.asked:
@@ -131,6 +135,13 @@ class Reception:
             self._failures += 1
             self._link.drop("the deliveries have ended")
             self._changed.wake()
+
+    def _send(self, connection: BaseConnection, *words: Any) -> None:
+        """Send a command, unless the connection has failed: `deliveries` tells that."""
+        try:
+            connection.send_command(*words)
+        except (RedisError, BrokenResourceError, ClosedResourceError):
+            self._link.drop("a command could not be sent")
 
     def _subscribed(self, subscriptions: Subscriptions) -> None:
         """Note that all that was wanted at the beginning is subscribed to."""

@@ -48,6 +48,8 @@ def served(
 def test_each_script_passes(served: Served, way: str) -> None:
     """And what our class, the middleware or our server mends is no error in the log."""
     mended = way != "theirs" or served.name.startswith(OURS)
+    if served.name == "hypercorn-trio" and not mended:
+        pytest.skip("stock Hypercorn ends on trio when two of its tasks write at once")
     before = served.tracebacks()
     for script in {**SCRIPTS, **(MENDED if mended else {})}.values():
         with ExitStack() as stack:
