@@ -63,7 +63,9 @@ class Requirements:
         Raises:
             RedisConnectionError: The server is refused.
         """
-        mode = (await _told_by(connection))[b"mode"]
+        self._check_mode((await _told_by(connection))[b"mode"])
+
+    def _check_mode(self, mode: bytes) -> None:
         if mode == b"sentinel":
             raise RedisConnectionError(
                 "this is a sentinel: the URL begins with redis+sentinel://"
@@ -79,10 +81,11 @@ class Requirements:
         Raises:
             RedisConnectionError: The server is refused.
         """
-        await self.check(connection)
-        role = (await _told_by(connection))[b"role"]
+        told = await _told_by(connection)
+        self._check_mode(told[b"mode"])
+        role = told[b"role"]
         if role != b"master":
-            raise RedisConnectionError(f"it is no primary, but a {role.decode()}")
+            raise RedisConnectionError(f"it is not a primary but a {role.decode()}")
 
 
 async def _told_by(connection: BaseConnection) -> dict[bytes, bytes]:
@@ -199,7 +202,7 @@ class Link:
         except Exception as exc:
             if not isinstance(exc, ResponseError):
                 self.drop("the answer did not come")
-            elif isinstance(exc, ReadOnlyError):  # it is no primary any more
+            elif isinstance(exc, ReadOnlyError):  # it is a primary no longer
                 self.drop("it is a replica")
             raise HubError(f"Redis at {self._server.location}: {exc}") from exc
 
