@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import resource
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from ..support import real_servers
-from ..support.servers import HOST
+from ..support.servers import Frame, RawClient, frame_bytes, resident_bytes
 
 COUNT = 10_000
-REQUEST = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-PING, PONG = b"\x89\x80\x00\x00\x00\x00", b"\x8a\x00"
-CLOSE, CLOSED = b"\x88\x82\x00\x00\x00\x00\x03\xe8", b"\x88\x02\x03\xe8"
 
 
 @contextmanager
@@ -36,31 +28,6 @@ def many_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def resident_bytes(pid: int) -> int:
-    """Return how much memory of a process is resident."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
-def read(client: socket.socket, size: int) -> bytes:
-    """Read so many bytes, or fewer at the end of the stream."""
-    data = b""
-    while len(data) < size and (more := client.recv(size - len(data))):
-        data += more
-    return data
-
-
-def open_one(port: int, source: str) -> socket.socket:
-    """Open a WebSocket from an address of its own: a port is free again only later."""
-    client = socket.create_connection((HOST, port), 20, source_address=(source, 0))
-    client.sendall(REQUEST)
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += client.recv(4096)
-    assert head.startswith(b"HTTP/1.1 101"), head
-    return client
-
-
 @pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["serve-asyncio", "serve-trio"])
@@ -74,14 +41,20 @@ def test_memory_is_flat_over_two_rounds(server: str, tmp_path: Path) -> None:
             name, "engine_apps:latency", tmp_path, "--ping-interval", "0"
         ) as (port, process),
     ):
-        for source in ("127.0.0.2", "127.0.0.3"):
+        for _round in range(2):
             with ExitStack() as stack:
-                clients = [
-                    stack.enter_context(open_one(port, source)) for _ in range(COUNT)
-                ]
+                clients = list[RawClient]()
+                for _ in range(COUNT):
+                    clients.append(stack.enter_context(closing(RawClient(port))))
+                    clients[-1].open("/")
                 resident.append(resident_bytes(process.pid))
-                for words, answer in ((PING, PONG), (CLOSE, CLOSED)):
-                    for client in clients:
-                        client.sendall(words)
-                    assert {read(client, len(answer)) for client in clients} == {answer}
+                for client in clients:
+                    client.socket.sendall(frame_bytes(client.PING, b""))
+                assert {client.receive() for client in clients} == {
+                    Frame(RawClient.PONG, b"")
+                }
+                for client in clients:
+                    client.send_close(1000)
+                for client in clients:
+                    assert client.receive_until_close() == ([], 1000)
     assert resident[1] < 1.05 * resident[0]

@@ -89,6 +89,12 @@ def expect_back(cost: Callable[[], tuple[int, ...]], before: tuple[int, ...]) ->
     assert eventually(back, within=10), f"{lowest} instead of {before}"
 
 
+def resident_bytes(pid: int) -> int:
+    """Return how much memory of a process is resident."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 class Server:
     """One Hypercorn process with one worker, serving server_apps.py or another."""
 
@@ -172,8 +178,7 @@ class Server:
 
     def resident_bytes(self) -> int:
         """Return how much memory of the worker is resident."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes(self.pid)
 
     def peak_bytes(self) -> int:
         """Return the most of its memory that was resident since `reset_peak`."""
