@@ -178,7 +178,7 @@ class FrameChannel:
                 inbox.pong(payload)
             codec.pongs.clear()
         if codec.info is not None:
-            self._end(codec.info)  # what is to be written goes out with the end
+            self._end(codec.info)  # the end of the reading writes the answer
         elif codec.answers_size:
             inbox.wake_writer()
             roomy = roomy and codec.answers_size <= ANSWERS_BYTES
@@ -314,8 +314,7 @@ class FrameChannel:
         if data is None:
             return False
         written = outlet.send_nowait(data)
-        if not (written and self._taken):
-            self._note(written)
+        self._note(written)
         if written < len(data):
             self._unwritten = data[written:]
             self._of_message = True

@@ -165,10 +165,10 @@ class WatchedSocket(WholeWrites):
         return self._next_turn is not None and self._next_turn.at < inf
 
     def _read(self, on: bool) -> None:
-        """Hand over what is read from now on, or nothing for a while.
+        """Hand over all bytes from now on, or none for a while.
 
-        Nothing for a while costs no call of the kernel: most often, as between the
-        request and the accept, the peer sends nothing meanwhile.
+        A pause costs no call of the kernel: most often, as between the request and the
+        accept, the peer sends nothing meanwhile.
         """
         self._reads = on
         if on and not self._watched and self._socket.fileno() >= 0:

@@ -178,8 +178,7 @@ class Reading:
             and not (self._heap or cursor.gap or cursor.replay is not None)
         ):
             entry = log[cursor.next]
-            plain = self._filter is None and not entry.exclude and self.error is None
-            if (plain or self._wants(entry)) and self._taker.take_now(entry):
+            if self._wants(entry) and self._taker.take_now(entry):
                 cursor.next = cursor.seen = log.end
                 self.sent += 1
                 topic.sent += 1

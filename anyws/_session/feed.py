@@ -103,14 +103,8 @@ class Feed:
         The source must have nothing before it.
         """
         connection = self._connection
-        outbound, frames = connection.outbound, connection.frames
-        if (  # `_idle` in place: this is what a message to a thousand members costs
-            outbound.held
-            or outbound.closed
-            or self._sender.busy
-            or frames is None
-            or not frames.send_nowait(message.event)
-        ):
+        frames = connection.frames
+        if not self._idle or frames is None or not frames.send_nowait(message.event):
             return False
         connection.counters.messages_sent += 1
         connection.counters.bytes_sent += message.size
