@@ -23,8 +23,7 @@ from websockets.uri import WebSocketURI
 
 from .._frames.memory_stream import MemoryStream
 from .._frames.transport import StreamTransport
-from .._serve.greeting import read_request, refuse
-from .._serve.server import dated
+from .._serve.greeting import dated, read_request, refuse
 from .._server.connection import ServerConnection, Terms
 from .._server.handshake import HandshakeRefusal
 from .._session.upkeep import Upkeep

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
+from functools import lru_cache
 from math import inf
+from time import time
 from typing import Any, Final
 
 from anyio import CancelScope, current_time, move_on_after
@@ -188,3 +191,13 @@ def addresses(local: Any, remote: Any, *, secure: bool) -> dict[str, Any]:
 def _pair(address: Any) -> tuple[str, int] | None:
     is_pair = isinstance(address, tuple) and len(address) >= 2
     return (str(address[0]), int(address[1])) if is_pair else None
+
+
+def dated() -> Headers:
+    """Return the `Date` header (RFC 9110 section 6.6.1)."""
+    return [_date_header(int(time()))]
+
+
+@lru_cache(maxsize=1)
+def _date_header(seconds: int) -> tuple[bytes, bytes]:
+    return b"date", formatdate(seconds, usegmt=True).encode()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from email.utils import formatdate
-from functools import lru_cache, partial
+from functools import partial
 from math import inf
-from time import time
 from types import UnionType
 from typing import Any, Final, TypeAlias
 
@@ -26,15 +24,14 @@ from .._frames.transports import new_watcher
 from .._frames.watched_socket import Watcher
 from .._server.connection import Terms
 from .._server.drain import Drain
-from .._server.handshake import Headers
 from .._session.upkeep import Upkeep
-from .._values.allowed_origins import AllowedOrigins
+from .._values.allowed_origins import origins_of
 from .._values.closing import CloseCode
 from .._values.deflate import Compression
 from .._values.options import DEFAULTS, Options, with_compression
 from .._values.outcomes import sole_cause_of
 from .application import application_of
-from .greeting import Entrance
+from .greeting import Entrance, dated
 from .lifespan import Lifespan
 from .listeners import Listeners
 from .reception import Reception
@@ -113,9 +110,7 @@ class Server(AsyncContextManagerMixin):
             compression=compression is not None,
             headers=dated,
             draining=lambda: self._drain.draining,
-            origins=(
-                None if allowed_origins is None else AllowedOrigins(allowed_origins)
-            ),
+            origins=origins_of(allowed_origins),
         )
         self._upkeep = Upkeep(lasting=True)
         self._entrance = Entrance(open_timeout, self._upkeep.keeper)
@@ -298,16 +293,6 @@ class Server(AsyncContextManagerMixin):
             accepting.start_soon(listeners.accept, arrive, watcher, handle, tasks)
             await self._stopping.wait()
             accepting.cancel_scope.cancel()
-
-
-def dated() -> Headers:
-    """Return the `Date` header (RFC 9110 section 6.6.1)."""
-    return [_date_header(int(time()))]
-
-
-@lru_cache(maxsize=1)
-def _date_header(seconds: int) -> tuple[bytes, bytes]:
-    return b"date", formatdate(seconds, usegmt=True).encode()
 
 
 def _check_types(**arguments: object) -> None:

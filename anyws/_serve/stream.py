@@ -14,7 +14,7 @@ from .._server.connection import ServerConnection, Terms
 from .._server.handshake import HandshakeRefusal
 from .._server.websocket import WebSocket
 from .._session.upkeep import Upkeep
-from .._values.allowed_origins import AllowedOrigins
+from .._values.allowed_origins import origins_of
 from .._values.deflate import Compression
 from .._values.errors import HandshakeError, ProtocolError
 from .._values.options import (
@@ -24,8 +24,7 @@ from .._values.options import (
     warn_of_limit,
     with_compression,
 )
-from .greeting import Entrance, addresses_of, read_request, refuse
-from .server import dated
+from .greeting import Entrance, addresses_of, dated, read_request, refuse
 
 
 @asynccontextmanager
@@ -79,7 +78,7 @@ async def accept_stream(
         options=options,
         compression=compression is not None,
         headers=dated,
-        origins=None if allowed_origins is None else AllowedOrigins(allowed_origins),
+        origins=origins_of(allowed_origins),
     )
     async with Upkeep().opened() as upkeep:
         connection = await _connect(stream, terms, open_timeout, upkeep)

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._session.scope import KEY, put_session, session_in
 from .._session.session import Session
-from .._values.allowed_origins import AllowedOrigins
+from .._values.allowed_origins import AllowedOrigins, origins_of
 from .._values.options import Options, check_options
 from .._values.outcomes import leaves_of
 from .._values.states import CONNECTING
@@ -91,9 +91,7 @@ class Guard(ABC):
         check_drain(drain)
         self.options = options
         self.drain = drain
-        self.origins: AllowedOrigins | None = (
-            None if allowed_origins is None else AllowedOrigins(allowed_origins)
-        )
+        self.origins: AllowedOrigins | None = origins_of(allowed_origins)
 
     # One coroutine rather than several small ones: each frame that is suspended here
     # stays in memory for as long as the connection is idle.

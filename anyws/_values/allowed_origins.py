@@ -93,6 +93,15 @@ class AllowedOrigins:
         )
 
 
+def origins_of(allowed: str | Iterable[str] | None) -> AllowedOrigins | None:
+    """Return the rule that an argument asks for; `None`: all pages may connect.
+
+    Raises:
+        TypeError, ValueError: As `AllowedOrigins`.
+    """
+    return None if allowed is None else AllowedOrigins(allowed)
+
+
 def shown_origin(scope: Mapping[str, Any]) -> str:
     """Return the origin of a request for the log, where it can do no harm."""
     return _shown(scope, b"origin")

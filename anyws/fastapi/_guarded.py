@@ -16,7 +16,7 @@ from .._server.admission import FOREIGN, TOO_MANY, allows_origin, check_unanswer
 from .._server.handlers import has_handler
 from .._server.websocket import WebSocket
 from .._session.scope import session_in
-from .._values.allowed_origins import AllowedOrigins
+from .._values.allowed_origins import origins_of
 from .._values.closing import CloseCode
 from .._values.events import has_responses
 from .._values.options import Options, check_options
@@ -68,7 +68,7 @@ class Guarding:
         self, options: Options | None, allowed_origins: str | Iterable[str] | None
     ) -> None:
         check_options(options)
-        origins = None if allowed_origins is None else AllowedOrigins(allowed_origins)
+        origins = origins_of(allowed_origins)
         # Options that name the same value as another's default override more.
         named = None if options is None else options._named
         self._key = options, named, origins

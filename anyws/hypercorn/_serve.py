@@ -26,7 +26,7 @@ from hypercorn.typing import AppWrapper
 from hypercorn.utils import repr_socket_addr, wrap_app
 
 from .._serve.signals import Trigger, signalled, wait_first
-from .._values.allowed_origins import AllowedOrigins
+from .._values.allowed_origins import origins_of
 from .._values.options import Options, check_options
 from .._values.outcomes import sole_cause_of
 from ._engine import application_of, check_installed, engine
@@ -211,7 +211,7 @@ def _configured(
     if config is not None and not isinstance(config, Config):
         raise TypeError(f"config must be hypercorn.Config, not {type(config).__name__}")
     check_options(options)
-    origins = None if allowed_origins is None else AllowedOrigins(allowed_origins)
+    origins = origins_of(allowed_origins)
     config = Config() if config is None else copy(config)
     if config.workers != 1:
         warnings.warn(

@@ -35,7 +35,7 @@ from .._server import containment
 from .._server.drain import Drain
 from .._server.inspection import Inspection
 from .._session.upkeep import Upkeep
-from .._values.allowed_origins import AllowedOrigins
+from .._values.allowed_origins import AllowedOrigins, origins_of
 from .._values.closing import CloseCode
 from .._values.options import Options
 from ._logging import escape_access, quieten
@@ -92,8 +92,8 @@ class Worker:
         timeout = getattr(config, "websocket_drain_timeout", None)
         self.options: Options = options
         origins = getattr(config, "websocket_allowed_origins", None)
-        if not (origins is None or isinstance(origins, AllowedOrigins)):
-            origins = AllowedOrigins(origins)
+        if not isinstance(origins, AllowedOrigins):
+            origins = origins_of(origins)
         self.origins: AllowedOrigins | None = origins
         self.permessage_deflate: bool = getattr(
             config, "websocket_permessage_deflate", True
